@@ -1,0 +1,1 @@
+//! The process: wiring, triggers, the pipeline, HTTP API and CLI.

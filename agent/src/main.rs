@@ -1,0 +1,2 @@
+//! The `tk8s-agent` program.
+fn main() {}

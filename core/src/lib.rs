@@ -1,0 +1,36 @@
+//! The vocabulary of tk8s-agent: what every stage talks about.
+//!
+//! Ids, object keys, manifests, secrets that can't be printed, the trust that a revision carries, and the classes of
+//! errors. Everything here is parsed once, at the edge, and then carries its proof in its type. No I/O, no async, no
+//! clock.
+
+pub mod crash;
+mod environment;
+mod error;
+mod ids;
+mod manifest;
+mod object;
+mod revision;
+mod secret;
+mod text;
+mod tree;
+
+pub use environment::Environment;
+pub use error::{Class, Classified, chain};
+pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, ReleaseId, ReleaseNumber, TagId, TreeId};
+pub use jiff::Timestamp;
+pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
+pub use object::{GroupVersionKind, ObjectKey};
+pub use revision::{Revision, TagRef, Trust};
+pub use secret::{RepositoryUrl, Secret, UrlError};
+pub use text::printable;
+pub use tree::{ReadError, SourceTree, TreeEntry, TreePath};
+
+/// The field manager under which every server-side apply of the agent is sent.
+pub const FIELD_MANAGER: &str = "tk8s-agent";
+/// Label on every object the agent owns: the instance that owns it.
+pub const INSTANCE_LABEL: &str = "agent.tk8s.io/instance";
+/// Label on every object the agent owns: the component it belongs to.
+pub const COMPONENT_LABEL: &str = "agent.tk8s.io/component";
+/// Label or annotation that layers an object in a repository without a platform file, for example `2-sovereign-services`.
+pub const LAYER_LABEL: &str = "tk8s.io/layer";

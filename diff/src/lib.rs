@@ -1,0 +1,1 @@
+//! From staged objects and the live cluster to a plan.

@@ -1,0 +1,1 @@
+//! From a Git remote to a verified, read-only tree.

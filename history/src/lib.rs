@@ -1,0 +1,1 @@
+//! The ledger, the blobs and their view.

@@ -1,0 +1,1 @@
+//! From objects to the same objects with every image judged.

@@ -1,0 +1,1 @@
+//! From a verified tree to Kubernetes objects.
