@@ -7,9 +7,11 @@
 pub mod crash;
 mod environment;
 mod error;
+mod health;
 mod ids;
 mod manifest;
 mod object;
+mod placed;
 mod revision;
 mod secret;
 mod text;
@@ -17,10 +19,12 @@ mod tree;
 
 pub use environment::Environment;
 pub use error::{Class, Classified, chain};
+pub use health::{Health, HealthState};
 pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, ReleaseId, ReleaseNumber, TagId, TreeId};
 pub use jiff::Timestamp;
 pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
 pub use object::{GroupVersionKind, ObjectKey};
+pub use placed::Placed;
 pub use revision::{Revision, TagRef, Trust};
 pub use secret::{RepositoryUrl, Secret, UrlError};
 pub use text::printable;
