@@ -1,0 +1,122 @@
+//! The hand-over types of deploying: [`ApprovedPlan`], [`Applied`], [`Settled`] and [`Finished`].
+
+use std::collections::BTreeMap;
+
+use tk8s_core::{Health, ObjectKey};
+use tk8s_diff::Plan;
+use tk8s_history::{Begun, Intent};
+
+/// A plan that every rule let pass. Made by [`crate::gate`] only.
+#[derive(Debug)]
+pub struct ApprovedPlan {
+    pub(crate) plan: Plan,
+    pub(crate) trigger: String,
+}
+
+impl ApprovedPlan {
+    /// The plan, to look at.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What is to be written down before the first write: hand it to `History::begin`.
+    pub fn intent(&self) -> Intent {
+        let plan = &self.plan;
+        let (turn, turns) = plan.position();
+        let keys = |wanted: fn(tk8s_diff::Action) -> bool| {
+            plan.changes().iter().filter(|change| wanted(change.action)).map(|change| change.key.clone()).collect()
+        };
+        Intent {
+            release: plan.release().id.clone(),
+            turn,
+            turns,
+            plan: plan.digest(),
+            trigger: self.trigger.clone(),
+            creates: keys(|action| action == tk8s_diff::Action::Create),
+            changes: keys(|action| action != tk8s_diff::Action::Create),
+            deletes: plan.prune().iter().map(|prune| prune.key.clone()).collect(),
+        }
+    }
+}
+
+/// An object as the API server answered to its apply.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Its UID.
+    pub uid: String,
+    /// Whether the API server made it (201) or had it (200).
+    pub created: bool,
+    /// The whole answer; it may hold secrets.
+    pub object: serde_json::Value,
+    /// What was wanted.
+    pub desired: tk8s_core::Digest,
+    /// What the API server warned about.
+    pub warnings: Vec<String>,
+}
+
+/// A plan whose every write was answered. Made by [`crate::apply`] only.
+#[derive(Debug)]
+pub struct Applied {
+    pub(crate) plan: Plan,
+    pub(crate) begun: Begun,
+    pub(crate) answers: Vec<Answer>,
+}
+
+impl Applied {
+    /// What the API server answered, in the order of the writes.
+    pub fn answers(&self) -> &[Answer] {
+        &self.answers
+    }
+
+    /// The entry that was written down before.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+}
+
+/// An applied plan whose objects became healthy, or did not in time. Made by [`crate::settle`] only.
+#[derive(Debug)]
+pub struct Settled {
+    pub(crate) plan: Plan,
+    pub(crate) begun: Begun,
+    pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
+}
+
+impl Settled {
+    /// What is not healthy, and why. Empty means that the turn has settled.
+    pub fn unhealthy(&self) -> &BTreeMap<ObjectKey, Health> {
+        &self.unhealthy
+    }
+
+    /// The entry that was written down before.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+}
+
+/// A settled plan after which nothing is left to do. Made by [`crate::prune`] only.
+#[derive(Debug)]
+pub struct Finished {
+    pub(crate) begun: Begun,
+    pub(crate) pruned: Vec<ObjectKey>,
+    pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
+}
+
+impl Finished {
+    /// What was deleted.
+    pub fn pruned(&self) -> &[ObjectKey] {
+        &self.pruned
+    }
+
+    /// What is not healthy, and why.
+    pub fn unhealthy(&self) -> &BTreeMap<ObjectKey, Health> {
+        &self.unhealthy
+    }
+
+    /// The entry to close with `History::record`.
+    pub fn into_begun(self) -> Begun {
+        self.begun
+    }
+}

@@ -1,0 +1,183 @@
+//! The hand-over types of planning: [`Turn`], [`Observed`] and [`Plan`].
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tk8s_core::{Digest, Manifest, ObjectKey};
+use tk8s_history::Release;
+
+use crate::cluster::Resource;
+
+/// A part of a release that can be planned at once: nothing in it needs something else in it to exist first (a CRD
+/// before its instances, a namespace before its members), and all of it is of one layer.
+///
+/// Made by [`crate::turns`] only, from what history proved. A release has at least one turn; they run in order, and the
+/// last one carries what is to be pruned.
+#[derive(Debug)]
+pub struct Turn {
+    pub(crate) release: Arc<Release>,
+    pub(crate) index: u32,
+    pub(crate) of: u32,
+    /// In the order in which they are applied, each with the labels that say who owns it.
+    pub(crate) objects: Vec<Manifest>,
+    /// Every object of the whole release: what is not among them has left it.
+    pub(crate) all: Arc<Vec<ObjectKey>>,
+}
+
+impl Turn {
+    /// The release it is a part of.
+    pub fn release(&self) -> &Arc<Release> {
+        &self.release
+    }
+
+    /// Which turn, from 0, and of how many.
+    pub fn position(&self) -> (u32, u32) {
+        (self.index, self.of)
+    }
+
+    /// The objects, in apply order.
+    pub fn objects(&self) -> &[Manifest] {
+        &self.objects
+    }
+}
+
+/// A turn and what the cluster says to it. Made by [`crate::observe`] only.
+#[derive(Debug)]
+pub struct Observed {
+    pub(crate) turn: Turn,
+    pub(crate) findings: Vec<crate::observe::Finding>,
+    pub(crate) leaving: Vec<Prune>,
+    pub(crate) kept: Vec<Kept>,
+}
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is not there: it is made.
+    Create,
+    /// It is there and ours, and differs.
+    Configure,
+    /// It is there and not ours: it is taken over.
+    Adopt,
+    /// It is there and as it should be: nothing is sent.
+    Unchanged,
+}
+
+/// One write, complete: whoever carries it out decides nothing.
+#[derive(Debug)]
+pub struct Change {
+    /// Which object.
+    pub key: ObjectKey,
+    /// How the API server calls its kind.
+    pub resource: Resource,
+    /// What happens to it.
+    pub action: Action,
+    /// The body of the server-side apply, without `metadata.uid`.
+    pub body: Value,
+    /// The UID that the object must have; absent when it must not exist.
+    pub uid: Option<String>,
+    /// Whether fields of others are overridden, because they were ours after our last apply.
+    pub force: bool,
+    /// The digest of what is wanted.
+    pub desired: Digest,
+    /// A unified diff for people; secrets are masked.
+    pub diff: String,
+    /// What the API server warned about.
+    pub warnings: Vec<String>,
+}
+
+/// An object that left the release and is deleted after the release has settled.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Prune {
+    /// Which object.
+    pub key: ObjectKey,
+    /// How the API server calls its kind.
+    pub resource: Resource,
+    /// The UID it must still have.
+    pub uid: String,
+}
+
+/// An object that left the release and stays, and why.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Why it is not deleted.
+    pub why: String,
+}
+
+/// A field that somebody else owns and that we want for the first time.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Conflict {
+    /// Which object.
+    pub key: ObjectKey,
+    /// What the API server says: the managers and the fields.
+    pub message: String,
+}
+
+/// The exact changes that a turn makes. Immutable; its digest covers everything that executing it sends.
+///
+/// Made by [`crate::plan`] only; taken by `deploy::gate`.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) turn: Turn,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) unchanged: Vec<ObjectKey>,
+    pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) prune: Vec<Prune>,
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) digest: Digest,
+}
+
+impl Plan {
+    /// The release that it carries out.
+    pub fn release(&self) -> &Arc<Release> {
+        &self.turn.release
+    }
+
+    /// Which turn of the release, from 0, and of how many.
+    pub fn position(&self) -> (u32, u32) {
+        self.turn.position()
+    }
+
+    /// The writes, in order.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Objects that are as they should be.
+    pub fn unchanged(&self) -> &[ObjectKey] {
+        &self.unchanged
+    }
+
+    /// Fields of others that stand in the way: a plan with conflicts passes no gate.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// What is deleted after settling; in the last turn only.
+    pub fn prune(&self) -> &[Prune] {
+        &self.prune
+    }
+
+    /// What left the release and stays.
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
+    /// Every object of this turn, changed or not: what has to be healthy for it to settle.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.turn.objects.iter().map(Manifest::key)
+    }
+
+    /// The digest of everything that executing this plan sends.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether executing it would send nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.prune.is_empty()
+    }
+}
