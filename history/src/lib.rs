@@ -1,5 +1,36 @@
 //! What the agent remembers: the ledger and the blobs (the truth), and their view in sled.
+//!
+//! [`History`] owns the directory. The ledger is an append-only Merkle log of small signed events that any transparency-log
+//! tool can verify; blobs hold the objects of each release, encrypted; the view answers questions and can be lost. How the
+//! files look is in `docs/history.md`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod blobs;
+mod data;
+mod disk;
+mod error;
+mod event;
+mod fold;
+mod history;
+mod keys;
+mod ledger;
+mod merkle;
+mod note;
 mod sealed;
+mod set;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod verify;
+mod view;
 
+pub use data::{
+    Accepted, AppliedObject, ComponentView, Hold, Inventories, InventoryEntry, Outcome, Recorded, RefusedRevision, RefusedView,
+    ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
+};
+pub use error::Error;
+pub use history::{Difference, History, Options, replay_equals_view};
 pub use sealed::{Begun, Desired, Intent, Recalled, Release, Staged};
+pub use verify::{Verified, verify};
+pub use view::sled::Watchdog;

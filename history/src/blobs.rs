@@ -1,0 +1,107 @@
+//! The blobs: rendered sets, packed (zstd), encrypted (XChaCha20-Poly1305) and named by the SHA-256 of the file.
+//!
+//! A blob is on disk, flushed, before [`Blobs::put`] returns. The name is of the encrypted bytes, so that a backup can be
+//! checked without the key, and gives nothing away about what is in it.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use tk8s_core::Digest;
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::disk;
+use crate::keys::Keys;
+
+const PURPOSE: &[u8] = b"tk8s-history/blob/v1";
+/// Far above any platform; keeps a wrong length from filling the memory.
+const MOST: u64 = 1 << 30;
+
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    dir: PathBuf,
+}
+
+impl Blobs {
+    pub(crate) fn new(dir: PathBuf) -> Blobs {
+        Blobs { dir }
+    }
+
+    fn path(&self, blob: &Digest) -> PathBuf {
+        let name = blob.hex();
+        self.dir.join(&name[..2]).join(name)
+    }
+
+    /// Keeps `text`. One that is already there, and whole, is not written again.
+    pub(crate) fn put(&self, keys: &Keys, text: &[u8]) -> Result<Digest, Error> {
+        let packed = Zeroizing::new(
+            zstd::encode_all(text, 3).map_err(|source| Error::Encoding { act: "pack a rendered set", source: source.into() })?,
+        );
+        let sealed = keys.seal(PURPOSE, &packed)?;
+        let blob = Digest::of(&sealed);
+        let path = self.path(&blob);
+        if disk::read(&path)?.is_some_and(|stored| stored == sealed) {
+            return Ok(blob);
+        }
+        let mut changed = BTreeSet::new();
+        let dir = path.parent().unwrap_or(&self.dir);
+        disk::create_dir(dir, &mut changed)?;
+        let temporary = self.dir.join(format!("new-{}", blob.hex()));
+        let result =
+            disk::replace(&path, &temporary, &sealed).and_then(|()| changed.iter().try_for_each(|dir| disk::flush_dir(dir)));
+        if result.is_err() {
+            let _ = disk::remove(&temporary);
+        }
+        result.map(|()| blob)
+    }
+
+    /// The file of a blob, unless it is missing or not what its name says.
+    pub(crate) fn read(&self, blob: &Digest) -> Result<Result<Vec<u8>, &'static str>, Error> {
+        Ok(match disk::read(&self.path(blob))? {
+            None => Err("is missing: restore it from a backup of the history"),
+            Some(sealed) if Digest::of(&sealed) != *blob => Err("is damaged: restore it from a backup of the history"),
+            Some(sealed) => Ok(sealed),
+        })
+    }
+
+    /// The text that was kept.
+    pub(crate) fn unpack(keys: &Keys, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+        let packed = keys.open(PURPOSE, sealed).ok_or("was encrypted with another key: check `history.encryptionKeyFile`")?;
+        let decoder = zstd::Decoder::new(&packed[..]).map_err(|_| "cannot be unpacked")?;
+        let mut text = Zeroizing::new(Vec::new());
+        decoder.take(MOST).read_to_end(&mut text).map_err(|_| "cannot be unpacked")?;
+        Ok(text)
+    }
+
+    pub(crate) fn remove(&self, blob: &Digest) -> Result<(), Error> {
+        disk::remove(&self.path(blob))
+    }
+
+    /// Every blob on disk, and files that an interrupted write left.
+    pub(crate) fn list(&self) -> Result<(Vec<Digest>, Vec<PathBuf>), Error> {
+        let (mut blobs, mut left) = (Vec::new(), Vec::new());
+        for name in disk::list(&self.dir)? {
+            if name.starts_with("new-") {
+                left.push(self.dir.join(name));
+                continue;
+            }
+            for name in disk::list(&self.dir.join(name))? {
+                blobs.extend(format!("sha256:{name}").parse::<Digest>().ok());
+            }
+        }
+        Ok((blobs, left))
+    }
+}
+
+/// Checks every blob under `dir` against its name, and says how many there are.
+pub(crate) fn verify(dir: &Path) -> Result<u64, Error> {
+    let blobs = Blobs::new(dir.into());
+    let (names, _) = blobs.list()?;
+    for blob in &names {
+        if blobs.read(blob)?.is_err() {
+            return Err(Error::BlobFile { file: blobs.path(blob) });
+        }
+    }
+    Ok(names.len() as u64)
+}

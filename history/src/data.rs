@@ -1,0 +1,209 @@
+//! What goes into the history and comes out of it, as plain data.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tk8s_core::{CommitId, ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, Trust};
+
+use crate::{Intent, Release};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// Every object was applied, everything settled.
+    Healthy,
+    /// Every object was applied, not everything settled in time.
+    Unhealthy,
+    /// Not every object could be applied.
+    Failed,
+    /// A rule refused the plan; nothing was written.
+    Denied,
+    /// Every object was applied; a newer release ended the waiting.
+    Superseded,
+}
+
+impl Status {
+    /// Whether every object of the turn reached the cluster.
+    pub fn is_applied(self) -> bool {
+        matches!(self, Status::Healthy | Status::Unhealthy | Status::Superseded)
+    }
+}
+
+/// How a turn of a release ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// Which of the release's turns, from 0.
+    pub turn: u32,
+    /// How many turns the release has.
+    pub turns: u32,
+    /// For people: what failed, or what is not healthy. Holds no secret. Cut at 2000 characters.
+    pub message: String,
+    /// What made it run: `sync`, `rollback`, `drift` or `restart`.
+    pub trigger: String,
+}
+
+/// An object that was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedObject {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Its uid in the cluster.
+    pub uid: String,
+    /// Whether the API server answered that we created it. Only such objects are ever pruned.
+    pub created: bool,
+}
+
+/// The proof that an outcome is in the ledger, fsynced.
+#[derive(Debug)]
+#[must_use]
+pub struct Recorded {
+    /// Where in the ledger.
+    pub position: u64,
+    /// Whether the release is finished by it: its last turn, or a turn that did not end healthy.
+    pub finished: bool,
+}
+
+/// A revision that was refused, and the rule that refused it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedRevision {
+    /// The full name of the ref.
+    pub reference: String,
+    /// The commit or tag object that it named.
+    pub object: String,
+    /// The stable reason, for example `UnknownSigner`.
+    pub reason: String,
+    /// For people. Cut at 2000 characters.
+    pub message: String,
+}
+
+/// A refused revision as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedView {
+    /// What was refused.
+    #[serde(flatten)]
+    pub refusal: RefusedRevision,
+    /// How often, as far as it is in the ledger: 1, then every power of ten.
+    pub times: u64,
+    /// When first, by our clock.
+    pub first: Timestamp,
+}
+
+/// What a tag named when it was first seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenTag {
+    /// The tag object.
+    pub tag: TagId,
+    /// The commit it points at.
+    pub commit: CommitId,
+}
+
+/// What was accepted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// The commit that was last accepted.
+    pub head: Option<CommitId>,
+    /// The revision that was last accepted.
+    pub revision: Option<Revision>,
+    /// Why it was.
+    pub trust: Option<Trust>,
+    /// Every tag that was ever seen, as it was first seen, by name.
+    pub tags: BTreeMap<String, SeenTag>,
+}
+
+/// A component is pinned to a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// The release that is kept.
+    pub release: ReleaseNumber,
+    /// The content that was rolled back, so that its return does not end the hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_content: Option<Digest>,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// A rollback that was asked for and has not ended yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackRequest {
+    /// To which release.
+    pub to: ReleaseNumber,
+    /// Who asked.
+    pub by: String,
+    /// Why, if they said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is remembered of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentView {
+    /// The release that was staged last.
+    pub latest: Release,
+    /// How it ended, if it did. Absent, and nothing unfinished: it was staged and never begun, or waits for its next turn.
+    pub latest_outcome: Option<Outcome>,
+    /// What was begun and has no outcome.
+    pub unfinished: Option<Intent>,
+    /// What runs: the release whose objects were last applied to the end, healthy or not.
+    pub current: Option<ReleaseId>,
+    /// The release that last settled healthy.
+    pub healthy: Option<ReleaseId>,
+    /// The hold, if there is one.
+    pub hold: Option<Hold>,
+    /// The rollback that was asked for and has not ended.
+    pub rollback: Option<RollbackRequest>,
+}
+
+/// A kept release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseView {
+    /// Its header.
+    pub release: Release,
+    /// How its last run ended, if one did.
+    pub outcome: Option<Outcome>,
+    /// When that was.
+    pub finished_at: Option<Timestamp>,
+    /// When it last settled healthy, if it ever did: what a rollback goes to.
+    pub healthy_at: Option<Timestamp>,
+}
+
+/// An object that a component owns in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryEntry {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Its uid; absent while it is only intended: begun, and no answer was remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Whether we created it; absent while it is only intended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<bool>,
+    /// The release that last intended or applied it.
+    pub release: ReleaseNumber,
+}
+
+/// Every component's inventory.
+pub type Inventories = BTreeMap<ComponentName, Vec<InventoryEntry>>;
+
+/// How far the ledger has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SizeAndRoot {
+    /// How many events.
+    pub size: u64,
+    /// The root of the tree, in base64 as in the checkpoint.
+    pub root: String,
+}

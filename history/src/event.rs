@@ -1,0 +1,233 @@
+//! The events of the ledger: what they are, and how they are written.
+//!
+//! A record is canonical JSON of at most 65,535 bytes and holds names, ids, digests and words for people; no field of an
+//! object and no secret. Lists of objects that don't fit are spread over several events of one append, so that the
+//! ledger alone can be replayed, without blobs or keys.
+
+use serde::{Deserialize, Serialize};
+use tk8s_core::{
+    ComponentName, Digest, InstanceName, ObjectKey, ReleaseId, ReleaseNumber, Revision, Timestamp, Trust, canonical_json,
+};
+
+use crate::tile::MAX_RECORD;
+use crate::{AppliedObject, Error, Hold, Intent, Outcome, RefusedRevision, Release, SeenTag};
+
+/// The version of the format of events.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Event {
+    /// The first event of every ledger.
+    Created {
+        format: u32,
+        instance: InstanceName,
+        key: String,
+        encryption: String,
+    },
+    Accepted {
+        revision: Revision,
+        trust: Trust,
+    },
+    Refused {
+        refusal: RefusedRevision,
+    },
+    RefusedAgain {
+        reference: String,
+        object: String,
+        reason: String,
+        times: u64,
+    },
+    Seen {
+        name: String,
+        seen: SeenTag,
+    },
+    Staged {
+        release: Release,
+        blob: Digest,
+        images: usize,
+    },
+    Begun {
+        intent: Intent,
+        part: u32,
+        parts: u32,
+    },
+    Applied {
+        release: ReleaseId,
+        turn: u32,
+        plan: Digest,
+        objects: Vec<AppliedObject>,
+        part: u32,
+        parts: u32,
+    },
+    Pruned {
+        release: ReleaseId,
+        turn: u32,
+        plan: Digest,
+        objects: Vec<ObjectKey>,
+        part: u32,
+        parts: u32,
+    },
+    Finished {
+        release: ReleaseId,
+        plan: Digest,
+        outcome: Outcome,
+    },
+    Denied {
+        release: ReleaseId,
+        reasons: Vec<String>,
+    },
+    RollbackRequested {
+        component: ComponentName,
+        to: ReleaseNumber,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    Held {
+        component: ComponentName,
+        hold: Hold,
+    },
+    Resumed {
+        component: ComponentName,
+        by: String,
+    },
+    /// Releases that are no longer kept.
+    Forgotten {
+        component: ComponentName,
+        releases: Vec<ReleaseNumber>,
+    },
+}
+
+/// An event, where and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Its position in the ledger.
+    pub(crate) sequence: u64,
+    /// By our clock.
+    pub(crate) at: Timestamp,
+    #[serde(flatten)]
+    pub(crate) event: Event,
+}
+
+impl Event {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Event::Created { .. } => "created",
+            Event::Accepted { .. } => "accepted",
+            Event::Refused { .. } => "refused",
+            Event::RefusedAgain { .. } => "refusedAgain",
+            Event::Seen { .. } => "seen",
+            Event::Staged { .. } => "staged",
+            Event::Begun { .. } => "begun",
+            Event::Applied { .. } => "applied",
+            Event::Pruned { .. } => "pruned",
+            Event::Finished { .. } => "finished",
+            Event::Denied { .. } => "denied",
+            Event::RollbackRequested { .. } => "rollbackRequested",
+            Event::Held { .. } => "held",
+            Event::Resumed { .. } => "resumed",
+            Event::Forgotten { .. } => "forgotten",
+        }
+    }
+}
+
+impl Record {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let value = serde_json::to_value(self)
+            .map_err(|source| Error::Encoding { act: "write an event as JSON", source: source.into() })?;
+        let bytes = canonical_json(&value);
+        match bytes.len() {
+            size if size > MAX_RECORD => Err(Error::TooLarge { kind: self.event.kind(), size }),
+            _ => Ok(bytes),
+        }
+    }
+
+    pub(crate) fn parse(position: u64, bytes: &[u8]) -> Result<Record, Error> {
+        serde_json::from_slice(bytes).map_err(|source| Error::Newer { position, source })
+    }
+}
+
+/// Leaves half a record for everything that is not the list.
+const LIST_BYTES: usize = MAX_RECORD / 2;
+
+/// Splits a list so that each part fits into an event. At least one part, even of an empty list.
+pub(crate) fn parts<T: Serialize + Clone>(items: &[T]) -> Vec<Vec<T>> {
+    let (mut parts, mut size) = (vec![Vec::new()], 0);
+    for item in items {
+        let bytes = serde_json::to_vec(item).map_or(0, |bytes| bytes.len() + 1);
+        if size + bytes > LIST_BYTES && size > 0 {
+            parts.push(Vec::new());
+            size = 0;
+        }
+        size += bytes;
+        if let Some(last) = parts.last_mut() {
+            last.push(item.clone());
+        }
+    }
+    parts
+}
+
+/// A number for the list, or all of them, as `u32`.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The events of an intent.
+pub(crate) fn begun(intent: &Intent) -> Vec<Event> {
+    #[derive(Clone, Serialize)]
+    enum Change {
+        Created(ObjectKey),
+        Changed(ObjectKey),
+        Deleted(ObjectKey),
+    }
+    let all: Vec<_> = (intent.creates.iter().cloned().map(Change::Created))
+        .chain(intent.changes.iter().cloned().map(Change::Changed))
+        .chain(intent.deletes.iter().cloned().map(Change::Deleted))
+        .collect();
+    let split = parts(&all);
+    let total = count(split.len());
+    let each = split.into_iter().enumerate().map(|(number, part)| {
+        let mut intent = Intent { creates: vec![], changes: vec![], deletes: vec![], ..intent.clone() };
+        for change in part {
+            match change {
+                Change::Created(key) => intent.creates.push(key),
+                Change::Changed(key) => intent.changes.push(key),
+                Change::Deleted(key) => intent.deletes.push(key),
+            }
+        }
+        Event::Begun { intent, part: count(number), parts: total }
+    });
+    each.collect()
+}
+
+/// The events of what was applied.
+pub(crate) fn applied(intent: &Intent, objects: &[AppliedObject]) -> Vec<Event> {
+    let split = parts(objects);
+    let parts = count(split.len());
+    let event = |(part, objects)| Event::Applied {
+        release: intent.release.clone(),
+        turn: intent.turn,
+        plan: intent.plan,
+        objects,
+        part: count(part),
+        parts,
+    };
+    split.into_iter().enumerate().map(event).collect()
+}
+
+/// The events of what was pruned.
+pub(crate) fn pruned(intent: &Intent, objects: &[ObjectKey]) -> Vec<Event> {
+    let split = parts(objects);
+    let parts = count(split.len());
+    let event = |(part, objects)| Event::Pruned {
+        release: intent.release.clone(),
+        turn: intent.turn,
+        plan: intent.plan,
+        objects,
+        part: count(part),
+        parts,
+    };
+    split.into_iter().enumerate().map(event).collect()
+}

@@ -1,0 +1,296 @@
+//! What each event does to the derived tree: a pure fold. The same events give the same bytes, whoever replays them.
+//!
+//! Clock, configuration and keys have no say here; what they decided is in the events.
+
+use serde::{Deserialize, Serialize};
+use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, Timestamp, Trust, canonical_json};
+
+use crate::event::{Event, Record};
+use crate::view::{Changes, ViewError};
+use crate::{Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
+
+/// The key of what was last accepted.
+pub(crate) const ACCEPTED: &str = "accepted";
+
+/// What was last accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AcceptedState {
+    pub(crate) revision: Revision,
+    pub(crate) trust: Trust,
+    pub(crate) at: Timestamp,
+}
+
+/// What is known of a component. Releases by number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ComponentState {
+    pub(crate) latest: ReleaseNumber,
+    /// The release of which a turn was begun and has no outcome; its intent stands under [`intents`].
+    pub(crate) begun: Option<ReleaseNumber>,
+    pub(crate) current: Option<ReleaseNumber>,
+    pub(crate) healthy: Option<ReleaseNumber>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) rollback: Option<RollbackRequest>,
+}
+
+/// What is known of a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReleaseState {
+    pub(crate) release: Release,
+    /// Its objects.
+    pub(crate) blob: Digest,
+    /// Where in the ledger it was staged.
+    pub(crate) position: u64,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) healthy_at: Option<Timestamp>,
+    /// Why its plan was last denied.
+    pub(crate) denied: Option<Vec<String>>,
+}
+
+pub(crate) fn tag(name: &str) -> String {
+    format!("tag/{name}")
+}
+
+pub(crate) const TAGS: &str = "tag/";
+
+pub(crate) fn refused(reference: &str, object: &str, reason: &str) -> String {
+    let name = canonical_json(&serde_json::json!([object, reason]));
+    format!("{}{}", refused_of(reference), Digest::of(name).hex())
+}
+
+pub(crate) const REFUSED: &str = "refused/";
+
+fn refused_of(reference: &str) -> String {
+    format!("{REFUSED}{}/", Digest::of(reference).hex())
+}
+
+pub(crate) const COMPONENTS: &str = "component/";
+
+pub(crate) fn component(name: &ComponentName) -> String {
+    format!("{COMPONENTS}{name}")
+}
+
+pub(crate) fn releases(component: &ComponentName) -> String {
+    format!("release/{component}/")
+}
+
+pub(crate) fn release(component: &ComponentName, number: ReleaseNumber) -> String {
+    format!("{}{:020}", releases(component), number.0)
+}
+
+pub(crate) fn intents(component: &ComponentName) -> String {
+    format!("intent/{component}/")
+}
+
+pub(crate) const INVENTORIES: &str = "inventory/";
+
+pub(crate) fn inventory(component: &ComponentName) -> String {
+    format!("{INVENTORIES}{component}/")
+}
+
+pub(crate) fn inventory_entry(component: &ComponentName, key: &ObjectKey) -> String {
+    let name = serde_json::json!([key.group, key.kind, key.namespace, key.name]);
+    format!("{}{name}", inventory(component))
+}
+
+/// Which blobs are named by which releases.
+pub(crate) const BLOBS: &str = "blob/";
+
+pub(crate) fn blob_users(blob: &Digest) -> String {
+    format!("{BLOBS}{}/", blob.hex())
+}
+
+/// From this many objects on, an inventory is read at once instead of entry by entry.
+const MANY: usize = 16;
+
+/// What an event does.
+pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    let at = record.at;
+    match &record.event {
+        Event::Created { .. } => Ok(()),
+        Event::Accepted { revision, trust } => {
+            for key in changes.keys(&refused_of(&revision.reference))? {
+                changes.remove(&key);
+            }
+            changes.put(ACCEPTED, &AcceptedState { revision: revision.clone(), trust: trust.clone(), at })
+        }
+        Event::Refused { refusal } => {
+            let key = refused(&refusal.reference, &refusal.object, &refusal.reason);
+            changes.put(&key, &RefusedView { refusal: refusal.clone(), times: 1, first: at })
+        }
+        Event::RefusedAgain { reference, object, reason, times } => {
+            let key = refused(reference, object, reason);
+            match changes.get::<RefusedView>(&key)? {
+                Some(view) => changes.put(&key, &RefusedView { times: *times, ..view }),
+                None => Ok(()),
+            }
+        }
+        Event::Seen { name, seen } => match changes.get::<SeenTag>(&tag(name))? {
+            None => changes.put(&tag(name), seen),
+            Some(_) => Ok(()),
+        },
+        Event::Staged { release, blob, .. } => staged(record.sequence, release, blob, changes),
+        Event::Begun { intent, part, .. } => {
+            let name = &intent.release.component;
+            if *part == 0 {
+                for key in changes.keys(&intents(name))? {
+                    changes.remove(&key);
+                }
+                update(name, changes, |component| component.begun = Some(intent.release.number))?;
+            }
+            changes.put(&format!("{}{part:010}", intents(name)), intent)?;
+            if intent.creates.len() > MANY {
+                changes.prefetch(&inventory(name))?;
+            }
+            intent.creates.iter().try_for_each(|key| {
+                let entry = InventoryEntry { key: key.clone(), uid: None, created: None, release: intent.release.number };
+                changes.put(&inventory_entry(name, key), &entry)
+            })
+        }
+        Event::Applied { release, objects, .. } => {
+            if objects.len() > MANY {
+                changes.prefetch(&inventory(&release.component))?;
+            }
+            objects.iter().try_for_each(|object| {
+                let at = inventory_entry(&release.component, &object.key);
+                let before: Option<InventoryEntry> = changes.get(&at)?;
+                // We created it once, and it is still the same object: it stays ours to prune.
+                let ours = before.is_some_and(|before| before.created == Some(true) && before.uid.as_ref() == Some(&object.uid));
+                let entry = InventoryEntry {
+                    key: object.key.clone(),
+                    uid: Some(object.uid.clone()),
+                    created: Some(object.created || ours),
+                    release: release.number,
+                };
+                changes.put(&at, &entry)
+            })
+        }
+        Event::Pruned { release, objects, .. } => {
+            objects.iter().for_each(|key| changes.remove(&inventory_entry(&release.component, key)));
+            Ok(())
+        }
+        Event::Finished { release, outcome, .. } => finished(release, outcome, at, changes),
+        Event::Denied { release: id, reasons } => {
+            let key = release(&id.component, id.number);
+            if let Some(mut state) = changes.get::<ReleaseState>(&key)? {
+                state.denied = Some(reasons.clone());
+                // How a release ended before is not changed by a plan that never ran.
+                if state.outcome.is_none() {
+                    let message = reasons.join("; ");
+                    state.outcome = Some(Outcome { status: Status::Denied, turn: 0, turns: 0, message, trigger: String::new() });
+                    state.finished_at = Some(at);
+                }
+                changes.put(&key, &state)?;
+            }
+            update(&id.component, changes, |component| component.rollback_ended(id.number))
+        }
+        Event::RollbackRequested { component, to, by, reason } => {
+            let request = RollbackRequest { to: *to, by: by.clone(), reason: reason.clone(), at };
+            update(component, changes, |component| component.rollback = Some(request))
+        }
+        Event::Held { component, hold } => update(component, changes, |component| component.hold = Some(hold.clone())),
+        Event::Resumed { component, .. } => update(component, changes, |component| {
+            component.hold = None;
+            component.rollback = None;
+        }),
+        Event::Forgotten { component, releases } => releases.iter().try_for_each(|number| {
+            let key = release(component, *number);
+            if let Some(state) = changes.get::<ReleaseState>(&key)? {
+                changes.remove(&format!("{}{}", blob_users(&state.blob), state.release.id));
+            }
+            changes.remove(&key);
+            Ok(())
+        }),
+    }
+}
+
+fn staged(position: u64, header: &Release, blob: &Digest, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    let ReleaseId { component: name, number } = &header.id;
+    let key = component(name);
+    let state = match changes.get::<ComponentState>(&key)? {
+        Some(state) => ComponentState { latest: *number, ..state },
+        None => ComponentState { latest: *number, begun: None, current: None, healthy: None, hold: None, rollback: None },
+    };
+    changes.put(&key, &state)?;
+    changes.put(&format!("{}{}", blob_users(blob), header.id), &true)?;
+    let state = ReleaseState {
+        release: header.clone(),
+        blob: *blob,
+        position,
+        outcome: None,
+        finished_at: None,
+        healthy_at: None,
+        denied: None,
+    };
+    changes.put(&release(name, *number), &state)
+}
+
+/// Whether a release is finished by this outcome: its last turn, or a turn that did not end healthy.
+pub(crate) fn ends(outcome: &Outcome) -> bool {
+    outcome.turn + 1 >= outcome.turns || outcome.status != Status::Healthy
+}
+
+fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    for key in changes.keys(&intents(&id.component))? {
+        changes.remove(&key);
+    }
+    let last = outcome.turn + 1 >= outcome.turns;
+    let key = release(&id.component, id.number);
+    if let Some(mut state) = changes.get::<ReleaseState>(&key)?
+        && ends(outcome)
+    {
+        state.outcome = Some(outcome.clone());
+        state.finished_at = Some(at);
+        if outcome.status == Status::Healthy {
+            state.healthy_at = Some(at);
+            state.denied = None;
+        }
+        changes.put(&key, &state)?;
+    }
+    update(&id.component, changes, |component| {
+        component.begun = None;
+        if last && outcome.status.is_applied() {
+            component.current = Some(id.number);
+        }
+        if last && outcome.status == Status::Healthy {
+            component.healthy = Some(id.number);
+        }
+        if ends(outcome) {
+            component.rollback_ended(id.number);
+        }
+    })
+}
+
+impl ComponentState {
+    fn rollback_ended(&mut self, number: ReleaseNumber) {
+        self.rollback.take_if(|rollback| rollback.to == number);
+    }
+}
+
+/// Changes what is known of a component. One that was never staged has nothing to change.
+fn update(name: &ComponentName, changes: &mut Changes<'_>, change: impl FnOnce(&mut ComponentState)) -> Result<(), ViewError> {
+    let key = component(name);
+    match changes.get::<ComponentState>(&key)? {
+        Some(mut state) => {
+            change(&mut state);
+            changes.put(&key, &state)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The releases that are no longer kept once `next` is staged. `kept` are the numbers of what is kept, oldest first.
+pub(crate) fn outgrown(state: &ComponentState, kept: &[ReleaseNumber], next: ReleaseNumber, keep: usize) -> Vec<ReleaseNumber> {
+    let protected = [
+        Some(next),
+        state.current,
+        state.healthy,
+        state.begun,
+        state.hold.as_ref().map(|hold| hold.release),
+        state.rollback.as_ref().map(|rollback| rollback.to),
+    ];
+    // The one that is being staged is one of those that are kept.
+    let surplus = (kept.len() + 1).saturating_sub(keep.max(1));
+    kept.iter().take(surplus).filter(|number| !protected.contains(&Some(**number))).copied().collect()
+}

@@ -1,0 +1,855 @@
+//! [`History`]: the single owner of the history's directory.
+//!
+//! Every writing call returns only after the event that states it is in the ledger, flushed to disk, and then in the view.
+//! Every reading call asks the view. Where the view fails, it is rebuilt from the ledger; where the ledger fails, nothing
+//! is written any more. Blocks: call it from a thread that may wait.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tk8s_core::crash;
+use tk8s_core::{
+    CommitId, ComponentName, Digest, Environment, InstanceName, ObjectKey, Placed, ReleaseId, ReleaseNumber, Revision, Secret,
+    Timestamp, Trust,
+};
+use tk8s_images::{Resolved, ResolvedParts};
+
+use crate::blobs::Blobs;
+use crate::event::{self, Event, FORMAT, Record};
+use crate::fold::{self, AcceptedState, ComponentState, ReleaseState};
+use crate::keys::{self, Keys};
+use crate::ledger::Ledger;
+use crate::note::{self, Verifier};
+use crate::tile::Tile;
+use crate::view::memory::MemoryView;
+use crate::view::sled::{SledView, Watchdog};
+use crate::view::{self, Batch, Changes, Tree, View, ViewError};
+use crate::{
+    Accepted, AppliedObject, Begun, ComponentView, Error, Hold, Intent, Inventories, InventoryEntry, Outcome, Recalled, Recorded,
+    RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot, Staged, disk, set,
+};
+
+/// What a history is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory: on a volume of its own, local or block, used by nothing else.
+    pub dir: PathBuf,
+    /// The instance whose history it is.
+    pub instance: InstanceName,
+    /// The name of the ledger in its checkpoints: a URL without a scheme, for example `tk8s.io/prod-eu-1/tk8s`.
+    pub origin: String,
+    /// Signs checkpoints: an Ed25519 private key in PKCS#8 PEM.
+    pub identity_key: Secret,
+    /// Encrypts objects: 32 bytes as 64 hexadecimal digits or base64.
+    pub encryption_key: Secret,
+    /// How many releases of each component are kept. The current, healthy, held and unfinished ones are kept beyond.
+    pub keep_releases: usize,
+    /// What happens when the view does not answer.
+    pub watchdog: Watchdog,
+}
+
+impl Options {
+    fn ledger_dir(&self) -> PathBuf {
+        self.dir.join("ledger")
+    }
+
+    fn view_dir(&self) -> PathBuf {
+        self.dir.join("view")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.dir.join("view.broken")
+    }
+}
+
+/// How a view that was asked differs from what replaying the ledger gives.
+#[derive(Debug, thiserror::Error)]
+pub enum Difference {
+    /// Ledger or view could not be read.
+    #[error("could not replay the ledger")]
+    Ledger(#[source] Error),
+    /// The view could not be read.
+    #[error("could not read the view: {0}")]
+    View(String),
+    /// They are not the same.
+    #[error("the view differs from a replay of the ledger at `{0}`")]
+    At(String),
+}
+
+/// The history of an instance. See the module for its guarantees.
+pub struct History {
+    options: Options,
+    keys: Keys,
+    verifier: Verifier,
+    blobs: Blobs,
+    /// Whoever writes holds this from the decision to the view. Taken before `view`.
+    ledger: Mutex<Ledger>,
+    /// Written while events are folded into it, or when it is replaced.
+    view: RwLock<Arc<dyn View>>,
+    /// Refusals that were counted and are not in the ledger, by key.
+    repeats: Mutex<HashMap<String, u64>>,
+    /// The lock on the directory, for as long as this lives.
+    _lock: File,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "History({})", self.options.dir.display())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is changed only after everything that can fail, so it is whole even then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// At most `limit` characters.
+fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}
+
+/// How much of a message for people is kept.
+const MESSAGE: usize = 2000;
+/// How many reasons of a denial are kept, and how much of each.
+const REASONS: (usize, usize) = (32, 300);
+/// The purpose under which cache values are encrypted.
+const CACHE: &str = "tk8s-history/cache/v1/";
+
+impl History {
+    /// Opens the history, or makes one. Drops what was never acknowledged, proves everything that was, and rebuilds the view
+    /// where it is missing, behind or broken. Refuses a directory that another process has open, a ledger that is damaged
+    /// or belongs to someone else, and keys that don't fit.
+    pub fn open(options: Options, now: Timestamp) -> Result<History, Error> {
+        if !note::is_valid_name(&options.origin) {
+            return Err(Error::Origin(tk8s_core::printable(&options.origin, 80)));
+        }
+        let identity = keys::identity(&options.identity_key)?;
+        let keys = Keys::read(&options.encryption_key)?;
+        let verifier = Verifier::of(&options.origin, &identity);
+        let mut changed = BTreeSet::new();
+        disk::create_dir(&options.dir, &mut changed)?;
+        changed.iter().try_for_each(|dir| disk::flush_dir(dir))?;
+        let lock = lock(&options.dir)?;
+        let mut ledger = Ledger::open(&options.ledger_dir(), &options.origin, identity)?;
+        if ledger.size() > 0 {
+            check_first(&ledger, &options, &keys)?;
+        }
+        let view = open_view(&options, &ledger, now)?;
+        ledger.drop_tail()?;
+        if ledger.size() == 0 {
+            let created = Event::Created {
+                format: FORMAT,
+                instance: options.instance.clone(),
+                key: verifier.to_string(),
+                encryption: keys.check(),
+            };
+            ledger.append(&[Record { sequence: 0, at: now, event: created }.to_bytes()?])?;
+        }
+        let history = History {
+            blobs: Blobs::new(options.dir.join("blobs")),
+            options,
+            keys,
+            verifier,
+            ledger: Mutex::new(ledger),
+            view: RwLock::new(view),
+            repeats: Mutex::default(),
+            _lock: lock,
+        };
+        history.catch_up();
+        history.sweep()?;
+        Ok(history)
+    }
+
+    /// Folds into the view what it does not know yet.
+    fn catch_up(&self) {
+        let ledger = locked(&self.ledger);
+        let view = self.current_view();
+        let caught_up = derived_size(&*view)
+            .map_err(|error| error.to_string())
+            .and_then(|from| replay(&ledger, from, &*view).map_err(|error| tk8s_core::chain(&error)));
+        if let Err(problem) = caught_up {
+            self.replace_view(&ledger, &view, &problem);
+        }
+    }
+
+    /// Removes blobs that no kept release names: an interrupted stage left them.
+    fn sweep(&self) -> Result<(), Error> {
+        let ledger = locked(&self.ledger);
+        let used = self.ask(&ledger, |view| {
+            let keys = view.scan(Tree::Derived, fold::BLOBS)?;
+            Ok(keys.into_iter().filter_map(|(key, _)| Some(key.split('/').nth(1)?.to_owned())).collect::<BTreeSet<_>>())
+        });
+        let (blobs, left) = self.blobs.list()?;
+        // Without an answer nothing is known to be unused.
+        if let Some(used) = used {
+            for blob in blobs.iter().filter(|blob| !used.contains(&blob.hex())) {
+                self.blobs.remove(blob)?;
+            }
+        }
+        left.iter().try_for_each(|path| disk::remove(path))
+    }
+
+    // ---- writing ----
+
+    /// Records a release and keeps its objects: it can be recalled from now on. Refuses what was not verified, except for
+    /// `dev`.
+    pub fn stage(&self, resolved: Resolved, now: Timestamp) -> Result<Staged, Error> {
+        self.stage_parts(resolved.into_parts(), now)
+    }
+
+    pub(crate) fn stage_parts(&self, parts: ResolvedParts, now: Timestamp) -> Result<Staged, Error> {
+        if matches!(parts.trust, Trust::Waived { .. }) && parts.environment != Environment::Dev {
+            return Err(Error::Waived { component: parts.component.to_string(), environment: parts.environment });
+        }
+        let text = set::write(&parts.objects, &parts.images, &parts.warnings)?;
+        let content = set::content(&self.keys, &parts.objects);
+        let mut ledger = locked(&self.ledger);
+        let blob = self.blobs.put(&self.keys, &text)?;
+        crash::point("P1");
+        let state = self.component_state(&ledger, &parts.component)?;
+        let number = state.as_ref().map_or(ReleaseNumber(1), |state| state.latest.next());
+        let release = Release {
+            id: ReleaseId { component: parts.component.clone(), number },
+            revision: parts.revision,
+            trust: parts.trust,
+            environment: parts.environment,
+            content,
+            input: parts.input,
+            objects: parts.objects.len(),
+            staged_at: now,
+        };
+        let mut events = vec![Event::Staged { release: release.clone(), blob, images: parts.images.len() }];
+        let forgotten = self.outgrown(&ledger, state.as_ref(), &parts.component, number)?;
+        if !forgotten.is_empty() {
+            let releases = forgotten.iter().map(|state| state.release.id.number).collect();
+            events.push(Event::Forgotten { component: parts.component, releases });
+        }
+        self.append(&mut ledger, events, now, Some("P2"))?;
+        for state in forgotten {
+            self.remove_unused(&ledger, &state.blob);
+        }
+        Ok(Staged { release: Arc::new(release), objects: parts.objects })
+    }
+
+    /// Writes down what a plan is about to do, before the first write to the cluster. What it creates is in the inventory from
+    /// now on.
+    pub fn begin(&self, intent: Intent, now: Timestamp) -> Result<Begun, Error> {
+        let mut ledger = locked(&self.ledger);
+        self.release_state(&ledger, &intent.release)?;
+        self.append(&mut ledger, event::begun(&intent), now, Some("P3"))?;
+        Ok(Begun { intent })
+    }
+
+    /// Writes down what was applied: uids, and which objects we created.
+    pub fn applied(&self, begun: &Begun, objects: &[AppliedObject], now: Timestamp) -> Result<(), Error> {
+        self.append(&mut locked(&self.ledger), event::applied(&begun.intent, objects), now, None)
+    }
+
+    /// Writes down what was deleted and is gone: the inventory forgets it.
+    pub fn pruned(&self, begun: &Begun, objects: &[ObjectKey], now: Timestamp) -> Result<(), Error> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        self.append(&mut locked(&self.ledger), event::pruned(&begun.intent, objects), now, None)
+    }
+
+    /// Writes down how a turn ended. The release is finished when its last turn is healthy, or any turn is not. Which turn it
+    /// was is taken from `begun`.
+    pub fn record(&self, begun: Begun, outcome: Outcome, now: Timestamp) -> Result<Recorded, Error> {
+        let Intent { release, turn, turns, plan, .. } = begun.intent;
+        let outcome =
+            Outcome { turn, turns, message: cut(&outcome.message, MESSAGE), trigger: cut(&outcome.trigger, 80), ..outcome };
+        let finished = fold::ends(&outcome);
+        let mut ledger = locked(&self.ledger);
+        let position = ledger.size();
+        self.append(&mut ledger, vec![Event::Finished { release, plan, outcome }], now, Some("P11"))?;
+        Ok(Recorded { position, finished })
+    }
+
+    /// Reads a release back: what the ledger proves was staged, with the objects of exactly then.
+    pub fn recall(&self, release: &ReleaseId) -> Result<Recalled, Error> {
+        let (staged, blob, sealed) = {
+            let ledger = locked(&self.ledger);
+            let state = self.release_state(&ledger, release)?;
+            let unproven = |problem| Error::Unproven { release: release.clone(), problem };
+            let record = Record::parse(state.position, &ledger.proven_record(state.position)?)?;
+            let Event::Staged { release: staged, blob, .. } = record.event else {
+                return Err(unproven("the ledger holds another event where it was staged"));
+            };
+            if staged != state.release || blob != state.blob || staged.id != *release {
+                return Err(unproven(
+                    "the view does not agree with the ledger; restart the agent after removing the directory `view`",
+                ));
+            }
+            (staged, blob, self.blobs.read(&blob)?)
+        };
+        let problem = |problem: &str| Error::Blob { release: release.clone(), blob, problem: problem.into() };
+        let text = Blobs::unpack(&self.keys, &sealed.map_err(problem)?).map_err(problem)?;
+        let objects = set::read(&text).map_err(problem)?;
+        if set::content(&self.keys, &objects) != staged.content {
+            return Err(problem("does not hold what was staged"));
+        }
+        Ok(Recalled { release: Arc::new(staged), objects })
+    }
+
+    /// Records that a revision was accepted. Accepting the same again is no event.
+    pub fn accept(&self, revision: &Revision, trust: &Trust, now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        let before: Option<AcceptedState> = self.derived(&ledger, fold::ACCEPTED)?;
+        if before.is_some_and(|before| before.revision == *revision && before.trust == *trust) {
+            return Ok(());
+        }
+        locked(&self.repeats).clear();
+        self.append(&mut ledger, vec![Event::Accepted { revision: revision.clone(), trust: trust.clone() }], now, None)
+    }
+
+    /// Records that a revision was refused. The same object refused again for the same reason is counted; the ledger learns of
+    /// the tenth, hundredth, thousandth time, so that polling can't fill it.
+    pub fn refuse(&self, refusal: RefusedRevision, now: Timestamp) -> Result<(), Error> {
+        let refusal = RefusedRevision {
+            reference: cut(&refusal.reference, MESSAGE),
+            object: cut(&refusal.object, 200),
+            reason: cut(&refusal.reason, 200),
+            message: cut(&refusal.message, MESSAGE),
+        };
+        let key = fold::refused(&refusal.reference, &refusal.object, &refusal.reason);
+        let mut ledger = locked(&self.ledger);
+        let Some(before) = self.derived::<RefusedView>(&ledger, &key)? else {
+            return self.append(&mut ledger, vec![Event::Refused { refusal }], now, None);
+        };
+        let times = {
+            let mut repeats = locked(&self.repeats);
+            let times = repeats.entry(key).or_insert(before.times);
+            *times += 1;
+            *times
+        };
+        match times == 10u64.pow(times.ilog10()) {
+            false => Ok(()),
+            true => {
+                let RefusedRevision { reference, object, reason, .. } = refusal;
+                self.append(&mut ledger, vec![Event::RefusedAgain { reference, object, reason, times }], now, None)
+            }
+        }
+    }
+
+    /// Records what a tag names at first sight. Seeing it again is no event; seeing it with another object is an error.
+    pub fn first_seen(&self, name: &str, seen: SeenTag, now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        match self.derived::<SeenTag>(&ledger, &fold::tag(name))? {
+            Some(before) if before == seen => Ok(()),
+            Some(_) => Err(Error::TagMoved(tk8s_core::printable(name, 80))),
+            None => self.append(&mut ledger, vec![Event::Seen { name: name.into(), seen }], now, None),
+        }
+    }
+
+    /// Records that the plan of a release was denied, with every failed rule. The same denial again is no event.
+    pub fn deny(&self, release: &ReleaseId, reasons: Vec<String>, now: Timestamp) -> Result<(), Error> {
+        let more = reasons.len().saturating_sub(REASONS.0);
+        let mut reasons: Vec<_> = reasons.iter().take(REASONS.0).map(|reason| cut(reason, REASONS.1)).collect();
+        if more > 0 {
+            reasons.push(format!("and {more} more"));
+        }
+        let mut ledger = locked(&self.ledger);
+        let state = self.release_state(&ledger, release)?;
+        let component = self.component_state(&ledger, &release.component)?;
+        let waiting = component.and_then(|state| state.rollback).is_some_and(|rollback| rollback.to == release.number);
+        if state.denied.as_ref() == Some(&reasons) && !waiting {
+            return Ok(());
+        }
+        self.append(&mut ledger, vec![Event::Denied { release: release.clone(), reasons }], now, None)
+    }
+
+    /// Records that someone asked for a rollback, before anything is done. It stands until a run of that release ends.
+    pub fn rollback_requested(
+        &self,
+        component: &ComponentName,
+        to: &ReleaseId,
+        by: &str,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        if to.component != *component {
+            return Err(Error::UnknownRelease(to.clone()));
+        }
+        self.release_state(&ledger, to)?;
+        let event = Event::RollbackRequested {
+            component: component.clone(),
+            to: to.number,
+            by: cut(by, 200),
+            reason: reason.map(|reason| cut(reason, MESSAGE)),
+        };
+        self.append(&mut ledger, vec![event], now, None)?;
+        crash::point("P12");
+        Ok(())
+    }
+
+    /// Pins a component to a release.
+    pub fn hold(&self, component: &ComponentName, hold: Hold, now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        self.release_state(&ledger, &ReleaseId { component: component.clone(), number: hold.release })?;
+        let hold = Hold { reason: cut(&hold.reason, MESSAGE), by: cut(&hold.by, 200), ..hold };
+        self.append(&mut ledger, vec![Event::Held { component: component.clone(), hold }], now, None)
+    }
+
+    /// Ends a hold, and a rollback that has not ended. Where there is neither, it is no event.
+    pub fn resume(&self, component: &ComponentName, by: &str, now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        let state = self.component_state(&ledger, component)?;
+        if !state.is_some_and(|state| state.hold.is_some() || state.rollback.is_some()) {
+            return Ok(());
+        }
+        self.append(&mut ledger, vec![Event::Resumed { component: component.clone(), by: cut(by, 200) }], now, None)
+    }
+
+    /// The events, flushed to disk together, then the view.
+    fn append(&self, ledger: &mut Ledger, events: Vec<Event>, now: Timestamp, point: Option<&str>) -> Result<(), Error> {
+        let first = ledger.size();
+        let records: Vec<Record> = (first..).zip(events).map(|(sequence, event)| Record { sequence, at: now, event }).collect();
+        let bytes = records.iter().map(Record::to_bytes).collect::<Result<Vec<_>, _>>()?;
+        ledger.append(&bytes)?;
+        point.into_iter().for_each(crash::point);
+        let view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = fold_into(&**view, &records, ledger.size(), &ledger.root()) {
+            let failed = view.clone();
+            drop(view);
+            // The events are in the ledger: whatever becomes of the view, they count.
+            self.replace_view(ledger, &failed, &error.to_string());
+        }
+        Ok(())
+    }
+
+    fn outgrown(
+        &self,
+        ledger: &Ledger,
+        state: Option<&ComponentState>,
+        component: &ComponentName,
+        next: ReleaseNumber,
+    ) -> Result<Vec<ReleaseState>, Error> {
+        let Some(state) = state else { return Ok(Vec::new()) };
+        let prefix = fold::releases(component);
+        let entries = self.must(self.ask(ledger, |view| view.scan(Tree::Derived, &prefix)))?;
+        let numbers: Vec<ReleaseNumber> =
+            entries.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok().map(ReleaseNumber)).collect();
+        let outgrown = fold::outgrown(state, &numbers, next, self.options.keep_releases);
+        let read = |(number, (key, value)): (&ReleaseNumber, &(String, Vec<u8>))| {
+            outgrown.contains(number).then(|| view::read::<ReleaseState>(key, value).ok()).flatten()
+        };
+        Ok(numbers.iter().zip(&entries).filter_map(read).collect())
+    }
+
+    /// Removes a blob that no kept release names. One that can't be removed is, at the next start.
+    fn remove_unused(&self, ledger: &Ledger, blob: &Digest) {
+        let users = self.ask(ledger, |view| view.scan(Tree::Derived, &fold::blob_users(blob)));
+        if users.is_some_and(|users| users.is_empty())
+            && let Err(error) = self.blobs.remove(blob)
+        {
+            tracing::warn!(error = %tk8s_core::chain(&error), "could not remove a blob that is no longer needed");
+        }
+    }
+
+    // ---- reading ----
+
+    fn current_view(&self) -> Arc<dyn View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the view; where it fails, the one in memory that takes its place. Nothing only if the ledger can't be read either,
+    /// of which the watchdog has been told.
+    fn ask<T>(&self, ledger: &Ledger, run: impl Fn(&dyn View) -> Result<T, ViewError>) -> Option<T> {
+        for _ in 0..2 {
+            let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+            match run(&**view) {
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    let failed = view.clone();
+                    drop(view);
+                    self.replace_view(ledger, &failed, &error.to_string());
+                }
+            }
+        }
+        None
+    }
+
+    /// As [`History::ask`], for those who don't hold the ledger.
+    fn look<T: Default>(&self, run: impl Fn(&dyn View) -> Result<T, ViewError>) -> T {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let error = match run(&**view) {
+            Ok(answer) => return answer,
+            Err(error) => error,
+        };
+        let failed = view.clone();
+        drop(view);
+        let ledger = locked(&self.ledger);
+        self.replace_view(&ledger, &failed, &error.to_string());
+        drop(failed);
+        self.ask(&ledger, run).unwrap_or_default()
+    }
+
+    fn must<T>(&self, answer: Option<T>) -> Result<T, Error> {
+        // Neither view nor ledger could be read: the volume is gone. Nothing is decided on that.
+        answer.ok_or(Error::Poisoned)
+    }
+
+    /// Goes on with a view in memory, made from the ledger, and leaves a mark so that the next start puts the broken one aside.
+    fn replace_view(&self, ledger: &Ledger, failed: &Arc<dyn View>, problem: &str) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&view, failed) {
+            return;
+        }
+        tracing::error!(problem, "the view is given up; going on with one in memory until the next start");
+        let _ = std::fs::write(self.options.marker(), b"");
+        let memory = MemoryView::default();
+        match replay(ledger, 0, &memory) {
+            Ok(()) => *view = Arc::new(memory),
+            Err(error) => {
+                tracing::error!(error = %tk8s_core::chain(&error), "the ledger cannot be read either");
+                drop(view);
+                (self.options.watchdog.on_hang)();
+            }
+        }
+    }
+
+    fn derived<T: serde::de::DeserializeOwned>(&self, ledger: &Ledger, key: &str) -> Result<Option<T>, Error> {
+        self.must(self.ask(ledger, |view| get(view, key)))
+    }
+
+    fn component_state(&self, ledger: &Ledger, component: &ComponentName) -> Result<Option<ComponentState>, Error> {
+        self.derived(ledger, &fold::component(component))
+    }
+
+    fn release_state(&self, ledger: &Ledger, release: &ReleaseId) -> Result<ReleaseState, Error> {
+        let state = self.derived(ledger, &fold::release(&release.component, release.number))?;
+        state.ok_or_else(|| Error::UnknownRelease(release.clone()))
+    }
+
+    /// What was accepted so far, and every tag as it was first seen.
+    pub fn accepted(&self) -> Accepted {
+        self.look(|view| {
+            let state: Option<AcceptedState> = get(view, fold::ACCEPTED)?;
+            let tag = |(key, value): (String, Vec<u8>)| {
+                let seen: SeenTag = view::read(&key, &value)?;
+                Ok((key[fold::TAGS.len()..].to_owned(), seen))
+            };
+            let tags = view.scan(Tree::Derived, fold::TAGS)?.into_iter().map(tag).collect::<Result<_, ViewError>>()?;
+            let (revision, trust) = state.map(|state| (state.revision, state.trust)).unzip();
+            let head: Option<CommitId> = revision.as_ref().map(|revision: &Revision| revision.commit.clone());
+            Ok(Accepted { head, revision, trust, tags })
+        })
+    }
+
+    /// What was refused since its ref was last accepted, oldest first.
+    pub fn refusals(&self) -> Vec<RefusedView> {
+        let mut refusals: Vec<RefusedView> = self.look(|view| values(view, fold::REFUSED));
+        refusals.sort_by_key(|view| view.first);
+        refusals
+    }
+
+    /// Every component that was ever staged.
+    pub fn components(&self) -> Vec<ComponentName> {
+        self.look(|view| {
+            let entries = view.scan(Tree::Derived, fold::COMPONENTS)?;
+            Ok(entries.iter().filter_map(|(key, _)| key[fold::COMPONENTS.len()..].parse().ok()).collect())
+        })
+    }
+
+    /// What is remembered of a component, if it was ever staged.
+    pub fn component(&self, name: &ComponentName) -> Option<ComponentView> {
+        self.look(|view| {
+            let Some(state) = get::<ComponentState>(view, &fold::component(name))? else { return Ok(None) };
+            let latest: Option<ReleaseState> = get(view, &fold::release(name, state.latest))?;
+            let latest = latest.ok_or_else(|| ViewError::Broken(format!("the latest release of `{name}` is missing")))?;
+            let unfinished = match state.begun {
+                Some(_) => join(values(view, &fold::intents(name))?),
+                None => None,
+            };
+            let id = |number| ReleaseId { component: name.clone(), number };
+            Ok(Some(ComponentView {
+                latest: latest.release,
+                latest_outcome: latest.outcome,
+                unfinished,
+                current: state.current.map(id),
+                healthy: state.healthy.map(id),
+                hold: state.hold,
+                rollback: state.rollback,
+            }))
+        })
+    }
+
+    /// The kept releases of a component, newest first.
+    pub fn releases(&self, component: &ComponentName) -> Vec<ReleaseView> {
+        let states: Vec<ReleaseState> = self.look(|view| values(view, &fold::releases(component)));
+        let view = |state: ReleaseState| ReleaseView {
+            release: state.release,
+            outcome: state.outcome,
+            finished_at: state.finished_at,
+            healthy_at: state.healthy_at,
+        };
+        states.into_iter().rev().map(view).collect()
+    }
+
+    /// The objects that a component owns in the cluster, or was about to create.
+    pub fn inventory(&self, component: &ComponentName) -> Vec<InventoryEntry> {
+        self.look(|view| values(view, &fold::inventory(component)))
+    }
+
+    /// The inventories of all components.
+    pub fn inventories(&self) -> Inventories {
+        self.look(|view| {
+            let mut inventories = Inventories::new();
+            for (key, value) in view.scan(Tree::Derived, fold::INVENTORIES)? {
+                if let Some(component) = key.split('/').nth(1).and_then(|name| name.parse().ok()) {
+                    inventories.entry(component).or_default().push(view::read(&key, &value)?);
+                }
+            }
+            Ok(inventories)
+        })
+    }
+
+    /// The digest of a set of objects as it stands in [`Release::content`]: equal sets, whatever their order and files, have
+    /// equal digests. Keyed with this history's encryption key.
+    pub fn content(&self, objects: &[Placed]) -> Digest {
+        set::content(&self.keys, objects)
+    }
+
+    // ---- cache ----
+
+    /// Keeps a value that may be lost at any time. Encrypted. What can't be kept is not.
+    pub fn cache_put(&self, key: &str, value: &[u8]) {
+        if let Ok(sealed) = self.keys.seal(format!("{CACHE}{key}").as_bytes(), value) {
+            self.cache(|view| view.commit(Tree::Cache, Batch::from([(key.into(), Some(sealed.clone()))])));
+        }
+    }
+
+    /// A value that was kept, if it still is.
+    pub fn cache_get(&self, key: &str) -> Option<Vec<u8>> {
+        let sealed = self.cache(|view| view.get(Tree::Cache, key)).flatten()?;
+        self.keys.open(format!("{CACHE}{key}").as_bytes(), &sealed).map(|value| value.to_vec())
+    }
+
+    /// Forgets a value.
+    pub fn cache_remove(&self, key: &str) {
+        self.cache(|view| view.commit(Tree::Cache, Batch::from([(key.into(), None)])));
+    }
+
+    /// Every value whose key begins so, in the order of the keys.
+    pub fn cache_scan(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        let entries = self.cache(|view| view.scan(Tree::Cache, prefix)).unwrap_or_default();
+        let open = |(key, sealed): (String, Vec<u8>)| {
+            let value = self.keys.open(format!("{CACHE}{key}").as_bytes(), &sealed)?.to_vec();
+            Some((key, value))
+        };
+        entries.into_iter().filter_map(open).collect()
+    }
+
+    fn cache<T>(&self, run: impl Fn(&dyn View) -> Result<T, ViewError>) -> Option<T> {
+        let view = self.current_view();
+        match run(&*view) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                self.replace_view(&locked(&self.ledger), &view, &error.to_string());
+                None
+            }
+        }
+    }
+
+    // ---- the ledger, as it is served ----
+
+    /// The signed checkpoint: `<prefix>/checkpoint`.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        locked(&self.ledger).checkpoint().as_bytes().to_vec()
+    }
+
+    /// A tile or entry bundle by its path, for example `tile/0/000.p/12` or `tile/entries/x001/067`: whatever the signed tree
+    /// has, in any width.
+    pub fn tile(&self, path: &str) -> Option<Vec<u8>> {
+        let tile = Tile::parse(path)?;
+        match locked(&self.ledger).tile(&tile) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(error = %tk8s_core::chain(&error), path, "could not read a tile");
+                None
+            }
+        }
+    }
+
+    /// The key that verifies checkpoints, in the form that other tools of transparency logs take: `origin+id+key`.
+    pub fn public_key(&self) -> String {
+        self.verifier.to_string()
+    }
+
+    /// How far the ledger has come.
+    pub fn size_and_root(&self) -> SizeAndRoot {
+        use base64::Engine as _;
+        let ledger = locked(&self.ledger);
+        SizeAndRoot { size: ledger.size(), root: base64::engine::general_purpose::STANDARD.encode(ledger.root()) }
+    }
+
+    /// Replays the ledger and compares the derived tree with the view's, byte for byte.
+    pub fn check_view(&self) -> Result<(), Difference> {
+        let ledger = locked(&self.ledger);
+        compare(&ledger, &*self.current_view())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_view(&self, view: Arc<dyn View>) {
+        *self.view.write().unwrap() = view;
+    }
+}
+
+/// Replays the ledger of a history that no process has open, and compares the derived tree with that of its view, byte for
+/// byte. The view first learns of events that it does not know yet, as it does when the history is opened; it is not rebuilt.
+pub fn replay_equals_view(options: Options) -> Result<(), Difference> {
+    let ledger = |error| Difference::Ledger(error);
+    let _lock = lock(&options.dir).map_err(ledger)?;
+    let identity = keys::identity(&options.identity_key).map_err(ledger)?;
+    let signed = Ledger::open(&options.ledger_dir(), &options.origin, identity).map_err(ledger)?;
+    let broken = |error: ViewError| Difference::View(error.to_string());
+    let view = SledView::open(&options.view_dir(), &options.marker(), options.watchdog).map_err(broken)?;
+    let from = derived_size(&view).map_err(broken)?;
+    replay(&signed, from, &view).map_err(ledger)?;
+    compare(&signed, &view)
+}
+
+fn compare(ledger: &Ledger, view: &dyn View) -> Result<(), Difference> {
+    let fresh = MemoryView::default();
+    replay(ledger, 0, &fresh).map_err(Difference::Ledger)?;
+    let all = |view: &dyn View| -> Result<BTreeMap<_, _>, _> {
+        let entries = view.scan(Tree::Derived, "").map_err(|error| Difference::View(error.to_string()))?;
+        Ok(entries.into_iter().collect())
+    };
+    let (mut fresh, view) = (all(&fresh)?, all(view)?);
+    for (key, value) in view {
+        if fresh.remove(&key) != Some(value) {
+            return Err(Difference::At(key));
+        }
+    }
+    fresh.into_keys().next().map_or(Ok(()), |missing| Err(Difference::At(missing)))
+}
+
+fn get<T: serde::de::DeserializeOwned>(view: &dyn View, key: &str) -> Result<Option<T>, ViewError> {
+    view.get(Tree::Derived, key)?.map(|value| view::read(key, &value)).transpose()
+}
+
+fn values<T: serde::de::DeserializeOwned>(view: &dyn View, prefix: &str) -> Result<Vec<T>, ViewError> {
+    view.scan(Tree::Derived, prefix)?.iter().map(|(key, value)| view::read(key, value)).collect()
+}
+
+/// Puts the parts of an intent together again.
+fn join(parts: Vec<Intent>) -> Option<Intent> {
+    parts.into_iter().reduce(|mut intent, part| {
+        intent.creates.extend(part.creates);
+        intent.changes.extend(part.changes);
+        intent.deletes.extend(part.deletes);
+        intent
+    })
+}
+
+/// How many events are in the derived tree, after every entry of it was checked.
+fn derived_size(view: &dyn View) -> Result<u64, ViewError> {
+    Ok(view::check(view)?.map_or(0, |meta| meta.applied))
+}
+
+fn fold_into(view: &dyn View, records: &[Record], size: u64, root: &[u8; 32]) -> Result<(), ViewError> {
+    let mut changes = Changes::new(view);
+    records.iter().try_for_each(|record| fold::apply(record, &mut changes))?;
+    changes.commit(size, root)
+}
+
+/// How many events are folded at once when replaying.
+const REPLAYED_AT_ONCE: u64 = 256;
+
+/// Folds the events from `from` on into `view`.
+fn replay(ledger: &Ledger, from: u64, view: &dyn View) -> Result<(), Error> {
+    let mut waiting = Vec::new();
+    ledger.each_from(from, &mut |position, bytes| {
+        waiting.push(Record::parse(position, bytes)?);
+        let size = position + 1;
+        if size % REPLAYED_AT_ONCE == 0 || size == ledger.size() {
+            let folded = fold_into(view, &waiting, size, &ledger.root_at(size)?);
+            folded.map_err(|error| Error::Encoding { act: "fold the ledger into the view", source: error.into() })?;
+            waiting.clear();
+        }
+        Ok(())
+    })
+}
+
+/// One process writes here. The lock goes away with the process, however it ends.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let file = disk::write(&path, b"")?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { dir: dir.into() }),
+        Err(error) => Err(Error::Disk { act: "lock", path, source: error.into() }),
+    }
+}
+
+/// The first event says whose history it is and with which key its objects are encrypted.
+fn check_first(ledger: &Ledger, options: &Options, keys: &Keys) -> Result<(), Error> {
+    let file = options.ledger_dir();
+    let record = Record::parse(0, &ledger.proven_record(0)?)?;
+    let Event::Created { format, instance, encryption, .. } = record.event else {
+        return Err(Error::Foreign { file, problem: "does not begin like a history of tk8s-agent".into() });
+    };
+    if format > FORMAT {
+        return Err(Error::Foreign { file, problem: "was written by a newer version of the agent: upgrade".into() });
+    }
+    if instance != options.instance {
+        return Err(Error::Foreign {
+            file,
+            problem: format!("belongs to the instance `{instance}`, not `{}`", options.instance),
+        });
+    }
+    if encryption != keys.check() {
+        let problem = "is not the one this history was made with: its objects could not be read";
+        return Err(Error::Key { key: "encryption key", problem });
+    }
+    Ok(())
+}
+
+/// The view in sled, as it was left if it is whole and of this ledger, otherwise a new one.
+fn open_view(options: &Options, ledger: &Ledger, now: Timestamp) -> Result<Arc<dyn View>, Error> {
+    let (dir, marker) = (options.view_dir(), options.marker());
+    if disk::read(&marker)?.is_some() {
+        put_aside(options, now)?;
+    }
+    for attempt in 0..2 {
+        let opened = SledView::open(&dir, &marker, options.watchdog.clone()).and_then(|view| Ok((view::check(&view)?, view)));
+        match opened {
+            Ok((None, view)) => return Ok(Arc::new(view)),
+            Ok((Some(meta), view)) => {
+                let agrees = meta.applied <= ledger.size() && hex::encode(ledger.root_at(meta.applied)?) == meta.root;
+                if !agrees {
+                    return Err(Error::Forked { dir: options.dir.clone(), ledger: ledger.size(), view: meta.applied });
+                }
+                return Ok(Arc::new(view));
+            }
+            Err(error) if attempt == 0 => {
+                tracing::error!(%error, "the view is put aside and rebuilt from the ledger");
+                put_aside(options, now)?;
+            }
+            Err(error) => tracing::error!(%error, "a new view cannot be made; going on with one in memory"),
+        }
+    }
+    Ok(Arc::new(MemoryView::default()))
+}
+
+/// Puts a broken view aside, for whoever wants to know why. Only the last one is kept.
+fn put_aside(options: &Options, now: Timestamp) -> Result<(), Error> {
+    for name in disk::list(&options.dir)? {
+        if name.starts_with("view.aside-") {
+            let _ = std::fs::remove_dir_all(options.dir.join(name));
+        }
+    }
+    let aside = options.dir.join(format!("view.aside-{}", now.as_millisecond()));
+    if options.view_dir().is_dir() {
+        disk::rename(&options.view_dir(), &aside)?;
+    }
+    disk::remove(&options.marker())
+}

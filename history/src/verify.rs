@@ -1,0 +1,61 @@
+//! Proving a history without opening it: nothing is written, no lock is taken, no encryption key is needed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::event::{Event, Record};
+use crate::note::Verifier;
+use crate::{Error, blobs, ledger};
+
+/// What was proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// How many events.
+    pub size: u64,
+    /// The root of the tree, in base64 as in the checkpoint.
+    pub root: String,
+    /// The key that signed the checkpoint. Where none was given to check against, it is the one that the ledger itself names,
+    /// which proves that the ledger is whole but not whose it is.
+    pub key: String,
+    /// How many events of each kind.
+    pub events: BTreeMap<String, u64>,
+    /// How many blobs there are, each of which is what its name says.
+    pub blobs: u64,
+}
+
+/// Recomputes the ledger in `dir` (a history's directory) from its entry bundles, compares every tile and the signed
+/// checkpoint, and every blob with its name.
+pub fn verify(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
+    let ledger_dir = dir.join("ledger");
+    let verifier = match vkey {
+        Some(vkey) => {
+            Verifier::parse(vkey).ok_or(Error::Key { key: "public key", problem: "is not of the form `origin+id+key`" })?
+        }
+        None => own_key(&ledger_dir)?,
+    };
+    let mut events = BTreeMap::new();
+    let (size, root) = ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| {
+        let record = Record::parse(position, bytes)?;
+        if record.sequence != position {
+            let problem = format!("calls an event number {}", record.sequence);
+            return Err(Error::Damaged { file: ledger_dir.clone(), position, problem });
+        }
+        *events.entry(record.event.kind().to_owned()).or_default() += 1;
+        Ok(())
+    })?;
+    let blobs = blobs::verify(&dir.join("blobs"))?;
+    use base64::Engine as _;
+    let root = base64::engine::general_purpose::STANDARD.encode(root);
+    Ok(Verified { size, root, key: verifier.to_string(), events, blobs })
+}
+
+fn own_key(ledger_dir: &Path) -> Result<Verifier, Error> {
+    let missing = || Error::Damaged { file: ledger_dir.into(), position: 0, problem: "holds no ledger of tk8s-agent".into() };
+    let record = ledger::first_record(ledger_dir)?.ok_or_else(missing)?;
+    match Record::parse(0, &record).map(|record| record.event) {
+        Ok(Event::Created { key, .. }) => Verifier::parse(&key).ok_or_else(missing),
+        _ => Err(missing()),
+    }
+}
