@@ -41,6 +41,9 @@ pub enum Error {
     /// An earlier flush failed.
     #[error("the history takes no more writes, because an earlier flush to disk failed: check the volume and restart the agent")]
     Poisoned,
+    /// Neither the view nor the ledger behind it can be read.
+    #[error("the history can no longer be read: check its volume and restart the agent")]
+    Unreadable,
     /// The ledger's files do not agree with its signed checkpoint.
     #[error("the ledger is damaged at event {position}: `{}` {problem}; restore the history from a backup, it is not extended", .file.display())]
     Damaged {
@@ -164,6 +167,7 @@ impl Classified for Error {
             Error::Disk { .. } => "HistoryDisk",
             Error::DiskFull { .. } => "HistoryDiskFull",
             Error::Sync { .. } | Error::Poisoned => "HistoryPoisoned",
+            Error::Unreadable => "HistoryUnreadable",
             Error::Damaged { .. } => "LedgerDamaged",
             Error::Foreign { .. } => "LedgerForeign",
             Error::Forked { .. } => "LedgerForked",

@@ -493,7 +493,7 @@ impl History {
 
     fn must<T>(&self, answer: Option<T>) -> Result<T, Error> {
         // Neither view nor ledger could be read: the volume is gone. Nothing is decided on that.
-        answer.ok_or(Error::Poisoned)
+        answer.ok_or(Error::Unreadable)
     }
 
     /// Goes on with a view in memory, made from the ledger, and leaves a mark so that the next start puts the broken one aside.

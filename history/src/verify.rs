@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::event::{Event, Record};
 use crate::note::Verifier;
-use crate::{Error, blobs, ledger};
+use crate::{Error, blobs, disk, ledger};
 
 /// What was proven.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,9 +25,24 @@ pub struct Verified {
     pub blobs: u64,
 }
 
+/// How often a proof begins again because an agent that runs has moved on meanwhile.
+const ATTEMPTS: u32 = 5;
+
 /// Recomputes the ledger in `dir` (a history's directory) from its entry bundles, compares every tile and the signed
-/// checkpoint, and every blob with its name.
+/// checkpoint, and every blob with its name. An agent may be running on it.
 pub fn verify(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
+    let checkpoint = || disk::read(&dir.join("ledger").join("checkpoint"));
+    let mut attempt = 1;
+    loop {
+        let before = checkpoint()?;
+        match verify_once(dir, vkey) {
+            Err(_) if attempt < ATTEMPTS && checkpoint()? != before => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+fn verify_once(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
     let ledger_dir = dir.join("ledger");
     let verifier = match vkey {
         Some(vkey) => {

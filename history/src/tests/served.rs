@@ -130,3 +130,22 @@ fn verify_needs_no_encryption_key_and_tells_whose_it_is() {
     assert!(crate::verify(dir.path(), Some("nonsense")).is_err());
     assert!(crate::verify(&dir.path().join("nowhere"), None).is_err());
 }
+
+#[test]
+fn a_history_can_be_verified_while_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let key = history.public_key();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..300).for_each(|number| history.accept(&revision(number), &trust(), at(1)).unwrap()));
+        let mut last = 0;
+        while !writer.is_finished() {
+            // Faster than any agent writes, so even the repeated attempts may all be overtaken.
+            if let Ok(verified) = crate::verify(dir.path(), Some(&key)) {
+                assert!(verified.size >= last);
+                last = verified.size;
+            }
+        }
+    });
+    assert_eq!(crate::verify(dir.path(), Some(&key)).unwrap().size, 300);
+}
