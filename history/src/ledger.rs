@@ -451,3 +451,40 @@ pub(crate) fn first_record(dir: &Path) -> Result<Option<Vec<u8>>, Error> {
     let bundle = disk::read(&dir.join(tile.to_string()))?.unwrap_or_default();
     Ok(tile::records(&bundle, 1).ok().map(|(records, _)| records[0].to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_of_three_levels_of_tiles_opens_proves_and_grows() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Ledger::open(dir.path(), "tk8s.io/test", SigningKey::from_bytes(&[1; 32])).unwrap();
+        let records = |from: u64, to: u64| -> Vec<Vec<u8>> { (from..to).map(|number| number.to_string().into_bytes()).collect() };
+        let mut ledger = open();
+        let mut roots = Vec::new();
+        for (from, to) in [(0, 1), (1, 256), (256, 257), (257, 65_535), (65_535, 65_536), (65_536, 66_000)] {
+            assert_eq!(ledger.append(&records(from, to)).unwrap(), from);
+            roots.push((to, ledger.root()));
+        }
+        drop(ledger);
+        let mut ledger = open();
+        ledger.drop_tail().unwrap();
+        for (size, root) in roots {
+            assert_eq!(ledger.root_at(size).unwrap(), root, "{size}");
+        }
+        for position in [0, 1, 255, 256, 65_535, 65_536, 65_999] {
+            assert_eq!(ledger.proven_record(position).unwrap(), position.to_string().into_bytes());
+        }
+        assert!(ledger.proven_record(66_000).is_err());
+        assert_eq!(ledger.append(&records(66_000, 66_001)).unwrap(), 66_000);
+        let (size, root) = (ledger.size(), ledger.root());
+        drop(ledger);
+        let ledger = open();
+        assert_eq!((ledger.size(), ledger.root()), (size, root));
+        let tiles = tiles_on_disk(dir.path()).unwrap();
+        let count = |kind| tiles.iter().filter(|tile| tile.kind == kind).count();
+        let levels = [Kind::Entries, Kind::Hashes(0), Kind::Hashes(1), Kind::Hashes(2)].map(count);
+        assert_eq!(levels, [258, 258, 2, 1]);
+    }
+}

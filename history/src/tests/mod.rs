@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod damage;
+mod kill;
 mod served;
 
 use std::path::Path;
