@@ -1,0 +1,214 @@
+//! What can go wrong between the remote and the tree. What a rule refuses is not an error but a [`crate::Refusal`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tk8s_core::{Class, Classified, RepositoryUrl};
+
+/// Why nothing was fetched or read. No message holds key material or what the server printed beyond one bounded line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("`{url}` needs `repository.auth`: an SSH key and a known_hosts file")]
+    /// SSH without credentials.
+    NoCredentials {
+        /// The repository.
+        url: RepositoryUrl,
+    },
+    /// A file that has to be there can't be read.
+    #[error("could not read the {what} `{}`", path.display())]
+    ReadFile {
+        /// What the file is.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The private key can't be used.
+    #[error("the SSH key `{}` can't be used: {why}", path.display())]
+    Key {
+        /// Where.
+        path: PathBuf,
+        /// Why, without key material.
+        why: String,
+    },
+    /// A line of the known_hosts file can't be read.
+    #[error("`{}`, line {line}: {why}", path.display())]
+    KnownHosts {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// The known_hosts file has no entry for the host.
+    #[error(
+        "the host `{host}` is not in the known_hosts file (it shows {fingerprint}): compare the fingerprint with what its owner publishes and add it"
+    )]
+    UnknownHost {
+        /// The host, with its port unless that is 22.
+        host: String,
+        /// What it showed.
+        fingerprint: String,
+    },
+    /// The host shows a key that is not the known one.
+    #[error(
+        "the host `{host}` shows the key {fingerprint}, which is not the one in the known_hosts file: somebody may be in between; replace the entry only after asking the host's owner"
+    )]
+    ChangedHostKey {
+        /// The host, with its port unless that is 22.
+        host: String,
+        /// What it showed.
+        fingerprint: String,
+    },
+    /// The host shows a key that is marked as revoked.
+    #[error("the host `{host}` shows the key {fingerprint}, which the known_hosts file marks as revoked")]
+    RevokedHostKey {
+        /// The host, with its port unless that is 22.
+        host: String,
+        /// What it showed.
+        fingerprint: String,
+    },
+    /// No TCP connection.
+    #[error("could not connect to `{host}`")]
+    Connect {
+        /// The host.
+        host: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The SSH conversation failed.
+    #[error("could not talk SSH with `{host}`: {why}")]
+    Ssh {
+        /// The host.
+        host: String,
+        /// Why.
+        why: String,
+    },
+    /// The server does not let us in.
+    #[error("`{host}` refused the key for the user `{user}`: register its public half at the Git host as a read-only deploy key")]
+    Unauthenticated {
+        /// The host.
+        host: String,
+        /// Who tried to log in.
+        user: String,
+    },
+    /// A wait ended without an answer.
+    #[error("`{host}` did not answer in time ({} s) while {phase}", after.as_secs())]
+    Timeout {
+        /// The host.
+        host: String,
+        /// What we were doing.
+        phase: &'static str,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The Git conversation failed.
+    #[error("could not fetch from `{url}`: {why}")]
+    Fetch {
+        /// The repository.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// There is no such branch.
+    #[error("`{url}` has no {reference}: push it, or name another in `repository.branch`")]
+    NoSuchRef {
+        /// The repository.
+        url: String,
+        /// The full ref.
+        reference: String,
+    },
+    /// More refs than are looked at.
+    #[error("`{url}` has more than {limit} version tags")]
+    TooManyRefs {
+        /// The repository.
+        url: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The mirror on disk can't be made or used.
+    #[error("the mirror `{}` can't be used: {why}", path.display())]
+    Mirror {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// An object is missing or its bytes are not what its id says.
+    #[error("the object {id} can't be read: {why}")]
+    Object {
+        /// The object.
+        id: String,
+        /// Why.
+        why: String,
+    },
+    /// The signers file can't be used.
+    #[error("`{name}`{}: {why}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Signers {
+        /// The file.
+        name: String,
+        /// From 1, where lines matter.
+        line: Option<usize>,
+        /// What is wrong, and what to write instead.
+        why: String,
+    },
+    /// A revision that is no name of one thing.
+    #[error("`{revision}` {why}")]
+    Revision {
+        /// As it was given.
+        revision: String,
+        /// Why.
+        why: String,
+    },
+    /// A waiver without a reason.
+    #[error("`trust.waive.reason` is empty: write why signatures are waived, it stays visible in status and ledger")]
+    NoReason,
+}
+
+impl Error {
+    /// Whether throwing the mirror away and fetching again may help.
+    pub(crate) fn is_broken_mirror(&self) -> bool {
+        matches!(self, Error::Mirror { .. } | Error::Object { .. })
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::Connect { .. } | Error::Ssh { .. } | Error::Timeout { .. } | Error::Fetch { .. } | Error::Mirror { .. } | Error::Object { .. } => {
+                Class::Transient
+            }
+            Error::UnknownHost { .. } | Error::ChangedHostKey { .. } | Error::RevokedHostKey { .. } | Error::Unauthenticated { .. } => Class::Denied,
+            Error::NoSuchRef { .. } => Class::Waiting,
+            _ => Class::Stalled,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Error::NoCredentials { .. } => "NoCredentials",
+            Error::ReadFile { .. } => "FileUnreadable",
+            Error::Key { .. } => "SshKeyUnusable",
+            Error::KnownHosts { .. } => "KnownHostsMalformed",
+            Error::UnknownHost { .. } => "UnknownHost",
+            Error::ChangedHostKey { .. } => "HostKeyChanged",
+            Error::RevokedHostKey { .. } => "HostKeyRevoked",
+            Error::Connect { .. } => "ConnectFailed",
+            Error::Ssh { .. } => "SshFailed",
+            Error::Unauthenticated { .. } => "Unauthenticated",
+            Error::Timeout { .. } => "Timeout",
+            Error::Fetch { .. } => "FetchFailed",
+            Error::NoSuchRef { .. } => "NoSuchRef",
+            Error::TooManyRefs { .. } => "TooManyRefs",
+            Error::Mirror { .. } => "MirrorBroken",
+            Error::Object { .. } => "ObjectBroken",
+            Error::Signers { .. } => "SignersRefused",
+            Error::Revision { .. } => "NoSuchRevision",
+            Error::NoReason => "NoReason",
+        }
+    }
+}

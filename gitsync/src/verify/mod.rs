@@ -1,0 +1,15 @@
+//! Which revision may be used. Rules only: nothing here reads the network, and the only disk is the mirror.
+
+mod allowed_signers;
+mod object;
+mod policy;
+mod rule;
+mod signers;
+mod sshsig;
+
+pub use object::{ObjectKind, ObjectVerdict, verify_object};
+pub(crate) use object::{What, parse, verify_parsed};
+pub use policy::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify};
+pub(crate) use policy::commit_of;
+pub use rule::{Refusal, Rule};
+pub use signers::{Signer, SignerState, Signers};

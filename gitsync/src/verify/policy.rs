@@ -1,0 +1,271 @@
+//! The policy of each environment: which of the fetched refs becomes the revision, and what must be signed.
+
+use std::collections::BTreeMap;
+
+use gix::objs::Kind;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use tk8s_core::{CommitId, Environment, Revision, TagId, TagRef, Timestamp, TreeId, Trust};
+
+use super::object::What;
+use super::{ObjectVerdict, Refusal, Rule, Signers, parse, verify_parsed};
+use crate::Error;
+use crate::fetch::Follow;
+use crate::sealed::{Fetched, VerifiedRevision};
+use crate::store::Store;
+
+/// What must be proven. A waiver can be written for `dev` only: the other policies have no field for one.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// A branch; signatures may be waived.
+    Dev(DevPolicy),
+    /// A branch whose head is signed.
+    Staging(StagingPolicy),
+    /// Signed version tags on signed commits.
+    Production(ProductionPolicy),
+}
+
+/// The policy of `dev`. With signers, a good signature is shown as such; without a waiver it is needed.
+#[derive(Clone, Debug)]
+pub struct DevPolicy {
+    /// Who may sign.
+    pub signers: Option<Signers>,
+    /// The decision to do without.
+    pub waive: Option<Waiver>,
+}
+
+/// The policy of `staging`.
+#[derive(Clone, Debug)]
+pub struct StagingPolicy {
+    /// Who may sign.
+    pub signers: Signers,
+}
+
+/// The policy of `production`.
+#[derive(Clone, Debug)]
+pub struct ProductionPolicy {
+    /// Who may sign.
+    pub signers: Signers,
+}
+
+/// A written decision to apply what nobody signed.
+#[derive(Clone, Debug)]
+pub struct Waiver(String);
+
+impl Waiver {
+    /// A waiver with its reason, which stays visible in status and ledger.
+    pub fn new(reason: &str) -> Result<Waiver, Error> {
+        let reason = tk8s_core::printable(reason.trim(), 300);
+        if reason.is_empty() { Err(Error::NoReason) } else { Ok(Waiver(reason)) }
+    }
+}
+
+/// What was accepted before: nothing goes back behind it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The commit that was accepted last.
+    pub head: Option<CommitId>,
+    /// The version that was accepted last.
+    pub version: Option<Version>,
+    /// Tags by name, as they were when they were first accepted.
+    pub tags: BTreeMap<String, SeenTag>,
+}
+
+/// A tag as it was at first sight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenTag {
+    /// The tag object.
+    pub tag: TagId,
+    /// The commit it names.
+    pub commit: CommitId,
+}
+
+/// What came of it: at most one revision, and everything that was refused on the way to it.
+pub struct Verification {
+    /// What may be used.
+    pub revision: Option<VerifiedRevision>,
+    /// What may not, each with its rule.
+    pub refused: Vec<Refusal>,
+    /// Tags that were accepted for the first time.
+    pub first_seen: Vec<(String, SeenTag)>,
+}
+
+/// Judges what was fetched. An error means that something could not be read; what a rule refuses is in the result.
+pub fn verify(fetched: &Fetched, policy: &Policy, accepted: &Accepted) -> Result<Verification, Error> {
+    verify_at(fetched, policy, accepted, Timestamp::now())
+}
+
+/// The same, at a given time of our own clock.
+pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
+    match (policy, &fetched.follow) {
+        (Policy::Production(policy), Follow::Tags { .. }) => tags(fetched, &policy.signers, accepted, now),
+        (Policy::Production(_), Follow::Branch(branch)) => {
+            let message = "production follows signed version tags, never a branch".to_owned();
+            Ok(refused(Refusal { reference: format!("refs/heads/{branch}"), object: Some(fetched.head.clone()), rule: Rule::NotAVersion, message }))
+        }
+        (Policy::Staging(policy), _) => branch(fetched, Environment::Staging, Some(&policy.signers), None, accepted, now),
+        (Policy::Dev(policy), _) => branch(fetched, Environment::Dev, policy.signers.as_ref(), policy.waive.as_ref(), accepted, now),
+    }
+}
+
+fn refused(refusal: Refusal) -> Verification {
+    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new() }
+}
+
+/// The head of a branch.
+fn branch(
+    fetched: &Fetched,
+    environment: Environment,
+    signers: Option<&Signers>,
+    waive: Option<&Waiver>,
+    accepted: &Accepted,
+    now: Timestamp,
+) -> Result<Verification, Error> {
+    let reference = format!("refs/heads/{}", fetched.follow.branch());
+    let refuse = |rule, message| Refusal { reference: reference.clone(), object: Some(fetched.head.clone()), rule, message };
+    // In `dev` branches are rewritten every day, and nothing is promised about what was there before.
+    if environment != Environment::Dev
+        && let Some(before) = &accepted.head
+        && !fetched.store.is_ancestor(before.as_str(), &fetched.head)?
+    {
+        return Ok(refused(refuse(Rule::NotDescendant, format!("it does not descend from {}, which was accepted", before.short()))));
+    }
+    let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, signers, now)?;
+    let trust = match (verdict, waive) {
+        (Ok(verdict), _) => Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: None },
+        (Err((_, _)), Some(waiver)) => Trust::Waived { reason: waiver.0.clone() },
+        (Err((rule, message)), None) => return Ok(refused(refuse(rule, message))),
+    };
+    let Some(tree) = tree else { return Ok(refused(refuse(Rule::MalformedObject, "the commit can't be read".into()))) };
+    let revision = Revision { reference, commit, tree, tag: None };
+    Ok(Verification { revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()), refused: Vec::new(), first_seen: Vec::new() })
+}
+
+type Judged = Result<ObjectVerdict, (Rule, String)>;
+
+/// A commit, its tree, and what is said of its signature. The tree is known even where the signature is refused, as a
+/// waiver needs it.
+pub(crate) fn commit_of(store: &Store, id: &str, signers: Option<&Signers>, now: Timestamp) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
+    let (kind, raw) = store.read(id)?;
+    let commit: CommitId = id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?;
+    if kind != Kind::Commit {
+        return Ok((commit, None, Err((Rule::MalformedObject, format!("{id} is not a commit")))));
+    }
+    match parse(kind, &raw) {
+        Ok(parsed) => {
+            let tree = match &parsed.what {
+                What::Commit { tree } => Some(tree.clone()),
+                What::Tag { .. } => None,
+            };
+            let judged = match signers {
+                Some(signers) => verify_parsed(&parsed, id, signers, now),
+                None => Err((Rule::Unsigned, "no signers are configured".into())),
+            };
+            Ok((commit, tree, judged))
+        }
+        Err(found) => Ok((commit, None, Err(found))),
+    }
+}
+
+/// The highest version tag that passes.
+fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
+    let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new() };
+    let refuse = |name: &str, id: &str, rule: Rule, message: String| Refusal {
+        reference: format!("refs/tags/{name}"),
+        object: Some(id.to_owned()),
+        rule,
+        message,
+    };
+    let mut versions = Vec::new();
+    for (name, id) in &fetched.tags {
+        match name.strip_prefix('v').and_then(|text| Version::parse(text).ok()) {
+            Some(version) if version.pre.is_empty() && version.build.is_empty() => versions.push((version, name, id)),
+            Some(_) => result.refused.push(refuse(name, id, Rule::NotAVersion, "it has a suffix; only plain versions are followed".into())),
+            None if name[1..].starts_with(|c: char| c.is_ascii_digit()) => {
+                result.refused.push(refuse(name, id, Rule::NotAVersion, "it is not a version".into()));
+            }
+            // `vendor-import`: not meant as a release.
+            None => {}
+        }
+    }
+    if let Some(version) = &accepted.version {
+        let name = format!("v{version}");
+        if !fetched.tags.contains_key(&name) {
+            result.refused.push(refuse(&name, "", Rule::TagVanished, "it was accepted and is no longer there; what runs stays".into()));
+        }
+    }
+    versions.sort_by(|a, b| b.0.cmp(&a.0));
+    for (version, name, id) in versions {
+        let seen = accepted.tags.get(name);
+        if seen.is_some_and(|seen| seen.tag.as_str() != id) {
+            let message = "it does not name what it named when it was accepted".to_owned();
+            result.refused.push(refuse(name, id, Rule::TagMoved, message));
+            continue;
+        }
+        if accepted.version.as_ref().is_some_and(|accepted| version < *accepted) {
+            if seen.is_none() {
+                result.refused.push(refuse(name, id, Rule::VersionLower, "a higher version was accepted before".into()));
+            }
+            continue;
+        }
+        if result.revision.is_some() {
+            continue;
+        }
+        match tag(fetched, name, id, signers, accepted, now)? {
+            Ok((revision, trust)) => {
+                if seen.is_none() {
+                    let tag = id.parse().map_err(|_| Error::Object { id: id.clone(), why: "it is not an object id".into() })?;
+                    result.first_seen.push((name.clone(), SeenTag { tag, commit: revision.commit.clone() }));
+                }
+                result.revision = VerifiedRevision::new(revision, trust, Environment::Production, fetched.store.clone());
+            }
+            Err((rule, message)) => result.refused.push(refuse(name, id, rule, message)),
+        }
+    }
+    Ok(result)
+}
+
+/// One version tag: the tag and its commit are signed, and the commit is where it should be.
+fn tag(
+    fetched: &Fetched,
+    name: &str,
+    id: &str,
+    signers: &Signers,
+    accepted: &Accepted,
+    now: Timestamp,
+) -> Result<Result<(Revision, Trust), (Rule, String)>, Error> {
+    let refuse = |rule: Rule, message: String| Ok(Err((rule, message)));
+    let (kind, raw) = fetched.store.read(id)?;
+    if kind != Kind::Tag {
+        return refuse(Rule::LightweightTag, "it is not an annotated tag".into());
+    }
+    let parsed = match parse(kind, &raw) {
+        Ok(parsed) => parsed,
+        Err((rule, message)) => return refuse(rule, message),
+    };
+    let What::Tag { name: inside, commit } = &parsed.what else { return refuse(Rule::MalformedObject, "it is not a tag".into()) };
+    if inside != name {
+        return refuse(Rule::TagNameMismatch, format!("the tag object calls itself `{}`", tk8s_core::printable(inside, 80)));
+    }
+    let tag_verdict = match verify_parsed(&parsed, id, signers, now) {
+        Ok(verdict) => verdict,
+        Err((rule, message)) => return refuse(rule, message),
+    };
+    let (commit, tree, verdict) = commit_of(&fetched.store, commit.as_str(), Some(signers), now)?;
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err((rule, message)) => return refuse(rule, format!("the tagged commit {}: {message}", commit.short())),
+    };
+    let Some(tree) = tree else { return refuse(Rule::MalformedObject, "the tagged commit can't be read".into()) };
+    if !fetched.store.is_ancestor(commit.as_str(), &fetched.head)? {
+        return refuse(Rule::NotOnReleaseBranch, format!("{} can't be reached from `{}`", commit.short(), fetched.follow.branch()));
+    }
+    if let Some(before) = &accepted.head
+        && !fetched.store.is_ancestor(before.as_str(), commit.as_str())?
+    {
+        return refuse(Rule::NotDescendant, format!("{} does not descend from {}, which was accepted", commit.short(), before.short()));
+    }
+    let tag = TagRef { name: name.into(), id: id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })? };
+    let trust = Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: Some(tag_verdict.signer) };
+    Ok(Ok((Revision { reference: format!("refs/tags/{name}"), commit, tree, tag: Some(tag) }, trust)))
+}

@@ -1,0 +1,92 @@
+//! The rules, by name: what refused a revision, and what to do about it.
+
+/// Something that a rule refused. Not an error: what runs stays, and the next look judges anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The full ref, or what else was asked about.
+    pub reference: String,
+    /// The object that was judged.
+    pub object: Option<String>,
+    /// The rule.
+    pub rule: Rule,
+    /// What exactly was found.
+    pub message: String,
+}
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident => $help:literal,)*) => {
+        /// A rule that a revision can break. Its name is stable: it appears in status, ledger and docs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Rule {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Rule {
+            /// Every rule, for the docs.
+            pub const ALL: &[Rule] = &[$(Rule::$name,)*];
+
+            /// The stable name.
+            pub fn reason(self) -> &'static str {
+                match self { $(Rule::$name => stringify!($name),)* }
+            }
+
+            /// What to do about it.
+            pub fn help(self) -> &'static str {
+                match self { $(Rule::$name => $help,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    /// No signature.
+    Unsigned => "Sign it: `git commit -S` or `git tag -s`, with `gpg.format=ssh` and a key of the signers file.",
+    /// The key is in no entry of the signers file.
+    UnknownSigner => "Add the key to the signers file if its owner may sign, or sign again with a key that is in it.",
+    /// The signature does not fit the bytes.
+    BadSignature => "The object was changed after it was signed, or the signature is damaged: make it anew and sign it.",
+    /// The signature was made for something else than Git.
+    WrongNamespace => "Sign with Git itself; it uses the namespace `git`.",
+    /// The signer is retired.
+    RetiredSigner => "Somebody who is active has to sign: what a retired signer signed before stays good, nothing new does.",
+    /// The signer is compromised.
+    CompromisedSigner => "Nothing that this key signed counts. Somebody else has to review and sign.",
+    /// The key is not valid at this time.
+    KeyNotValidNow => "Renew the key's validity in the signers file, or sign with a valid one. Our own clock decides.",
+    /// The signer may not sign releases.
+    RoleMissing => "Give the signer the role `release`, or have somebody sign who has it.",
+    /// An OpenPGP or X.509 signature.
+    UnsupportedSignature => "Sign with an SSH key (`gpg.format=ssh`): other kinds are not supported yet.",
+    /// The key is too weak, or of a kind that is not accepted.
+    WeakKey => "Use ed25519, ECDSA P-256/384/521, or RSA with at least 2,048 bits and SHA-2.",
+    /// The object is not as Git makes it.
+    MalformedObject => "Make the object anew with Git. Something else made it, and it could be read in two ways.",
+    /// A header occurs twice.
+    DuplicateHeader => "Make the object anew with Git: a header that occurs twice can be read in two ways.",
+    /// A signature header that is not known.
+    UnknownSignatureHeader => "Remove the header: it is not covered by the signature and changes the object's id.",
+    /// More than one signature.
+    SecondSignature => "Sign once: with two signatures it is unclear which one counts.",
+    /// Bytes after the signature.
+    TrailingBytes => "Make the tag anew: what follows the signature is not signed.",
+    /// The id is not the hash of the bytes.
+    WrongObjectId => "The repository is damaged, or somebody exchanges objects. Fetch again and look at the server.",
+    /// A tag that names another tag.
+    NestedTag => "Tag the commit itself: `git tag -s v1.2.3 COMMIT`.",
+    /// A tag that is not annotated.
+    LightweightTag => "Make a signed annotated tag: `git tag -s v1.2.3`.",
+    /// The name inside the tag is not the name of its ref.
+    TagNameMismatch => "Push the tag under its own name: somebody put an old tag under a new one.",
+    /// The tag is not a version.
+    NotAVersion => "Name releases `v1.2.3`. Pre-releases and other suffixes are not followed.",
+    /// The tagged commit is not on the release branch.
+    NotOnReleaseBranch => "Tag a commit that is on the release branch (`repository.branch`).",
+    /// A tag that was seen before now names something else.
+    TagMoved => "Tags that were seen never move. Put it back, and release what is new under a new version.",
+    /// The newest accepted tag is gone.
+    TagVanished => "Push the tag again: what was released stays released.",
+    /// The version is lower than the accepted one.
+    VersionLower => "Versions only go up. To go back, use `tk8s-agent rollback`; to undo in Git, release the old content under a new version.",
+    /// The branch does not descend from what was accepted.
+    NotDescendant => "The branch was rewritten. Put it back, or merge what was accepted into it.",
+}

@@ -1,0 +1,465 @@
+//! From a remote to a verified tree, with the real `git`, `ssh-keygen` and `sshd`.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod support;
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use support::{KeyType, Repository, Signer, Sshd};
+use tk8s_core::{Classified as _, SourceTree as _, Timestamp, TreePath, Trust};
+use tk8s_gitsync::{
+    Accepted, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification, Waiver, fetch, tree, verify,
+    verify_object, verify_revision,
+};
+
+fn source(repository: &Repository, follow: Follow) -> Source {
+    Source {
+        url: format!("file://{}", repository.bare.display()).parse().unwrap(),
+        ssh: None,
+        mirror: repository.home().join("mirror.git"),
+        follow,
+        timeout: Duration::from_secs(30),
+    }
+}
+
+fn main_branch() -> Follow {
+    Follow::Branch("main".into())
+}
+
+fn tags() -> Follow {
+    Follow::Tags { release_branch: "main".into() }
+}
+
+fn staging(signers: &[&Signer]) -> Policy {
+    Policy::Staging(StagingPolicy { signers: support::signers(signers) })
+}
+
+fn production(signers: &[&Signer]) -> Policy {
+    Policy::Production(ProductionPolicy { signers: support::signers(signers) })
+}
+
+fn judged(repository: &Repository, follow: Follow, policy: &Policy, accepted: &Accepted) -> Verification {
+    verify(&fetch(&source(repository, follow)).unwrap(), policy, accepted).unwrap()
+}
+
+fn rules(verification: &Verification) -> Vec<Rule> {
+    verification.refused.iter().map(|refusal| refusal.rule).collect()
+}
+
+fn accepted(verification: &Verification) -> Accepted {
+    let revision = verification.revision.as_ref().unwrap().revision();
+    Accepted {
+        head: Some(revision.commit.clone()),
+        version: revision.tag.as_ref().map(|tag| tag.name[1..].parse().unwrap()),
+        tags: verification.first_seen.iter().cloned().collect(),
+    }
+}
+
+#[test]
+fn every_kind_of_key_is_accepted_and_every_other_one_refused() {
+    for kind in [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::EcdsaP521, KeyType::Rsa] {
+        let repository = Repository::new();
+        let alice = Signer::new(repository.home(), "alice", kind);
+        let mallory = Signer::new(repository.home(), "mallory", kind);
+        repository.write("a.yaml", "a: 1\n");
+        repository.commit("first", Some(&alice));
+        let good = judged(&repository, main_branch(), &staging(&[&alice]), &Accepted::default());
+        let revision = good.revision.unwrap();
+        assert!(matches!(revision.trust(), Trust::Signed { signer, .. } if signer == "alice"), "{kind:?}");
+        let bad = judged(&repository, main_branch(), &staging(&[&mallory]), &Accepted::default());
+        assert!(bad.revision.is_none());
+        assert_eq!(rules(&bad), [Rule::UnknownSigner], "{kind:?}");
+    }
+}
+
+#[test]
+fn an_unsigned_head_is_refused_in_staging_and_waived_in_dev_only_with_a_reason() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", None);
+    assert_eq!(rules(&judged(&repository, main_branch(), &staging(&[&alice]), &Accepted::default())), [Rule::Unsigned]);
+    let dev = |waive: Option<Waiver>| Policy::Dev(DevPolicy { signers: None, waive });
+    let waived = judged(&repository, main_branch(), &dev(Some(Waiver::new("a laptop").unwrap())), &Accepted::default());
+    assert_eq!(waived.revision.unwrap().trust(), &Trust::Waived { reason: "a laptop".into() });
+    assert!(judged(&repository, main_branch(), &dev(None), &Accepted::default()).revision.is_none());
+    assert!(Waiver::new("  ").is_err());
+}
+
+#[test]
+fn a_rewritten_branch_is_refused_and_what_was_accepted_stays() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    repository.write("a.yaml", "a: 2\n");
+    repository.commit("second", Some(&alice));
+    let first = judged(&repository, main_branch(), &staging(&[&alice]), &Accepted::default());
+    repository.git(&["reset", "--hard", "HEAD~1"]);
+    repository.write("a.yaml", "a: 3\n");
+    repository.commit("another second", Some(&alice));
+    let second = judged(&repository, main_branch(), &staging(&[&alice]), &accepted(&first));
+    assert_eq!(rules(&second), [Rule::NotDescendant]);
+}
+
+#[test]
+fn production_takes_the_highest_signed_version_tag_on_a_signed_commit() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    assert!(judged(&repository, tags(), &production(&[&alice]), &Accepted::default()).revision.is_none());
+    repository.tag("v1.0.0", Some(&alice));
+    repository.tag("v1.9.0-rc.1", Some(&alice));
+    repository.tag("vendor-import", Some(&alice));
+    let first = judged(&repository, tags(), &production(&[&alice]), &Accepted::default());
+    assert_eq!(first.revision.as_ref().unwrap().revision().label(), "v1.0.0");
+    let before = accepted(&first);
+    repository.write("a.yaml", "a: 2\n");
+    repository.commit("second", Some(&alice));
+    repository.tag("v1.1.0", None);
+    repository.git(&["tag", "v1.2.0"]);
+    repository.git(&["push", "-q", "origin", "v1.2.0"]);
+    let second = judged(&repository, tags(), &production(&[&alice]), &before);
+    assert_eq!(second.revision.unwrap().revision().label(), "v1.0.0");
+    let refused: Vec<_> = second.refused.iter().map(|refusal| (refusal.reference.as_str(), refusal.rule)).collect();
+    assert_eq!(
+        refused,
+        [("refs/tags/v1.9.0-rc.1", Rule::NotAVersion), ("refs/tags/v1.2.0", Rule::LightweightTag), ("refs/tags/v1.1.0", Rule::Unsigned)]
+    );
+}
+
+#[test]
+fn a_tag_that_moves_vanishes_lies_or_leaves_the_branch_is_refused() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    let judge = |before: &Accepted| judged(&repository, tags(), &production(&[&alice]), before);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    repository.tag("v1.0.0", Some(&alice));
+    let before = accepted(&judge(&Accepted::default()));
+    // The object of v1.0.0 under another name: its signature is good.
+    repository.git(&["push", "-q", "origin", "refs/tags/v1.0.0:refs/tags/v2.0.0"]);
+    assert!(rules(&judge(&before)).contains(&Rule::TagNameMismatch));
+    repository.git(&["push", "-q", "origin", ":refs/tags/v2.0.0"]);
+    // A tag on a commit that is not on main.
+    repository.git(&["checkout", "-q", "-b", "side"]);
+    repository.write("a.yaml", "a: 9\n");
+    repository.commit_only("side", Some(&alice));
+    repository.tag("v3.0.0", Some(&alice));
+    assert!(rules(&judge(&before)).contains(&Rule::NotOnReleaseBranch));
+    repository.git(&["push", "-q", "origin", ":refs/tags/v3.0.0"]);
+    repository.git(&["checkout", "-q", "main"]);
+    // A tag of a tag.
+    repository.git_signed(&alice, &["tag", "-s", "-m", "nested", "v4.0.0", "v1.0.0"]);
+    repository.git(&["push", "-q", "origin", "v4.0.0"]);
+    assert!(rules(&judge(&before)).contains(&Rule::NestedTag));
+    repository.git(&["push", "-q", "origin", ":refs/tags/v4.0.0"]);
+    // An unsigned commit under a signed tag.
+    repository.write("a.yaml", "a: 2\n");
+    repository.commit("second", None);
+    repository.tag("v5.0.0", Some(&alice));
+    let refused = judge(&before);
+    assert!(rules(&refused).contains(&Rule::Unsigned) && refused.refused.iter().any(|refusal| refusal.message.contains("tagged commit")));
+    repository.git(&["push", "-q", "origin", ":refs/tags/v5.0.0"]);
+    // The accepted tag, moved.
+    repository.git(&["tag", "-d", "v1.0.0"]);
+    repository.git_signed(&alice, &["tag", "-s", "-m", "moved", "v1.0.0", "HEAD"]);
+    repository.git(&["push", "-q", "--force", "origin", "v1.0.0"]);
+    let moved = judge(&before);
+    assert!(moved.revision.is_none() && rules(&moved) == [Rule::TagMoved]);
+    // The accepted tag, gone.
+    repository.git(&["push", "-q", "origin", ":refs/tags/v1.0.0"]);
+    assert_eq!(rules(&judge(&before)), [Rule::TagVanished]);
+}
+
+#[test]
+fn a_lower_version_is_refused() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    repository.tag("v2.0.0", Some(&alice));
+    let before = accepted(&judged(&repository, tags(), &production(&[&alice]), &Accepted::default()));
+    repository.tag("v1.0.0", Some(&alice));
+    let after = judged(&repository, tags(), &production(&[&alice]), &before);
+    assert_eq!(rules(&after), [Rule::VersionLower]);
+    assert_eq!(after.revision.unwrap().revision().label(), "v2.0.0");
+}
+
+#[test]
+fn a_signature_for_files_is_not_one_for_git() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", None);
+    let unsigned = repository.raw("commit", "HEAD");
+    let signature = alice.sign("file", &unsigned);
+    let headers = unsigned.windows(2).position(|pair| pair == b"\n\n").unwrap() + 1;
+    let mut forged = unsigned[..headers].to_vec();
+    forged.extend_from_slice(format!("gpgsig {}\n", signature.trim_end().replace('\n', "\n ")).as_bytes());
+    forged.extend_from_slice(&unsigned[headers..]);
+    let refusal = verify_object(&forged, &support::signers(&[&alice]), Timestamp::now()).unwrap_err();
+    assert_eq!(refusal.rule, Rule::WrongNamespace);
+}
+
+#[test]
+fn what_git_lets_pass_is_refused_by_its_own_rule() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    let signers = support::signers(&[&alice]);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    repository.tag("v1.0.0", Some(&alice));
+    let commit = String::from_utf8(repository.raw("commit", "HEAD")).unwrap();
+    let tag = String::from_utf8(repository.raw("tag", "v1.0.0")).unwrap();
+    let signature = &commit[commit.find("gpgsig").unwrap()..commit.find("\n\n").unwrap() + 1];
+    let rule = |raw: String| verify_object(raw.as_bytes(), &signers, Timestamp::now()).map_err(|refusal| refusal.rule).unwrap_err();
+    assert!(verify_object(commit.as_bytes(), &signers, Timestamp::now()).is_ok());
+    assert!(verify_object(tag.as_bytes(), &signers, Timestamp::now()).is_ok());
+    assert!(verify_object(format!("commit {}\0{commit}", commit.len()).as_bytes(), &signers, Timestamp::now()).is_ok());
+    let table = [
+        (commit.replacen("\n\n", "\ngpgsigfoo x\n\n", 1), Rule::UnknownSignatureHeader),
+        (commit.replacen("\n\n", "\ngpgsig-sha256 x\n\n", 1), Rule::UnknownSignatureHeader),
+        (commit.replacen("\n\n", &format!("\n{signature}\n"), 1), Rule::SecondSignature),
+        (commit.replacen("author", "author a <a@b> 1 +0000\nauthor", 1), Rule::DuplicateHeader),
+        (format!("tree {}\n{commit}", "0".repeat(40)), Rule::DuplicateHeader),
+        (commit.replacen("committer", "x-early 1\ncommitter", 1), Rule::MalformedObject),
+        (format!("{commit}\0"), Rule::MalformedObject),
+        (format!("{tag}unsigned text\n"), Rule::TrailingBytes),
+        (format!("{tag}{}", &tag[tag.find("-----BEGIN").unwrap()..]), Rule::SecondSignature),
+        (tag.replacen("tagger", "gpgsig x\ntagger", 1), Rule::UnknownSignatureHeader),
+        (tag.replacen("type commit", "type tag", 1), Rule::NestedTag),
+        (tag.replacen("type commit", "type blob", 1), Rule::MalformedObject),
+        (tag.replacen("tag v1.0.0", "tag v1.0.1", 1), Rule::BadSignature),
+        (commit.replacen("first", "fir5t", 1), Rule::BadSignature),
+        (commit.replace("SSH SIGNATURE", "PGP SIGNATURE"), Rule::UnsupportedSignature),
+        (commit.replace("SSH SIGNATURE", "SIGNED MESSAGE"), Rule::UnsupportedSignature),
+    ];
+    for (raw, expected) in table {
+        assert_eq!(rule(raw.clone()), expected, "{raw}");
+    }
+}
+
+#[test]
+fn the_signer_s_state_role_and_validity_decide_at_our_own_time() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    let raw = repository.raw("commit", "HEAD");
+    let rule = |text: &str| {
+        let signers = Signers::parse(text.as_bytes(), "signers").unwrap();
+        verify_object(&raw, &signers, Timestamp::now()).map(|verdict| verdict.signer).map_err(|refusal| refusal.rule)
+    };
+    let own = |extra: &str, role: &str| {
+        format!("apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - name: alice\n    roles: [{role}]\n    keys: [\"{}\"]\n{extra}", alice.public)
+    };
+    assert_eq!(rule(&own("", "release")), Ok("alice".into()));
+    assert_eq!(rule(&own("    state: retired\n", "release")), Err(Rule::RetiredSigner));
+    assert_eq!(rule(&own("    state: compromised\n    since: 2020-01-01T00:00:00Z\n", "release")), Err(Rule::CompromisedSigner));
+    assert_eq!(rule(&own("", "security-officer")), Err(Rule::RoleMissing));
+    let key = &alice.public;
+    assert_eq!(rule(key), Ok("alice@example.com".into()));
+    assert_eq!(rule(&format!("alice@example.com namespaces=\"git\" {key}")), Ok("alice@example.com".into()));
+    assert_eq!(rule(&format!("alice namespaces=\"file\" {key}")), Err(Rule::WrongNamespace));
+    assert_eq!(rule(&format!("alice valid-before=\"20200101Z\" {key}")), Err(Rule::KeyNotValidNow));
+    assert_eq!(rule(&format!("alice valid-after=\"29990101Z\" {key}")), Err(Rule::KeyNotValidNow));
+    for bad in ["", "# nobody\n", "kind: Signers\n", "alice ssh-ed25519 AAAA", "alice cert-authority ssh-ed25519 AAAA", &own("    sparkle: 1\n", "release")] {
+        assert!(Signers::parse(bad.as_bytes(), "signers").is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_vectors_of_fluxcd_agree() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/fluxcd");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    for key in ["ed25519", "rsa"] {
+        let signers = Signers::parse(&read(&format!("key_{key}.pub")), "key").unwrap();
+        for kind in ["commit", "tag"] {
+            let raw = read(&format!("{kind}_{key}_signed.txt"));
+            let verdict = verify_object(&raw, &signers, Timestamp::now()).unwrap();
+            let fingerprint = String::from_utf8(read(&format!("key_{key}.pub_fingerprint"))).unwrap();
+            assert!(fingerprint.contains(&verdict.fingerprint), "{fingerprint} {}", verdict.fingerprint);
+            let other = Signers::parse(&read(&format!("key_{}.pub", if key == "rsa" { "ed25519" } else { "rsa" })), "key").unwrap();
+            assert_eq!(verify_object(&raw, &other, Timestamp::now()).unwrap_err().rule, Rule::UnknownSigner);
+            let unsigned = read(&format!("{kind}_unsigned.txt"));
+            assert_eq!(verify_object(&unsigned, &signers, Timestamp::now()).unwrap_err().rule, Rule::Unsigned);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn a_signed_object_in_which_any_byte_changed_is_refused(at in any::<prop::sample::Index>(), flip in 1u8..=255) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/fluxcd");
+        let mut raw = std::fs::read(folder.join("commit_ed25519_signed.txt")).unwrap();
+        let signers = Signers::parse(&std::fs::read(folder.join("key_ed25519.pub")).unwrap(), "key").unwrap();
+        let at = at.index(raw.len());
+        raw[at] ^= flip;
+        prop_assert!(verify_object(&raw, &signers, Timestamp::now()).is_err(), "byte {at} ^ {flip}");
+    }
+
+    #[test]
+    fn no_bytes_make_the_verifier_panic(raw in prop::collection::vec(any::<u8>(), 0..400), text in "(tree|object|gpgsig|tag|type|author| |\n|[a-f0-9]{40}|-----BEGIN SSH SIGNATURE-----\n){0,30}") {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/fluxcd");
+        let signers = Signers::parse(&std::fs::read(folder.join("key_ed25519.pub")).unwrap(), "key").unwrap();
+        let _ = verify_object(&raw, &signers, Timestamp::now());
+        let _ = verify_object(text.as_bytes(), &signers, Timestamp::now());
+        let _ = Signers::parse(&raw, "x");
+        let _ = Signers::parse(text.as_bytes(), "x");
+    }
+}
+
+#[test]
+fn a_revision_is_verified_offline_and_an_ambiguous_name_refused() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    let signers = support::signers(&[&alice]);
+    repository.write("a.yaml", "a: 1\n");
+    let commit = repository.commit("first", Some(&alice));
+    repository.tag("v1.0.0", Some(&alice));
+    for name in [commit.as_str(), "main", "v1.0.0", "refs/tags/v1.0.0", "HEAD"] {
+        assert!(verify_revision(&repository.work, name, &signers, Timestamp::now()).unwrap().is_ok(), "{name}");
+    }
+    repository.git(&["branch", "v1.0.0"]);
+    assert!(verify_revision(&repository.work, "v1.0.0", &signers, Timestamp::now()).is_err());
+    assert!(verify_revision(&repository.work, "--all", &signers, Timestamp::now()).is_err());
+}
+
+#[test]
+fn a_tree_is_read_by_object_id_and_never_follows_a_link() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("apps/web/a.yaml", "a: 1\n");
+    repository.write("b.yaml", "b: 1\n");
+    std::os::unix::fs::symlink("/etc/passwd", repository.work.join("apps/link.yaml")).unwrap();
+    repository.commit("first", Some(&alice));
+    let verification = judged(&repository, main_branch(), &staging(&[&alice]), &Accepted::default());
+    let tree = tree(&Arc::new(verification.revision.unwrap())).unwrap();
+    let path = |text: &str| text.parse::<TreePath>().unwrap();
+    assert_eq!(tree.read(&path("apps/web/a.yaml"), 100).unwrap(), b"a: 1\n");
+    assert!(tree.read(&path("apps/web/a.yaml"), 2).unwrap_err().to_string().contains("at most 2"));
+    let names: Vec<_> = tree.list(&path("apps")).unwrap().iter().map(|entry| format!("{entry:?}")).collect();
+    assert_eq!(names, [r#"Other("link.yaml", "a symbolic link")"#, r#"Directory("web")"#]);
+    assert!(tree.read(&path("apps/link.yaml"), 100).is_err());
+    assert!(tree.read(&path("nothing"), 100).is_err());
+    assert_eq!(tree.identity(&path("apps/web")).unwrap(), Some(repository.git(&["rev-parse", "HEAD:apps/web"])));
+}
+
+/// A remote over a real sshd, and what is needed to reach it.
+fn over_ssh(sshd: &Sshd, repository: &Repository, timeout: Duration) -> Source {
+    Source {
+        url: sshd.url(&repository.bare).parse().unwrap(),
+        ssh: Some(SshAuth { key_file: sshd.client_key(), known_hosts_file: sshd.known_hosts() }),
+        ..Source { timeout, ..source(repository, main_branch()) }
+    }
+}
+
+#[test]
+fn a_repository_is_fetched_over_ssh_and_a_damaged_mirror_is_fetched_again() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    let sshd = Sshd::start(repository.home());
+    let mut source = over_ssh(&sshd, &repository, Duration::from_secs(30));
+    for round in 0..3 {
+        repository.write("a.yaml", &format!("a: {round}\n"));
+        let commit = repository.commit("next", Some(&alice));
+        let verification = verify(&fetch(&source).unwrap(), &staging(&[&alice]), &Accepted::default()).unwrap();
+        assert_eq!(verification.revision.unwrap().revision().commit.as_str(), commit);
+    }
+    // Nothing new is a success too.
+    fetch(&source).unwrap();
+    for damage in ["objects", "HEAD", "everything"] {
+        match damage {
+            "objects" => std::fs::remove_dir_all(source.mirror.join("objects/pack")).unwrap(),
+            "HEAD" => std::fs::write(source.mirror.join("HEAD"), "garbage").unwrap(),
+            _ => std::fs::remove_dir_all(&source.mirror).unwrap(),
+        }
+        let verification = verify(&fetch(&source).unwrap(), &staging(&[&alice]), &Accepted::default());
+        assert!(verification.unwrap().revision.is_some(), "{damage}");
+    }
+    // Tags over SSH, and one that moves.
+    repository.tag("v1.0.0", Some(&alice));
+    source.follow = tags();
+    let first = verify(&fetch(&source).unwrap(), &production(&[&alice]), &Accepted::default()).unwrap();
+    let before = accepted(&first);
+    repository.git(&["tag", "-d", "v1.0.0"]);
+    repository.write("a.yaml", "a: 9\n");
+    repository.commit("next", Some(&alice));
+    repository.tag("v1.0.0", Some(&alice));
+    let moved = verify(&fetch(&source).unwrap(), &production(&[&alice]), &before).unwrap();
+    assert_eq!(rules(&moved), [Rule::TagMoved]);
+    repository.git(&["push", "-q", "origin", ":refs/tags/v1.0.0"]);
+    let gone = verify(&fetch(&source).unwrap(), &production(&[&alice]), &before).unwrap();
+    assert_eq!(rules(&gone), [Rule::TagVanished]);
+}
+
+#[test]
+fn an_unknown_or_changed_host_key_and_an_unknown_client_are_refused() {
+    let repository = Repository::new();
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", None);
+    let sshd = Sshd::start(repository.home());
+    let mut source = over_ssh(&sshd, &repository, Duration::from_secs(30));
+    let reason = |source: &Source| fetch(source).err().unwrap().reason();
+    let write = |name: &str, text: &str| {
+        let path = repository.home().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let auth = source.ssh.clone().unwrap();
+    source.ssh = Some(SshAuth { known_hosts_file: write("empty", ""), ..auth.clone() });
+    assert_eq!(reason(&source), "UnknownHost");
+    let other = Signer::new(repository.home(), "other", KeyType::Ed25519);
+    let name = sshd.known_name();
+    source.ssh = Some(SshAuth { known_hosts_file: write("changed", &format!("{name} {}", other.public)), ..auth.clone() });
+    assert_eq!(reason(&source), "HostKeyChanged");
+    let revoked = std::fs::read_to_string(sshd.known_hosts()).unwrap();
+    source.ssh = Some(SshAuth { known_hosts_file: write("revoked", &format!("{revoked}\n@revoked {revoked}")), ..auth.clone() });
+    assert_eq!(reason(&source), "HostKeyRevoked");
+    source.ssh = Some(SshAuth { known_hosts_file: repository.home().join("missing"), ..auth.clone() });
+    assert_eq!(reason(&source), "FileUnreadable");
+    source.ssh = Some(SshAuth { key_file: other.private.clone(), ..auth.clone() });
+    assert_eq!(reason(&source), "Unauthenticated");
+    source.ssh = Some(SshAuth { key_file: write("no-key", "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n"), ..auth });
+    let error = tk8s_core::chain(&fetch(&source).err().unwrap());
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_server_that_never_answers_or_talks_nonsense_ends_by_its_deadline() {
+    let repository = Repository::new();
+    let sshd = Sshd::start(repository.home());
+    for nonsense in [false, true] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                if nonsense {
+                    let _ = std::io::copy(&mut std::io::repeat(b'x').take(1 << 20), &mut &connection);
+                } else {
+                    std::thread::sleep(Duration::from_secs(20));
+                }
+            }
+        });
+        let known_hosts = repository.home().join("known");
+        let text = std::fs::read_to_string(sshd.known_hosts()).unwrap();
+        std::fs::write(&known_hosts, text.replace(&sshd.known_name(), &format!("[127.0.0.1]:{port}"))).unwrap();
+        let source = Source {
+            url: format!("ssh://git@127.0.0.1:{port}/x.git").parse().unwrap(),
+            ssh: Some(SshAuth { key_file: sshd.client_key(), known_hosts_file: known_hosts }),
+            ..Source { timeout: Duration::from_secs(2), ..source(&repository, main_branch()) }
+        };
+        let began = Instant::now();
+        let error = fetch(&source).err().unwrap();
+        assert!(matches!(error.reason(), "Timeout" | "SshFailed"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(15));
+    }
+}

@@ -1,0 +1,211 @@
+//! A repository, signers and an sshd, all real, all in a directory of their own.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tk8s_gitsync::Signers;
+
+#[derive(Clone, Copy, Debug)]
+pub enum KeyType {
+    Ed25519,
+    EcdsaP256,
+    EcdsaP384,
+    EcdsaP521,
+    Rsa,
+}
+
+/// Somebody with a key from `ssh-keygen`.
+pub struct Signer {
+    pub name: String,
+    pub private: PathBuf,
+    pub public: String,
+}
+
+impl Signer {
+    pub fn new(home: &Path, name: &str, kind: KeyType) -> Signer {
+        let private = home.join(format!("{name}-{kind:?}"));
+        let (kind, bits) = match kind {
+            KeyType::Ed25519 => ("ed25519", "256"),
+            KeyType::EcdsaP256 => ("ecdsa", "256"),
+            KeyType::EcdsaP384 => ("ecdsa", "384"),
+            KeyType::EcdsaP521 => ("ecdsa", "521"),
+            KeyType::Rsa => ("rsa", "3072"),
+        };
+        run(Command::new("ssh-keygen").args(["-q", "-t", kind, "-b", bits, "-N", "", "-C"]).arg(format!("{name}@example.com")).arg("-f").arg(&private));
+        let public = std::fs::read_to_string(private.with_extension("pub")).unwrap().trim().to_owned();
+        Signer { name: name.into(), private, public }
+    }
+
+    /// An armored signature by `ssh-keygen -Y sign`.
+    pub fn sign(&self, namespace: &str, message: &[u8]) -> String {
+        let mut child = Command::new("ssh-keygen")
+            .args(["-Y", "sign", "-n", namespace, "-f"])
+            .arg(&self.private)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(message).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    }
+}
+
+/// A signers file with these people.
+pub fn signers(people: &[&Signer]) -> Signers {
+    let mut text = "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n".to_owned();
+    for person in people {
+        text.push_str(&format!("  - name: {}\n    roles: [release]\n    keys: [\"{}\"]\n", person.name, person.public));
+    }
+    Signers::parse(text.as_bytes(), "signers.yaml").unwrap()
+}
+
+/// A bare repository and a work tree that pushes to it.
+pub struct Repository {
+    home: tempfile::TempDir,
+    pub bare: PathBuf,
+    pub work: PathBuf,
+}
+
+impl Repository {
+    pub fn new() -> Repository {
+        let home = tempfile::tempdir().unwrap();
+        let (bare, work) = (home.path().join("origin.git"), home.path().join("work"));
+        run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
+        run(Command::new("git").args(["init", "-q", "-b", "main"]).arg(&work));
+        let repository = Repository { home, bare, work };
+        repository.git(&["remote", "add", "origin", repository.bare.to_str().unwrap()]);
+        repository
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.work.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn commit(&self, message: &str, signer: Option<&Signer>) -> String {
+        let commit = self.commit_only(message, signer);
+        self.git(&["push", "-q", "--force", "origin", "main"]);
+        commit
+    }
+
+    pub fn commit_only(&self, message: &str, signer: Option<&Signer>) -> String {
+        self.git(&["add", "-A"]);
+        match signer {
+            Some(signer) => self.git_signed(signer, &["commit", "-q", "-S", "-m", message]),
+            None => self.git(&["commit", "-q", "-m", message]),
+        };
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    pub fn tag(&self, name: &str, signer: Option<&Signer>) {
+        match signer {
+            Some(signer) => self.git_signed(signer, &["tag", "-s", "-m", name, name]),
+            None => self.git(&["tag", "-a", "-m", name, name]),
+        };
+        self.git(&["push", "-q", "--force", "origin", name]);
+    }
+
+    pub fn git(&self, arguments: &[&str]) -> String {
+        run(self.command().args(arguments))
+    }
+
+    pub fn git_signed(&self, signer: &Signer, arguments: &[&str]) -> String {
+        let key = format!("user.signingkey={}", signer.private.display());
+        run(self.command().args(["-c", "gpg.format=ssh", "-c", &key]).args(arguments))
+    }
+
+    /// The raw bytes of an object.
+    pub fn raw(&self, kind: &str, name: &str) -> Vec<u8> {
+        self.command().args(["cat-file", kind, name]).output().unwrap().stdout
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.work).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home.path());
+        for (name, value) in [("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null"), ("GIT_AUTHOR_NAME", "T"), ("GIT_COMMITTER_NAME", "T")] {
+            command.env(name, value);
+        }
+        command.env("GIT_AUTHOR_EMAIL", "t@example.com").env("GIT_COMMITTER_EMAIL", "t@example.com");
+        command
+    }
+}
+
+/// A real sshd on a port of its own, for the user who runs the test.
+pub struct Sshd {
+    child: Child,
+    home: PathBuf,
+    port: u16,
+}
+
+impl Sshd {
+    pub fn start(home: &Path) -> Sshd {
+        let program = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|path| Path::new(path).exists());
+        let program = program.expect("sshd is needed: apt-get install openssh-server");
+        let home = home.join("sshd");
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::create_dir_all("/run/sshd").ok();
+        Signer::new(&home, "host", KeyType::Ed25519);
+        let client = Signer::new(&home, "client", KeyType::Ed25519);
+        std::fs::write(home.join("authorized_keys"), &client.public).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host-Ed25519\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nAcceptEnv GIT_PROTOCOL\nPasswordAuthentication no\n",
+            home.display()
+        );
+        std::fs::write(home.join("sshd_config"), config).unwrap();
+        let child = Command::new(program)
+            .args(["-D", "-e", "-f"])
+            .arg(home.join("sshd_config"))
+            .stderr(std::fs::File::create(home.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let sshd = Sshd { child, home, port };
+        let host = std::fs::read_to_string(sshd.home.join("host-Ed25519.pub")).unwrap();
+        std::fs::write(sshd.known_hosts(), format!("{} {host}", sshd.known_name())).unwrap();
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = || std::fs::read_to_string(sshd.home.join("log")).unwrap();
+            assert!(began.elapsed() < Duration::from_secs(10), "sshd does not listen: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        sshd
+    }
+
+    pub fn url(&self, path: &Path) -> String {
+        let user = run(Command::new("id").arg("-un"));
+        format!("ssh://{user}@127.0.0.1:{}{}", self.port, path.display())
+    }
+
+    pub fn known_name(&self) -> String {
+        format!("[127.0.0.1]:{}", self.port)
+    }
+
+    pub fn known_hosts(&self) -> PathBuf {
+        self.home.join("known_hosts")
+    }
+
+    pub fn client_key(&self) -> PathBuf {
+        self.home.join("client-Ed25519")
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
