@@ -1,1 +1,56 @@
-//! What a person tells the agent: its own file, the signers file and the platform file.
+//! What a person tells the agent: its own file, and the platform file of the repository.
+//!
+//! Both are read strictly: unknown keys are refused, and all problems are reported at once, each with its line.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod agent;
+mod document;
+mod fields;
+mod platform;
+
+use std::fmt;
+
+pub use agent::{AgentConfig, ApiConfig, ApplyConfig, AuthConfig, HistoryConfig, LeaseConfig, RepositoryConfig, TrustConfig, WaiveConfig, WebhookConfig};
+pub use platform::{ComponentSpec, OnFailure, Platform, PruneSpec};
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// From 1; 0 where the whole file is meant.
+    pub line: usize,
+    /// The key, for example `layers[0].components[2].path`; empty where the whole file is meant.
+    pub key: String,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+/// Everything that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    /// The file.
+    pub file: String,
+    /// Sorted by line.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}", self.file)?;
+            if problem.line > 0 {
+                write!(f, ":{}", problem.line)?;
+            }
+            if !problem.key.is_empty() {
+                write!(f, ": {}", problem.key)?;
+            }
+            write!(f, ": {}", problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

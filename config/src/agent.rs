@@ -1,0 +1,338 @@
+//! The agent's own file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tk8s_core::{Environment, InstanceName, RepositoryUrl, TreePath};
+
+use crate::document::{self, Node};
+use crate::fields::Fields;
+use crate::{Problem, Problems};
+
+/// The agent's file, validated.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// In labels, Lease and ledger; default `tk8s`.
+    pub instance: InstanceName,
+    /// The cluster's name, for people and for the ledger's origin.
+    pub cluster: String,
+    /// Which refs are followed and what must be signed.
+    pub environment: Environment,
+    /// What is followed.
+    pub repository: RepositoryConfig,
+    /// Who may sign.
+    pub trust: TrustConfig,
+    /// Where the agent remembers.
+    pub history: HistoryConfig,
+    /// Where the agent listens.
+    pub api: ApiConfig,
+    /// Push webhooks; off without it.
+    pub webhook: Option<WebhookConfig>,
+    /// How the agent writes to the cluster.
+    pub apply: ApplyConfig,
+    /// Where the Lease is.
+    pub lease: LeaseConfig,
+}
+
+/// `repository`.
+#[derive(Clone, Debug)]
+pub struct RepositoryConfig {
+    /// Where it is.
+    pub url: RepositoryUrl,
+    /// Where the platform is inside it; default `.`.
+    pub path: TreePath,
+    /// The followed branch, or in production the release branch; default `develop` in dev, else `main`.
+    pub branch: String,
+    /// How often Git is looked at without being woken; default 60 s.
+    pub interval: Duration,
+    /// For one whole fetch; default 60 s.
+    pub timeout: Duration,
+    /// Needed for SSH.
+    pub auth: Option<AuthConfig>,
+}
+
+/// `repository.auth`.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// An OpenSSH private key without a passphrase.
+    pub ssh_key_file: PathBuf,
+    /// The Git host's keys.
+    pub known_hosts_file: PathBuf,
+}
+
+/// `trust`.
+#[derive(Clone, Debug, Default)]
+pub struct TrustConfig {
+    /// The signers file.
+    pub signers_file: Option<PathBuf>,
+    /// In dev only.
+    pub waive: Option<WaiveConfig>,
+}
+
+/// `trust.waive`.
+#[derive(Clone, Debug)]
+pub struct WaiveConfig {
+    /// Why signatures are waived.
+    pub reason: String,
+}
+
+/// `history`.
+#[derive(Clone, Debug)]
+pub struct HistoryConfig {
+    /// The directory; ours alone.
+    pub dir: PathBuf,
+    /// How many releases are kept for each component; default 50.
+    pub releases: usize,
+    /// A PKCS#8 PEM file with an Ed25519 key, which signs the ledger.
+    pub identity_key_file: PathBuf,
+    /// A file with 32 bytes as hex or base64, which encrypt what is kept.
+    pub encryption_key_file: PathBuf,
+}
+
+/// `api`.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// Default `127.0.0.1:8443`.
+    pub listen: SocketAddr,
+    /// Default `127.0.0.1:8081`.
+    pub health_listen: SocketAddr,
+    /// Default `127.0.0.1:9090`.
+    pub metrics_listen: SocketAddr,
+    /// The file with the API's token; without it the API refuses everybody.
+    pub token_file: Option<PathBuf>,
+    /// Where the real addresses are written, as JSON: for listeners on port 0.
+    pub address_file: Option<PathBuf>,
+}
+
+/// `webhook`.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// The file with the shared secret.
+    pub secret_file: PathBuf,
+}
+
+/// `apply`.
+#[derive(Clone, Debug)]
+pub struct ApplyConfig {
+    /// How many objects of a component are sent at once; default 8.
+    pub concurrency: usize,
+    /// How long a component may take to become healthy; default 5 m.
+    pub health_timeout: Duration,
+}
+
+/// `lease`.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseConfig {
+    /// Default: the pod's own namespace, or `default`.
+    pub namespace: Option<String>,
+}
+
+impl AgentConfig {
+    /// Reads and validates the file; all problems at once.
+    pub fn parse(text: &str, file: &str) -> Result<AgentConfig, Problems> {
+        let node = document::read(text.as_bytes(), file)?;
+        let mut problems = Vec::new();
+        let config = read(&node, &mut problems);
+        problems.sort_by_key(|problem| problem.line);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Problems { file: file.into(), problems }),
+        }
+    }
+}
+
+/// Reads a map below a key; a missing map reads as an empty one.
+fn section<T>(fields: &mut Fields<'_>, key: &'static str, empty: &Node, read: impl FnOnce(&mut Fields<'_>) -> T, renamed: &[(&str, &str)]) -> T {
+    let path = fields.join(key);
+    let node = fields.node(key).unwrap_or(empty);
+    let mut inner = Fields::of(node, path, fields.problems);
+    let value = read(&mut inner);
+    inner.finish(renamed);
+    value
+}
+
+fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
+    let empty = Node { line: node.line, value: document::Value::Map(Vec::new()) };
+    let mut top = Fields::of(node, String::new(), problems);
+    expect(&mut top, "apiVersion", "agent.tk8s.io/v1alpha1");
+    expect(&mut top, "kind", "AgentConfig");
+    let instance = if top.node("instance").is_some() { top.parse("instance") } else { Some("tk8s".parse().expect("because it is a valid name")) };
+    let cluster: Option<String> = top.required("cluster");
+    if let Some(name) = &cluster
+        && (name.is_empty() || name.len() > 100 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)))
+    {
+        top.problem("cluster", "use letters, digits, `-`, `.` and `_`, at most 100");
+    }
+    if top.node("environment").is_none() {
+        top.problem("environment", "it is missing: write `dev`, `staging` or `production`");
+    }
+    let environments = [("dev", Environment::Dev), ("staging", Environment::Staging), ("production", Environment::Production)];
+    let environment = top.choice("environment", &environments);
+    let repository = section(&mut top, "repository", &empty, |fields| repository(fields, environment, &empty), &[("ref", "write `branch`"), ("revision", "write `branch`")]);
+    let trust = section(&mut top, "trust", &empty, |fields| trust(fields, environment, &empty), &[]);
+    let history = section(&mut top, "history", &empty, history, &[]);
+    let api = section(&mut top, "api", &empty, api, &[]);
+    let webhook = match top.node("webhook") {
+        Some(_) => section(&mut top, "webhook", &empty, |fields| Some(WebhookConfig { secret_file: fields.required("secretFile")? }), &[]),
+        None => None,
+    };
+    let apply = section(&mut top, "apply", &empty, apply, &[]);
+    let lease = section(&mut top, "lease", &empty, |fields| LeaseConfig { namespace: fields.text("namespace") }, &[]);
+    top.finish(&[("name", "write `instance`"), ("images", "image policies are not supported yet")]);
+    Some(AgentConfig {
+        instance: instance?,
+        cluster: cluster?,
+        environment: environment?,
+        repository: repository?,
+        trust,
+        history: history?,
+        api,
+        webhook,
+        apply,
+        lease,
+    })
+}
+
+pub(crate) fn expect(fields: &mut Fields<'_>, key: &'static str, wanted: &str) {
+    match fields.text(key) {
+        Some(found) if found == wanted => {}
+        _ => fields.problem(key, format!("write `{key}: {wanted}`")),
+    }
+}
+
+fn repository(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> Option<RepositoryConfig> {
+    let url: Option<RepositoryUrl> = fields.required("url");
+    let path = fields.parse("path").unwrap_or_else(TreePath::root);
+    let branch = fields.text("branch").unwrap_or_else(|| if environment == Some(Environment::Dev) { "develop" } else { "main" }.into());
+    let interval = fields.duration("interval").unwrap_or(Duration::from_secs(60));
+    let timeout = fields.duration("timeout").unwrap_or(Duration::from_secs(60));
+    let auth = match fields.node("auth") {
+        Some(_) => section(
+            fields,
+            "auth",
+            empty,
+            |fields| {
+                let (key, hosts) = (fields.required("sshKeyFile"), fields.required("knownHostsFile"));
+                Some(AuthConfig { ssh_key_file: key?, known_hosts_file: hosts? })
+            },
+            &[],
+        ),
+        None => None,
+    };
+    if matches!(url, Some(RepositoryUrl::Ssh { .. })) && fields.node("auth").is_none() {
+        fields.problem("auth", "SSH needs `{sshKeyFile: ..., knownHostsFile: ...}`");
+    }
+    Some(RepositoryConfig { url: url?, path, branch, interval, timeout, auth })
+}
+
+fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> TrustConfig {
+    let signers_file = fields.parse("signersFile");
+    let waive = match fields.node("waive") {
+        Some(_) => section(fields, "waive", empty, |fields| fields.required::<String>("reason"), &[]),
+        None => None,
+    };
+    if waive.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        fields.problem("waive", "write the reason: it stays visible in status and ledger");
+    }
+    if waive.is_some() && environment.is_some_and(|environment| environment != Environment::Dev) {
+        fields.problem("waive", "signatures can be waived in `dev` only");
+    }
+    if signers_file.is_none() && waive.is_none() {
+        fields.problem("signersFile", "it is missing: name the file that lists who may sign");
+    }
+    TrustConfig { signers_file, waive: waive.map(|reason| WaiveConfig { reason }) }
+}
+
+fn history(fields: &mut Fields<'_>) -> Option<HistoryConfig> {
+    let dir = fields.required("dir");
+    let releases = fields.parse("releases").unwrap_or(50);
+    if !(2..=10_000).contains(&releases) {
+        fields.problem("releases", "keep at least 2 (one to go back to) and at most 10,000");
+    }
+    let (identity, encryption) = (fields.required("identityKeyFile"), fields.required("encryptionKeyFile"));
+    Some(HistoryConfig { dir: dir?, releases, identity_key_file: identity?, encryption_key_file: encryption? })
+}
+
+fn api(fields: &mut Fields<'_>) -> ApiConfig {
+    let address = |text: &str| text.parse().expect("because it is a valid address");
+    ApiConfig {
+        listen: fields.parse("listen").unwrap_or_else(|| address("127.0.0.1:8443")),
+        health_listen: fields.parse("healthListen").unwrap_or_else(|| address("127.0.0.1:8081")),
+        metrics_listen: fields.parse("metricsListen").unwrap_or_else(|| address("127.0.0.1:9090")),
+        token_file: fields.parse("tokenFile"),
+        address_file: fields.parse("addressFile"),
+    }
+}
+
+fn apply(fields: &mut Fields<'_>) -> ApplyConfig {
+    let concurrency = fields.parse("concurrency").unwrap_or(8);
+    if !(1..=64).contains(&concurrency) {
+        fields.problem("concurrency", "between 1 and 64 requests at once");
+    }
+    ApplyConfig { concurrency, health_timeout: fields.duration("healthTimeout").unwrap_or(Duration::from_secs(300)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+apiVersion: agent.tk8s.io/v1alpha1
+kind: AgentConfig
+cluster: prod-eu-1
+environment: production
+repository:
+  url: ssh://git@git.example.com/org/platform.git
+  path: platform
+  auth: {sshKeyFile: /id, knownHostsFile: /known_hosts}
+trust: {signersFile: /signers.yaml}
+history: {dir: /var/lib/tk8s, identityKeyFile: /identity, encryptionKeyFile: /key}
+api: {listen: '127.0.0.1:0'}
+";
+
+    fn problems(text: &str) -> Vec<String> {
+        AgentConfig::parse(text, "agent.yaml").unwrap_err().to_string().lines().map(String::from).collect()
+    }
+
+    #[test]
+    fn a_good_file_is_read_with_its_defaults() {
+        let config = AgentConfig::parse(GOOD, "agent.yaml").unwrap();
+        assert_eq!((config.instance.as_str(), config.repository.branch.as_str()), ("tk8s", "main"));
+        assert_eq!(config.repository.interval, Duration::from_secs(60));
+        assert_eq!(config.api.listen.port(), 0);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_with_its_line() {
+        let text = GOOD.replace("environment: production", "environment: prod").replace("path: platform", "pathh: ../x").replace("dir: /var/lib/tk8s, ", "");
+        let found = problems(&text);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with("agent.yaml:4: environment: `prod` is not known"), "{found:?}");
+        assert_eq!(found[1], "agent.yaml:7: repository.pathh: unknown key: did you mean `path`?");
+        assert_eq!(found[2], "agent.yaml:10: history.dir: it is missing");
+    }
+
+    #[test]
+    fn a_waiver_outside_dev_is_refused() {
+        let text = GOOD.replace("trust: {signersFile: /signers.yaml}", "trust: {signersFile: /signers.yaml, waive: {reason: lazy}}");
+        assert_eq!(problems(&text), ["agent.yaml:9: trust.waive: signatures can be waived in `dev` only"]);
+        assert!(AgentConfig::parse(&text.replace("production", "dev"), "x").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_a_document_is_one_clear_problem() {
+        for (text, word) in [("", "empty"), ("a: [", "not YAML"), ("a: *b", "aliases"), ("a: 1\na: 2", "twice"), ("---\na: 1\n---\nb: 1", "more than one"), ("\t", "")] {
+            assert!(problems(text)[0].contains(word), "{text}: {:?}", problems(text));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC{0,200}", lines in "([a-z]{1,3}: |- |\\[|\\{|\\}|\\]|\n|  |\"|&a |\\*a|!|,|\\|){0,60}") {
+            let _ = AgentConfig::parse(&text, "x");
+            let _ = AgentConfig::parse(&lines, "x");
+            let _ = crate::Platform::parse(lines.as_bytes(), "x");
+        }
+    }
+}

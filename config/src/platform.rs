@@ -1,0 +1,402 @@
+//! The platform file: layers, components, and what stands on what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tk8s_core::{ComponentName, LayerId, SourceTree, TreePath};
+
+use crate::document::{self, Node};
+use crate::fields::Fields;
+use crate::{Problem, Problems};
+
+/// What happens to the layers above when a component fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// What stands on it does not start.
+    #[default]
+    Stop,
+    /// What stands on it starts all the same.
+    Continue,
+}
+
+/// What may be deleted when it leaves a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PruneSpec {
+    /// Whether anything is deleted at all.
+    pub enabled: bool,
+    /// Kinds that are never deleted.
+    pub protect: Vec<String>,
+}
+
+impl Default for PruneSpec {
+    fn default() -> PruneSpec {
+        let protect = ["Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"];
+        PruneSpec { enabled: true, protect: protect.map(String::from).to_vec() }
+    }
+}
+
+/// One component, with what its layer sets filled in.
+#[derive(Clone, Debug)]
+pub struct ComponentSpec {
+    /// Unique in the platform.
+    pub name: ComponentName,
+    /// Its layer.
+    pub layer: LayerId,
+    /// Its directory, relative to the platform file's.
+    pub path: TreePath,
+    /// Globs of files that belong to it; all if empty.
+    pub include: Vec<String>,
+    /// Globs of files that do not.
+    pub exclude: Vec<String>,
+    /// For objects that name none.
+    pub namespace: Option<String>,
+    /// Whether the namespace is made if no object is it.
+    pub create_namespace: bool,
+    /// Whether it is applied.
+    pub enabled: bool,
+    /// What has to be healthy first.
+    pub depends_on: Vec<ComponentName>,
+    /// How long it may take to become healthy.
+    pub health_timeout: Option<Duration>,
+    /// What may be deleted.
+    pub prune: PruneSpec,
+    /// What its failure stops.
+    pub on_failure: OnFailure,
+}
+
+/// The platform, validated: names are unique, dependencies exist and have no cycle.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// In apply order.
+    components: Vec<ComponentSpec>,
+    by_label: bool,
+}
+
+/// What a layer sets for its components.
+#[derive(Clone, Default)]
+struct Defaults {
+    namespace: Option<String>,
+    health_timeout: Option<Duration>,
+    prune: Option<PruneSpec>,
+    on_failure: Option<OnFailure>,
+}
+
+impl Platform {
+    /// Reads and validates the file; all problems at once.
+    pub fn parse(bytes: &[u8], file: &str) -> Result<Platform, Problems> {
+        let node = document::read(bytes, file)?;
+        let mut problems = Vec::new();
+        let components = read(&node, &mut problems);
+        problems.sort_by_key(|problem| problem.line);
+        if problems.is_empty() {
+            Ok(Platform { components: in_order(components), by_label: false })
+        } else {
+            Err(Problems { file: file.into(), problems })
+        }
+    }
+
+    /// The platform of a repository without a platform file: one component for everything, whose objects say their layer.
+    pub fn whole(name: ComponentName) -> Platform {
+        let component = ComponentSpec {
+            name,
+            layer: LayerId { number: 0, name: "default".into() },
+            path: TreePath::root(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            namespace: None,
+            create_namespace: false,
+            enabled: true,
+            depends_on: Vec::new(),
+            health_timeout: None,
+            prune: PruneSpec::default(),
+            on_failure: OnFailure::Stop,
+        };
+        Platform { components: vec![component], by_label: true }
+    }
+
+    /// Whether the objects say their layer.
+    pub fn by_label(&self) -> bool {
+        self.by_label
+    }
+
+    /// The components in apply order: by layer, inside a layer after what they depend on, then by name.
+    pub fn components(&self) -> &[ComponentSpec] {
+        &self.components
+    }
+
+    /// What has to be healthy before a component starts.
+    ///
+    /// A component that declares `dependsOn` waits for what it reaches through it, and for nothing else. Any other waits for
+    /// every component of the layers below. A component with `onFailure: continue` is waited for as well; its failure
+    /// stops nobody.
+    pub fn stands_on(&self, name: &ComponentName) -> Vec<ComponentName> {
+        let Some(component) = self.components.iter().find(|component| component.name == *name) else { return Vec::new() };
+        let enabled = |other: &&ComponentSpec| other.enabled;
+        if component.depends_on.is_empty() {
+            let below = self.components.iter().filter(enabled).filter(|other| other.layer.number < component.layer.number);
+            return below.map(|other| other.name.clone()).collect();
+        }
+        let mut reached = BTreeSet::new();
+        let mut left = component.depends_on.clone();
+        while let Some(next) = left.pop() {
+            if let Some(found) = self.components.iter().find(|other| other.name == next)
+                && reached.insert(next)
+            {
+                left.extend(found.depends_on.iter().cloned());
+            }
+        }
+        self.components.iter().filter(enabled).map(|other| other.name.clone()).filter(|other| reached.contains(other)).collect()
+    }
+
+    /// Components whose directory does not exist, with a sentence for each.
+    pub fn missing_directories(&self, tree: &dyn SourceTree, base: &TreePath) -> Vec<(ComponentName, String)> {
+        let mut missing = Vec::new();
+        for component in self.components.iter().filter(|component| component.enabled) {
+            let found = base.join(component.path.as_str()).and_then(|path| tree.list(&path));
+            if let Err(error) = found {
+                missing.push((component.name.clone(), error.to_string()));
+            }
+        }
+        missing
+    }
+}
+
+fn read(node: &Node, problems: &mut Vec<Problem>) -> Vec<ComponentSpec> {
+    let mut top = Fields::of(node, String::new(), problems);
+    crate::agent::expect(&mut top, "apiVersion", "tk8s.io/v1alpha1");
+    crate::agent::expect(&mut top, "kind", "Platform");
+    let layers = top.list("layers");
+    if layers.is_empty() {
+        top.problem("layers", "it names no layer");
+    }
+    let mut components = Vec::new();
+    let mut seen: BTreeMap<u16, usize> = BTreeMap::new();
+    for (index, layer) in layers.iter().enumerate() {
+        read_layer(layer, format!("layers[{index}]"), top.problems, &mut seen, &mut components);
+    }
+    top.finish(&[("components", "put components into `layers`")]);
+    let lines: BTreeMap<_, _> = components.iter().map(|(component, line)| (component.name.clone(), *line)).collect();
+    let components: Vec<_> = components.into_iter().map(|(component, _)| component).collect();
+    check_dependencies(&components, &lines, problems);
+    components
+}
+
+fn read_layer(node: &Node, path: String, problems: &mut Vec<Problem>, seen: &mut BTreeMap<u16, usize>, components: &mut Vec<(ComponentSpec, usize)>) {
+    let mut fields = Fields::of(node, path.clone(), problems);
+    let number: Option<u16> = fields.required("number");
+    let name: Option<ComponentName> = fields.required("name");
+    if let Some(number) = number {
+        if number > 999 {
+            fields.problem("number", "at most 999");
+        }
+        if let Some(line) = seen.insert(number, node.line) {
+            fields.problem("number", format!("line {line} already has layer {number}"));
+        }
+    }
+    let defaults = read_defaults(&mut fields);
+    let nodes = fields.list("components");
+    let layer = LayerId { number: number.unwrap_or(0), name: name.as_ref().map_or("unnamed", ComponentName::as_str).into() };
+    for (index, component) in nodes.iter().enumerate() {
+        let path = format!("{path}.components[{index}]");
+        if let Some(found) = read_component(component, path.clone(), &layer, &defaults, fields.problems) {
+            let place = |key: &str| format!("{path}.{key}");
+            if let Some((_, line)) = components.iter().find(|(other, _)| other.name == found.name) {
+                let message = format!("line {line} already has a component `{}`", found.name);
+                fields.problems.push(Problem { line: component.line, key: place("name"), message });
+            } else if let Some((other, _)) = components.iter().find(|(other, _)| other.path == found.path && other.include == found.include) {
+                let message = format!("`{}` already has this directory: two components would own the same objects", other.name);
+                fields.problems.push(Problem { line: component.line, key: place("path"), message });
+            }
+            components.push((found, component.line));
+        }
+    }
+    fields.finish(&[("priority", "write `number`")]);
+}
+
+fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
+    Defaults {
+        namespace: fields.parse::<ComponentName>("namespace").map(String::from),
+        health_timeout: fields.duration("healthTimeout"),
+        prune: read_prune(fields),
+        on_failure: fields.choice("onFailure", &[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]),
+    }
+}
+
+fn read_prune(fields: &mut Fields<'_>) -> Option<PruneSpec> {
+    let node = fields.node("prune")?;
+    let path = fields.join("prune");
+    let mut inner = Fields::of(node, path, fields.problems);
+    let mut prune = PruneSpec::default();
+    if let Some(enabled) = inner.boolean("enabled") {
+        prune.enabled = enabled;
+    }
+    if inner.node("protect").is_some() {
+        prune.protect = inner.texts("protect");
+    }
+    inner.finish(&[("budget", "prune budgets are not supported yet")]);
+    Some(prune)
+}
+
+fn read_component(node: &Node, path: String, layer: &LayerId, defaults: &Defaults, problems: &mut Vec<Problem>) -> Option<ComponentSpec> {
+    let mut fields = Fields::of(node, path, problems);
+    let name: Option<ComponentName> = fields.required("name");
+    let directory: Option<TreePath> = fields.required("path");
+    let own = read_defaults(&mut fields);
+    fields.choice("kind", &[("yaml", ())]);
+    let (include, exclude) = (fields.texts("include"), fields.texts("exclude"));
+    for (key, globs) in [("include", &include), ("exclude", &exclude)] {
+        if let Some(error) = globs.iter().find_map(|glob| globset::Glob::new(glob).err()) {
+            fields.problem(key, tk8s_core::printable(&error.to_string(), 200));
+        }
+    }
+    let mut depends_on = Vec::new();
+    for text in fields.texts("dependsOn") {
+        match text.parse() {
+            Ok(name) => depends_on.push(name),
+            Err(error) => fields.problem("dependsOn", format!("{error}")),
+        }
+    }
+    let namespace = own.namespace.or_else(|| defaults.namespace.clone());
+    let create_namespace = fields.boolean("createNamespace").unwrap_or(false);
+    if create_namespace && namespace.is_none() {
+        fields.problem("createNamespace", "there is no `namespace` to create");
+    }
+    let enabled = fields.boolean("enabled").unwrap_or(true);
+    fields.finish(&[
+        ("dependencies", "write `dependsOn`"),
+        ("helm", "Helm is not supported yet"),
+        ("serviceAccount", "impersonation is not supported yet"),
+        ("drift", "drift modes are not supported yet: drift is repaired"),
+        ("windows", "windows are not supported yet"),
+        ("deletion", "components that leave the platform keep their objects"),
+    ]);
+    Some(ComponentSpec {
+        name: name?,
+        layer: layer.clone(),
+        path: directory?,
+        include,
+        exclude,
+        namespace,
+        create_namespace,
+        enabled,
+        depends_on,
+        health_timeout: own.health_timeout.or(defaults.health_timeout),
+        prune: own.prune.or_else(|| defaults.prune.clone()).unwrap_or_default(),
+        on_failure: own.on_failure.or(defaults.on_failure).unwrap_or_default(),
+    })
+}
+
+fn check_dependencies(components: &[ComponentSpec], lines: &BTreeMap<ComponentName, usize>, problems: &mut Vec<Problem>) {
+    let by_name: BTreeMap<_, _> = components.iter().map(|component| (&component.name, component)).collect();
+    for component in components {
+        let mut problem = |message: String| {
+            problems.push(Problem { line: lines[&component.name], key: format!("{}.dependsOn", component.name), message });
+        };
+        for name in &component.depends_on {
+            match by_name.get(name) {
+                None => problem(format!("there is no component `{name}`")),
+                Some(other) if other.layer.number > component.layer.number => {
+                    problem(format!("`{name}` is in layer {}, which comes after layer {}", other.layer.number, component.layer.number));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(cycle) = cycle_from(component, &by_name) {
+            // Told once, by the component whose name comes first.
+            if cycle.iter().all(|name| component.name <= *name) {
+                let names: Vec<_> = cycle.iter().chain([&component.name]).map(ComponentName::as_str).collect();
+                problem(format!("it is a cycle: {}", names.join(" -> ")));
+            }
+        }
+    }
+}
+
+/// The shortest way from a component back to itself.
+fn cycle_from(start: &ComponentSpec, by_name: &BTreeMap<&ComponentName, &ComponentSpec>) -> Option<Vec<ComponentName>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = std::collections::VecDeque::from([vec![start.name.clone()]]);
+    while let Some(way) = ways.pop_front() {
+        let last = way.last().and_then(|name| by_name.get(name))?;
+        for next in &last.depends_on {
+            if *next == start.name {
+                return Some(way);
+            }
+            if by_name.contains_key(next) && seen.insert(next.clone()) {
+                ways.push_back(way.iter().cloned().chain([next.clone()]).collect());
+            }
+        }
+    }
+    None
+}
+
+/// By layer, then after what is depended on, then by name.
+fn in_order(mut components: Vec<ComponentSpec>) -> Vec<ComponentSpec> {
+    components.sort_by(|a, b| (a.layer.number, &a.name).cmp(&(b.layer.number, &b.name)));
+    let mut ordered: Vec<ComponentSpec> = Vec::new();
+    while !components.is_empty() {
+        let placed: BTreeSet<_> = ordered.iter().map(|component| component.name.clone()).collect();
+        let lowest = components[0].layer.number;
+        let ready = components
+            .iter()
+            .position(|component| component.layer.number == lowest && component.depends_on.iter().all(|name| placed.contains(name)))
+            .unwrap_or(0);
+        ordered.push(components.remove(ready));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(layers: &str) -> Result<Platform, String> {
+        let text = format!("apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n{layers}");
+        Platform::parse(text.as_bytes(), "tk8s.yaml").map_err(|problems| problems.to_string())
+    }
+
+    const THREE: &str = "  - number: 2
+    name: services
+    namespace: shop
+    components:
+      - {name: core, path: core, dependsOn: [memory]}
+      - {name: memory, path: memory}
+      - {name: zeta, path: zeta}
+  - number: 0
+    name: substrate
+    components: [{name: spaces, path: spaces}, {name: quotas, path: quotas, enabled: false}]
+";
+
+    #[test]
+    fn components_come_by_layer_then_by_dependency() {
+        let platform = parse(THREE).unwrap();
+        let names: Vec<_> = platform.components().iter().map(|component| component.name.as_str()).collect();
+        assert_eq!(names, ["quotas", "spaces", "memory", "core", "zeta"]);
+        assert_eq!(platform.components()[2].namespace.as_deref(), Some("shop"));
+        let on = |name: &str| platform.stands_on(&name.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(on("core"), ["memory"]);
+        assert_eq!(on("memory"), ["spaces"]);
+        assert_eq!(on("zeta"), ["spaces"]);
+        assert!(on("spaces").is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let table = [
+            (THREE.replace("path: zeta", "pathh: zeta"), "tk8s.yaml:10: layers[0].components[2].pathh: unknown key: did you mean `path`?"),
+            (THREE.replace("path: zeta", "path: ../zeta"), "leaves the tree"),
+            (THREE.replace("[memory]", "[nobody]"), "there is no component `nobody`"),
+            (THREE.replace("memory, path: memory", "memory, path: memory, dependsOn: [core]"), "it is a cycle: core -> memory -> core"),
+            (THREE.replace("name: zeta", "name: core"), "already has a component `core`"),
+            (THREE.replace("path: zeta", "path: core"), "already has this directory"),
+            (THREE.replace("number: 0", "number: 2"), "already has layer 2"),
+            (THREE.replace("spaces, path: spaces", "spaces, path: spaces, dependsOn: [zeta]"), "comes after layer 0"),
+            (THREE.replace("path: zeta", "path: zeta, kind: helm"), "`helm` is not known"),
+            (THREE.replace("path: zeta", "path: zeta, helm: {}"), "Helm is not supported yet"),
+            (THREE.replace("path: zeta", "path: zeta, healthTimeout: soon"), "a time such as"),
+        ];
+        for (text, word) in table {
+            let found = parse(&text).unwrap_err();
+            assert!(found.contains(word), "{found}");
+        }
+    }
+}
