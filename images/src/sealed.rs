@@ -48,7 +48,6 @@ pub struct ResolvedParts {
 }
 
 impl Resolved {
-    #[expect(dead_code, reason = "used by `resolve`")]
     pub(crate) fn new(parts: ResolvedParts) -> Resolved {
         Resolved(parts)
     }

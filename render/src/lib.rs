@@ -1,1 +1,21 @@
-//! From a verified tree to Kubernetes objects.
+//! From a verified tree to the objects of one component: plain YAML and JSON, read as kubectl reads them.
+//!
+//! Two ways out: [`render`] takes a verified tree only and gives what the pipeline goes on with; [`preview`] takes any tree
+//! and gives objects to look at, which can't become the other.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod component;
+mod error;
+mod files;
+mod scalar;
+mod scope;
+mod sealed;
+mod working;
+mod yaml;
+
+pub use component::{Component, Placement, input};
+pub use error::Error;
+pub use scope::{Scope, scope};
+pub use sealed::{Preview, Rendered, RenderedParts, preview, render};
+pub use working::WorkingDirectory;

@@ -1,0 +1,288 @@
+//! From a component's directory to its objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde_json::{Value, json};
+use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath};
+
+use crate::scope::{Scope, scope};
+use crate::{Component, Error, Placement, yaml};
+
+/// The largest file: more than ten times what an API server takes as one object.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+/// All files of a component together.
+const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
+/// Objects of a component: ten times what one is measured with.
+const MOST_OBJECTS: usize = 100_000;
+/// Directories below each other.
+const DEEPEST: usize = 64;
+/// The platform's own file, which is no manifest.
+const PLATFORM_FILE: &str = "tk8s.yaml";
+
+/// Every object of a component, with its layer, sorted by file and place in it.
+pub(crate) fn objects(tree: &dyn SourceTree, component: &Component) -> Result<Vec<Placed>, Error> {
+    let mut reader = Reader { tree, component, include: globs(&component.include)?, exclude: globs(&component.exclude)?, bytes: 0, manifests: Vec::new() };
+    reader.walk(&component.path, 0)?;
+    let manifests = in_namespaces(component, reader.manifests)?;
+    if manifests.is_empty() {
+        return Err(Error::Empty(component.path.clone()));
+    }
+    refuse_twins(&manifests)?;
+    place(component, manifests)
+}
+
+struct Reader<'a> {
+    tree: &'a dyn SourceTree,
+    component: &'a Component,
+    include: Option<GlobSet>,
+    exclude: Option<GlobSet>,
+    bytes: u64,
+    manifests: Vec<Manifest>,
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Error> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(|_| Error::Glob(tk8s_core::printable(pattern, 80)))?);
+    }
+    set.build().map(Some).map_err(|_| Error::Glob(patterns.join(" ")))
+}
+
+fn is_manifest(name: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending))
+}
+
+impl Reader<'_> {
+    fn walk(&mut self, directory: &TreePath, depth: usize) -> Result<(), Error> {
+        if depth > DEEPEST {
+            return Err(Error::TooMuch { what: format!("directories below each other in `{directory}`"), found: depth as u64, limit: DEEPEST as u64 });
+        }
+        for entry in self.tree.list(directory)? {
+            let name = entry.name();
+            if name.starts_with('.') || (directory == &self.component.path && name == PLATFORM_FILE) {
+                continue;
+            }
+            let path = directory.join(name)?;
+            if !self.wanted(&path, matches!(entry, TreeEntry::Directory(_))) {
+                continue;
+            }
+            match &entry {
+                TreeEntry::Directory(_) => self.walk(&path, depth + 1)?,
+                TreeEntry::Other(name, what) if is_manifest(name) => return Err(Error::NotAFile { path, what }),
+                TreeEntry::Other(..) => {}
+                TreeEntry::File(name) => match name.as_str() {
+                    "kustomization.yaml" | "kustomization.yml" | "Kustomization" => return Err(Error::Unsupported { path, what: "kustomization" }),
+                    "Chart.yaml" => return Err(Error::Unsupported { path, what: "Helm chart" }),
+                    name if is_manifest(name) => self.read(&path)?,
+                    _ => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the globs let a path pass. A directory passes unless it is excluded: what is included may be below it.
+    fn wanted(&self, path: &TreePath, directory: bool) -> bool {
+        let relative = path.as_str().strip_prefix(self.component.path.as_str()).unwrap_or(path.as_str()).trim_start_matches('/');
+        if self.exclude.as_ref().is_some_and(|exclude| exclude.is_match(relative)) {
+            return false;
+        }
+        directory || self.include.as_ref().is_none_or(|include| include.is_match(relative))
+    }
+
+    fn read(&mut self, path: &TreePath) -> Result<(), Error> {
+        let bytes = self.tree.read(path, LARGEST_FILE)?;
+        self.bytes += bytes.len() as u64;
+        if self.bytes > LARGEST_COMPONENT {
+            return Err(Error::TooMuch { what: format!("bytes in `{}`", self.component.path), found: self.bytes, limit: LARGEST_COMPONENT });
+        }
+        for (value, origin) in yaml::read(&bytes, path.as_str())? {
+            self.take(value, origin)?;
+        }
+        Ok(())
+    }
+
+    /// One document: an object, or a list of them.
+    fn take(&mut self, mut value: Value, origin: Origin) -> Result<(), Error> {
+        let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+        if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
+            match value.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => {
+                    for item in items {
+                        self.push(item, &origin)?;
+                    }
+                    return Ok(());
+                }
+                Some(Value::Null) | None => return Ok(()),
+                Some(_) => return Err(Error::Yaml { origin, problem: "`items` of a list is not a list".into() }),
+            }
+        }
+        self.push(value, &origin)
+    }
+
+    fn push(&mut self, value: Value, origin: &Origin) -> Result<(), Error> {
+        self.manifests.push(Manifest::new(value, origin.clone())?);
+        if self.manifests.len() > MOST_OBJECTS {
+            let what = format!("objects in `{}`", self.component.path);
+            return Err(Error::TooMuch { what, found: self.manifests.len() as u64, limit: MOST_OBJECTS as u64 });
+        }
+        Ok(())
+    }
+}
+
+/// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
+/// planning takes back where the kind turns out to be the cluster's.
+fn in_namespaces(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<Manifest>, Error> {
+    let scopes: Vec<_> = manifests.iter().map(|manifest| scope(manifest.kind(), &manifests)).collect();
+    let mut placed = Vec::with_capacity(manifests.len() + 1);
+    for (manifest, scope) in manifests.into_iter().zip(scopes) {
+        placed.push(match (scope, &component.namespace) {
+            (Scope::Cluster, _) => manifest.without_namespace(),
+            (_, Some(namespace)) => manifest.in_namespace(namespace),
+            (Scope::Namespaced, None) if manifest.key().namespace.is_none() => {
+                return Err(Error::NoNamespace { origin: manifest.origin().clone(), key: manifest.key().to_string() });
+            }
+            _ => manifest,
+        });
+    }
+    if let (true, Some(namespace)) = (component.create_namespace, &component.namespace) {
+        let key = ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: None, name: namespace.clone() };
+        if !placed.is_empty() && !placed.iter().any(|manifest| *manifest.key() == key) {
+            let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+            placed.push(Manifest::new(value, Origin { file: Arc::from(format!("createNamespace of {}", component.name)), line: 0 })?);
+        }
+    }
+    Ok(placed)
+}
+
+fn refuse_twins(manifests: &[Manifest]) -> Result<(), Error> {
+    let mut seen: BTreeMap<&ObjectKey, &Origin> = BTreeMap::new();
+    for manifest in manifests {
+        if let Some(first) = seen.insert(manifest.key(), manifest.origin()) {
+            return Err(Error::Twice { key: manifest.key().to_string(), first: first.clone(), second: manifest.origin().clone() });
+        }
+    }
+    Ok(())
+}
+
+fn place(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<Placed>, Error> {
+    let read = |manifest: &Manifest| -> Result<Option<LayerId>, Error> {
+        let Some(text) = manifest.layer() else { return Ok(None) };
+        text.parse().map(Some).map_err(|source| Error::Layer { origin: manifest.origin().clone(), source })
+    };
+    if let Placement::Fixed(layer) = &component.layer {
+        return Ok(manifests.into_iter().map(|manifest| Placed { layer: layer.clone(), manifest }).collect());
+    }
+    let mut of_namespace = BTreeMap::new();
+    for manifest in manifests.iter().filter(|manifest| manifest.kind().kind == "Namespace" && manifest.kind().group.is_empty()) {
+        if let Some(layer) = read(manifest)? {
+            of_namespace.insert(manifest.key().name.clone(), layer);
+        }
+    }
+    let default = LayerId { number: 0, name: "default".into() };
+    let mut placed = Vec::with_capacity(manifests.len());
+    for manifest in manifests {
+        let inherited = || manifest.key().namespace.as_ref().and_then(|namespace| of_namespace.get(namespace).cloned());
+        let layer = read(&manifest)?.or_else(inherited).unwrap_or_else(|| default.clone());
+        placed.push(Placed { layer, manifest });
+    }
+    Ok(placed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{WorkingDirectory, preview};
+
+    const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\n";
+
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    fn component(namespace: Option<&str>) -> Component {
+        Component {
+            name: "web".parse().unwrap(),
+            layer: Placement::Fixed("1-a".parse().unwrap()),
+            path: TreePath::root(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            namespace: namespace.map(String::from),
+            create_namespace: false,
+        }
+    }
+
+    fn keys(files: &[(&str, &str)], component: &Component) -> Result<Vec<String>, String> {
+        let directory = directory(files);
+        let preview = preview(&WorkingDirectory::new(directory.path()), component).map_err(|error| tk8s_core::chain(&error))?;
+        Ok(preview.objects().iter().map(|placed| format!("{}: {}", placed.layer, placed.manifest.key())).collect())
+    }
+
+    #[test]
+    fn files_are_read_in_order_with_lists_taken_apart() {
+        let list = "kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: ns}}\n- {apiVersion: v1, kind: Secret, metadata: {name: s}}\n";
+        let a = MAP.replace("NAME", "a");
+        let found = keys(&[("b.yml", list), ("a/x.yaml", &a), (".hidden/x.yaml", "nonsense: ["), ("README.md", "x"), ("tk8s.yaml", "x: [")], &component(Some("ns")));
+        assert_eq!(found.unwrap(), ["1-a: ConfigMap ns/a", "1-a: Namespace ns", "1-a: Secret ns/s"]);
+    }
+
+    #[test]
+    fn globs_choose_files() {
+        let (a, b, c) = (MAP.replace("NAME", "a"), MAP.replace("NAME", "b"), MAP.replace("NAME", "c"));
+        let files = [("a.yaml", a.as_str()), ("sub/b.yaml", &b), ("test/c.yaml", &c)];
+        let chosen = Component { include: vec!["**/*.yaml".into()], exclude: vec!["test/**".into()], ..component(Some("ns")) };
+        assert_eq!(keys(&files, &chosen).unwrap(), ["1-a: ConfigMap ns/a", "1-a: ConfigMap ns/b"]);
+    }
+
+    #[test]
+    fn what_would_be_missed_silently_is_refused() {
+        let a = MAP.replace("NAME", "a");
+        let table: &[(&[(&str, &str)], &str)] = &[
+            (&[("a.yaml", &a)], "names no namespace"),
+            (&[("kustomization.yaml", "resources: []")], "kustomization, which is not supported yet"),
+            (&[("x/Chart.yaml", "name: x")], "Helm chart, which is not supported yet"),
+            (&[("a.txt", "")], "holds no object"),
+            (&[("a.yaml", "# nothing\n")], "holds no object"),
+            (&[("a.yaml", "a: 1\n---\nb: [\n")], "a.yaml:"),
+        ];
+        for (files, word) in table {
+            let error = keys(files, &component(None)).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        let twice = keys(&[("a.yaml", &a), ("b.yaml", &a)], &component(Some("ns"))).unwrap_err();
+        assert_eq!(twice, "ConfigMap ns/a stands in a.yaml:1 and in b.yaml:1: keep one of them");
+        let link = directory(&[("a.yaml", &a)]);
+        std::os::unix::fs::symlink("/etc/passwd", link.path().join("b.yaml")).unwrap();
+        let error = preview(&WorkingDirectory::new(link.path()), &component(Some("ns"))).err().unwrap();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        let missing = Component { path: "nowhere".parse().unwrap(), ..component(None) };
+        assert!(keys(&[("a.yaml", &a)], &missing).unwrap_err().contains("`nowhere` does not exist"));
+    }
+
+    #[test]
+    fn without_a_platform_file_objects_say_their_layer_or_their_namespace_does() {
+        let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: {tk8s.io/layer: 2-services}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: ns, annotations: {tk8s.io/layer: 3-more}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
+        let by_label = Component { layer: Placement::ByLabel, ..component(None) };
+        assert_eq!(keys(&[("a.yaml", text)], &by_label).unwrap(), ["2-services: Namespace ns", "2-services: ConfigMap ns/a", "3-more: ConfigMap ns/b", "0-default: ConfigMap other/c"]);
+        let bad = text.replace("2-services", "services");
+        assert!(keys(&[("a.yaml", &bad)], &by_label).unwrap_err().contains("write a number"));
+    }
+
+    #[test]
+    fn custom_kinds_follow_their_crd_and_unknown_ones_get_a_tentative_namespace() {
+        let crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\nspec: {group: example.com, scope: Cluster, names: {kind: Thing, plural: things}}\n---\napiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n---\napiVersion: other.com/v1\nkind: Odd\nmetadata: {name: o}\n";
+        let found = keys(&[("a.yaml", crd)], &Component { create_namespace: true, ..component(Some("ns")) }).unwrap();
+        assert_eq!(found, ["1-a: CustomResourceDefinition.apiextensions.k8s.io things.example.com", "1-a: Thing.example.com t", "1-a: Odd.other.com ns/o", "1-a: Namespace ns"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! The hand-over type of rendering, [`Rendered`], and its unverified twin for people, [`Preview`].
+
+use std::sync::Arc;
+
+use tk8s_core::{ComponentName, Digest, Environment, Placed, Revision, SourceTree, Trust};
+use tk8s_gitsync::VerifiedTree;
+
+use crate::{Component, Error, files, input};
+
+/// The objects of one component of a verified tree. Made by [`render`] only; taken by `images::resolve`.
+#[derive(Debug)]
+pub struct Rendered(RenderedParts);
+
+/// What a [`Rendered`] carries. Plain data: it can't be turned back into one.
+#[derive(Debug)]
+pub struct RenderedParts {
+    /// The component.
+    pub component: ComponentName,
+    /// The revision it was rendered from.
+    pub revision: Revision,
+    /// Why that revision may be applied.
+    pub trust: Trust,
+    /// The environment for which the revision was verified.
+    pub environment: Environment,
+    /// The objects, each with its layer.
+    pub objects: Vec<Placed>,
+    /// The identity of everything that decided the rendering.
+    pub input: Option<Digest>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+impl Rendered {
+    /// What it carries, to look at.
+    pub fn parts(&self) -> &RenderedParts {
+        &self.0
+    }
+
+    /// What it carries, to keep. The proof is gone then.
+    pub fn into_parts(self) -> RenderedParts {
+        self.0
+    }
+}
+
+/// Renders a component of a verified tree. Needs no network and no cluster; the same tree gives the same objects.
+pub fn render(tree: &Arc<VerifiedTree>, component: &Component) -> Result<Rendered, Error> {
+    let objects = files::objects(&**tree, component)?;
+    let revision = tree.revision();
+    Ok(Rendered(RenderedParts {
+        component: component.name.clone(),
+        revision: revision.revision().clone(),
+        trust: revision.trust().clone(),
+        environment: revision.environment(),
+        objects,
+        input: input(&**tree, component)?,
+        warnings: Vec::new(),
+    }))
+}
+
+/// Objects for people to look at. Can never be planned.
+#[derive(Debug)]
+pub struct Preview {
+    objects: Vec<Placed>,
+}
+
+impl Preview {
+    /// The objects, each with its layer, as they were read.
+    pub fn objects(&self) -> &[Placed] {
+        &self.objects
+    }
+
+    /// The objects, to sort and print.
+    pub fn into_objects(self) -> Vec<Placed> {
+        self.objects
+    }
+}
+
+/// Renders a component of any tree, to look at.
+pub fn preview(tree: &dyn SourceTree, component: &Component) -> Result<Preview, Error> {
+    Ok(Preview { objects: files::objects(tree, component)? })
+}
