@@ -1,5 +1,8 @@
 //! From an approved plan to a settled cluster. The only crate that writes to managed objects.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod health;
 mod sealed;
 
 pub use sealed::{Answer, Applied, ApprovedPlan, Finished, Settled};
