@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Installs what the tests need from the distribution, or says which command does.
+set -euo pipefail
+
+missing=()
+command -v git >/dev/null || missing+=(git)
+command -v ssh-keygen >/dev/null || missing+=(openssh-client)
+[ -x /usr/sbin/sshd ] || [ -x /usr/local/sbin/sshd ] || missing+=(openssh-server)
+command -v cc >/dev/null || missing+=(gcc)
+
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing ${missing[*]}" >&2
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+else
+    echo "missing: ${missing[*]}; install with: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+fi
