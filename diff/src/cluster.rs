@@ -1,7 +1,25 @@
-//! The cluster as the agent reads it: which kinds there are, and what an object is like. Reads only.
+//! The cluster as the agent asks it: which kinds there are, and single requests with a deadline. Nothing here writes; the
+//! request of an apply is made here, because a dry-run and the apply after it must not differ.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
-use tk8s_core::GroupVersionKind;
+use serde_json::Value;
+use tk8s_core::{FIELD_MANAGER, GroupVersionKind, ObjectKey};
+use tokio::time::Instant;
+
+use crate::Error;
+
+/// For one request. The API server itself gives up after 60 s; an agent that waits is one that does not repair.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest answer that is read: ten times the largest object.
+const LARGEST: usize = 32 * 1024 * 1024;
+/// The longest pause between two tries of one request.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How the API server calls a kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,4 +30,174 @@ pub struct Resource {
     pub plural: String,
     /// Whether its objects live in namespaces.
     pub namespaced: bool,
+}
+
+impl Resource {
+    /// The path of the objects of this kind, in a namespace or in all.
+    pub fn path(&self, namespace: Option<&str>) -> String {
+        let GroupVersionKind { group, version, .. } = &self.kind;
+        let base = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        match namespace.filter(|_| self.namespaced) {
+            Some(namespace) => format!("{base}/namespaces/{namespace}/{}", self.plural),
+            None => format!("{base}/{}", self.plural),
+        }
+    }
+
+    /// The path of one object.
+    pub fn path_of(&self, key: &ObjectKey) -> String {
+        format!("{}/{}", self.path(key.namespace.as_deref()), key.name)
+    }
+}
+
+/// An answer of the API server.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status: 201 says that an apply made the object.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Value,
+    /// What the API server warns about.
+    pub warnings: Vec<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Reply {
+    /// The body of a yes; an error for a no.
+    pub fn yes(self, key: &ObjectKey) -> Result<Reply, Error> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let secret = key.group.is_empty() && key.kind == "Secret";
+        Err(Error::refused(&key.to_string(), secret, self.status.as_u16(), &self.body))
+    }
+
+    fn may_pass(&self) -> bool {
+        matches!(self.status.as_u16(), 429 | 500 | 502 | 503 | 504)
+    }
+}
+
+/// The cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    client: kube::Client,
+    resources: Mutex<BTreeMap<GroupVersionKind, Resource>>,
+}
+
+impl Cluster {
+    /// A cluster, with the kinds that are known from before: a restart asks no discovery.
+    pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
+        let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
+        Cluster(Arc::new(Inner { client, resources: Mutex::new(resources) }))
+    }
+
+    /// The client behind it, for watches.
+    pub fn client(&self) -> &kube::Client {
+        &self.0.client
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<GroupVersionKind, Resource>> {
+        self.0.resources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the API server calls a kind: one request for each group and version, ever. None if it is not served (yet).
+    pub async fn resource(&self, kind: &GroupVersionKind) -> Result<Option<Resource>, Error> {
+        if let Some(known) = self.known().get(kind) {
+            return Ok(Some(known.clone()));
+        }
+        let path = if kind.group.is_empty() { format!("/api/{}", kind.version) } else { format!("/apis/{}", kind.api_version()) };
+        let request = || Request::get(path.as_str()).body(Vec::new()).expect("because the path is made of valid names");
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !reply.status.is_success() {
+            return Err(Error::refused(&format!("the kinds of {}", kind.api_version()), false, reply.status.as_u16(), &reply.body));
+        }
+        let mut known = self.known();
+        for found in reply.body["resources"].as_array().into_iter().flatten() {
+            let (Some(plural), Some(name)) = (found["name"].as_str(), found["kind"].as_str()) else { continue };
+            // `deployments/status` and the like are parts of objects, not objects.
+            if !plural.contains('/') {
+                let kind = GroupVersionKind { group: kind.group.clone(), version: kind.version.clone(), kind: name.into() };
+                known.insert(kind.clone(), Resource { kind, plural: plural.into(), namespaced: found["namespaced"].as_bool().unwrap_or(false) });
+            }
+        }
+        Ok(known.get(kind).cloned())
+    }
+
+    /// Forgets the kinds of a group: its CRDs came or went.
+    pub fn forget(&self, group: &str) {
+        self.known().retain(|kind, _| kind.group != group);
+    }
+
+    /// Reads one object.
+    pub async fn get(&self, resource: &Resource, key: &ObjectKey) -> Result<Option<Value>, Error> {
+        let request = || Request::get(resource.path_of(key)).body(Vec::new()).expect("because the path is made of valid names");
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { Ok(Some(reply.yes(key)?.body)) }
+    }
+
+    /// Sends one request and reads its answer, whatever it says.
+    pub async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Reply, Error> {
+        let about = format!("{} {}", request.method(), request.uri().path());
+        let fail = |why: String| Error::NoAnswer { about: about.clone(), why: tk8s_core::printable(&why, 300) };
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, kube::client::Body::from(body));
+        let exchange = async {
+            let response = self.0.client.send(request).await.map_err(|error| fail(tk8s_core::chain(&error)))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
+            let retry_after = parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+            Ok(Reply { status: parts.status, body, warnings, retry_after })
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(fail("it took longer than 30 s".into())))
+    }
+
+    /// Sends a request that may be sent twice, until it is answered by something that waiting does not change. A server
+    /// that asks for patience (429, 503) gets it, as long as it asks for.
+    pub async fn exchange_until(&self, make: impl Fn() -> Request<Vec<u8>>, deadline: Instant) -> Result<Reply, Error> {
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let result = self.exchange(make()).await;
+            let wait = match &result {
+                Ok(reply) if reply.may_pass() => reply.retry_after.unwrap_or(pause),
+                Ok(_) => return result,
+                Err(_) => pause,
+            };
+            let wait = wait.mul_f64(1.0 + rand::random::<f64>() / 4.0);
+            if Instant::now() + wait >= deadline {
+                return result;
+            }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// The text of a `Warning` header: `299 - "text"`.
+fn warning(header: &str) -> Option<String> {
+    let text = header.split_once('"')?.1.rsplit_once('"')?.0;
+    Some(tk8s_core::printable(&text.replace("\\\"", "\""), 500))
+}
+
+/// The request of a server-side apply. With a UID it can only change the object that has it, never make one.
+pub fn apply_request(resource: &Resource, key: &ObjectKey, body: &Value, uid: Option<&str>, force: bool, dry_run: bool) -> Request<Vec<u8>> {
+    let mut uri = format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force={force}", resource.path_of(key));
+    if dry_run {
+        uri.push_str("&dryRun=All");
+    }
+    let mut body = body.clone();
+    if let Some(uid) = uid {
+        body["metadata"]["uid"] = uid.into();
+    }
+    // JSON is YAML, which is what the content type promises.
+    Request::patch(uri)
+        .header("content-type", "application/apply-patch+yaml")
+        .header("accept", "application/json")
+        .body(body.to_string().into_bytes())
+        .expect("because the path is made of valid names")
 }

@@ -1,7 +1,20 @@
-//! From staged objects and the live cluster to a plan.
+//! From staged objects and the live cluster to a plan. Reads and dry-runs only: what is written is written by `deploy`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cluster;
+mod error;
+pub mod live;
+pub mod mask;
+pub mod memory;
 pub mod observe;
+mod order;
+mod preview;
 mod sealed;
+mod text;
 
+pub use error::Error;
+pub use observe::{Rules, observe, plan};
+pub use order::{in_order, order, rank, turns};
+pub use preview::{PreviewDiff, preview};
 pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Prune, Turn};

@@ -124,6 +124,7 @@ pub struct Plan {
     pub(crate) turn: Turn,
     pub(crate) changes: Vec<Change>,
     pub(crate) unchanged: Vec<ObjectKey>,
+    pub(crate) confirmed: Vec<(ObjectKey, crate::memory::Known)>,
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) prune: Vec<Prune>,
     pub(crate) kept: Vec<Kept>,
@@ -149,6 +150,11 @@ impl Plan {
     /// Objects that are as they should be.
     pub fn unchanged(&self) -> &[ObjectKey] {
         &self.unchanged
+    }
+
+    /// Objects that a dry-run found to be as they should be, and what is to be remembered of them.
+    pub fn confirmed(&self) -> &[(ObjectKey, crate::memory::Known)] {
+        &self.confirmed
     }
 
     /// Fields of others that stand in the way: a plan with conflicts passes no gate.
