@@ -14,6 +14,10 @@ pub struct ApprovedPlan {
 }
 
 impl ApprovedPlan {
+    pub(crate) fn new(plan: Plan, trigger: &str) -> ApprovedPlan {
+        ApprovedPlan { plan, trigger: trigger.into() }
+    }
+
     /// The plan, to look at.
     pub fn plan(&self) -> &Plan {
         &self.plan

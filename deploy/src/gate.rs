@@ -1,0 +1,236 @@
+//! The gate: whether a plan may be carried out.
+//!
+//! Pure. Every rule is asked, and whoever is refused hears of all that failed, not of the first. Which rule counts for which
+//! trigger is the table in `docs/deploying.md`. Not asked here: signatures (the types prove them), and whether what the
+//! component stands on is healthy (the agent orders components by that).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use tk8s_core::{Class, Classified, Environment, ObjectKey, ReleaseId, Trust, printable};
+use tk8s_diff::{Conflict, Plan, Prune};
+use tk8s_history::{Hold, Release};
+
+use crate::ApprovedPlan;
+
+/// What makes a plan run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A new release from Git.
+    Sync,
+    /// A person wants a former release back.
+    Rollback {
+        /// Who asked.
+        by: String,
+        /// Why, if they said so.
+        reason: Option<String>,
+    },
+    /// Someone changed or removed what we own.
+    Drift,
+    /// The agent was restarted and finishes or repeats what it had begun.
+    Restart,
+}
+
+impl Trigger {
+    /// The trigger as it stands in the ledger.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Trigger::Sync => "sync",
+            Trigger::Rollback { .. } => "rollback",
+            Trigger::Drift => "drift",
+            Trigger::Restart => "restart",
+        }
+    }
+
+    fn is_a_persons(&self) -> bool {
+        matches!(self, Trigger::Rollback { .. })
+    }
+}
+
+/// Nothing is written for a component until somebody resumes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// What the gate must know beside the plan.
+#[derive(Clone, Debug)]
+pub struct GateRules {
+    /// The environment of the instance, as it is now.
+    pub environment: Environment,
+    /// The component's hold, if there is one.
+    pub held: Option<Hold>,
+    /// Whether the component is suspended.
+    pub suspended: Option<Suspension>,
+    /// The namespace in which the agent itself runs, where it knows it.
+    pub instance_namespace: Option<String>,
+    /// Objects without which the agent itself would not run: its Deployment, its keys, its volume claim.
+    pub own: BTreeSet<ObjectKey>,
+}
+
+impl GateRules {
+    /// The rules of an environment, with nothing held, suspended or known of the agent itself.
+    pub fn of(environment: Environment) -> GateRules {
+        GateRules { environment, held: None, suspended: None, instance_namespace: None, own: BTreeSet::new() }
+    }
+}
+
+/// One rule that a plan broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRule {
+    /// Whether it waits for somebody or is refused.
+    pub class: Class,
+    /// A stable CamelCase word, for example `Held`.
+    pub reason: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// A plan that did not pass, with every rule that it broke. There is at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The release whose plan it was.
+    pub release: ReleaseId,
+    /// The rules, in the order of the table.
+    pub failed: Vec<FailedRule>,
+}
+
+impl Denied {
+    /// `Reason: message` of each rule, as `History::deny` takes them.
+    pub fn reasons(&self) -> Vec<String> {
+        self.failed.iter().map(|rule| format!("{}: {}", rule.reason, rule.message)).collect()
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let messages: Vec<&str> = self.failed.iter().map(|rule| rule.message.as_str()).collect();
+        write!(f, "the plan of {} is denied: {}", self.release, messages.join("; "))
+    }
+}
+
+impl std::error::Error for Denied {}
+
+impl Classified for Denied {
+    /// `Waiting` only if a person's resume is all that is missing.
+    fn class(&self) -> Class {
+        if self.failed.iter().all(|rule| rule.class == Class::Waiting) { Class::Waiting } else { Class::Denied }
+    }
+
+    fn reason(&self) -> &'static str {
+        self.failed.first().map_or("Denied", |rule| rule.reason)
+    }
+}
+
+/// Lets a plan pass, or says every rule that it breaks. What is approved is exactly this plan.
+pub fn gate(plan: Plan, trigger: &Trigger, rules: &GateRules) -> Result<ApprovedPlan, Denied> {
+    let subject = Subject { release: plan.release(), conflicts: plan.conflicts(), prune: plan.prune() };
+    let failed = failed_rules(&subject, trigger, rules);
+    if failed.is_empty() {
+        return Ok(ApprovedPlan::new(plan, trigger.as_str()));
+    }
+    Err(Denied { release: plan.release().id.clone(), failed })
+}
+
+/// What of a plan the rules look at.
+struct Subject<'a> {
+    release: &'a Release,
+    conflicts: &'a [Conflict],
+    prune: &'a [Prune],
+}
+
+fn failed_rules(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Vec<FailedRule> {
+    let deny = |reason: &'static str, message: String| FailedRule { class: Class::Denied, reason, message };
+    let wait = |reason: &'static str, message: String| FailedRule { class: Class::Waiting, reason, message };
+    let mut failed = Vec::new();
+    failed.extend(waived(subject.release, rules).map(|message| deny("WaivedOutsideDev", message)));
+    failed.extend(weaker(subject.release, trigger, rules).map(|message| deny("VerifiedForLess", message)));
+    failed.extend(suspended(trigger, rules).map(|message| wait("Suspended", message)));
+    failed.extend(held(subject.release, trigger, rules).map(|message| wait("Held", message)));
+    failed.extend(subject.conflicts.iter().map(|conflict| deny("Conflict", conflicting(conflict))));
+    failed.extend(emptied(subject).map(|message| deny("EmptyRelease", message)));
+    for prune in subject.prune {
+        failed.extend(protected_namespace(&prune.key, rules).map(|message| deny("ProtectedNamespace", message)));
+        failed.extend(own(&prune.key, rules).map(|message| deny("OwnObject", message)));
+    }
+    failed
+}
+
+/// Whatever the trigger: what was never signed has no place outside `dev`, also if the instance was `dev` once.
+fn waived(release: &Release, rules: &GateRules) -> Option<String> {
+    match &release.trust {
+        Trust::Waived { reason } if rules.environment != Environment::Dev => Some(format!(
+            "signatures were waived for it ({}), and the environment is {}: release a signed revision",
+            printable(reason, 200),
+            rules.environment
+        )),
+        _ => None,
+    }
+}
+
+/// A release that met the rules of a lesser environment is not a way around those of this one. What already runs is
+/// still repaired.
+fn weaker(release: &Release, trigger: &Trigger, rules: &GateRules) -> Option<String> {
+    let repairs = matches!(trigger, Trigger::Drift | Trigger::Restart);
+    (!repairs && release.environment < rules.environment).then(|| {
+        format!(
+            "it was verified for {}, and the environment is {}: release a revision that meets its rules",
+            release.environment, rules.environment
+        )
+    })
+}
+
+fn suspended(trigger: &Trigger, rules: &GateRules) -> Option<String> {
+    let suspension = rules.suspended.as_ref().filter(|_| !trigger.is_a_persons())?;
+    let (by, reason) = (printable(&suspension.by, 80), printable(&suspension.reason, 200));
+    Some(format!("the component was suspended by {by} ({reason}): nothing is written until somebody resumes it"))
+}
+
+/// A hold pins one release: that one may be repaired and finished, another one comes in by a person only.
+fn held(release: &Release, trigger: &Trigger, rules: &GateRules) -> Option<String> {
+    let hold = rules.held.as_ref().filter(|hold| hold.release != release.id.number && !trigger.is_a_persons())?;
+    let (component, number) = (&release.id.component, hold.release);
+    let (by, reason) = (printable(&hold.by, 80), printable(&hold.reason, 200));
+    Some(format!("{component} is held at release {number} by {by} ({reason}): `tk8s-agent resume {component}` ends the hold"))
+}
+
+fn conflicting(conflict: &Conflict) -> String {
+    format!(
+        "fields of {} belong to somebody else ({}): take them out of the manifest, or let their owner give them up",
+        conflict.key,
+        printable(&conflict.message, 500)
+    )
+}
+
+/// An empty release would delete everything. Rendering refuses to make one; the gate does not rely on that.
+fn emptied(subject: &Subject<'_>) -> Option<String> {
+    let (release, prune) = (subject.release, subject.prune.len());
+    (release.objects == 0 && prune > 0)
+        .then(|| format!("the release holds no object and would delete {prune}: nothing is deleted"))
+}
+
+/// Namespaces that are the cluster's or the agent's own go with everything in them.
+fn protected_namespace(key: &ObjectKey, rules: &GateRules) -> Option<String> {
+    if !(key.group.is_empty() && key.kind == "Namespace") {
+        return None;
+    }
+    let remedy = "put it back into the release, or take it out of the component by hand";
+    if key.name == "default" || key.name.starts_with("kube-") {
+        return Some(format!("it would delete the namespace `{}`, which belongs to the cluster: {remedy}", key.name));
+    }
+    (rules.instance_namespace.as_deref() == Some(key.name.as_str()))
+        .then(|| format!("it would delete the namespace `{}`, in which the agent runs: {remedy}", key.name))
+}
+
+fn own(key: &ObjectKey, rules: &GateRules) -> Option<String> {
+    rules
+        .own
+        .contains(key)
+        .then(|| format!("it would delete {key}, without which the agent does not run: put it back into the release"))
+}
+
+#[cfg(test)]
+mod tests;
