@@ -2,9 +2,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod apply;
+mod error;
 mod gate;
 pub mod health;
+mod prune;
 mod sealed;
+mod settle;
 
+pub use apply::{ApplyFailed, ApplyOptions, apply};
+pub use error::Error;
 pub use gate::{Denied, FailedRule, GateRules, Suspension, Trigger, gate};
+pub use prune::{PruneFailed, prune};
 pub use sealed::{Answer, Applied, ApprovedPlan, Finished, Settled};
+pub use settle::settle;

@@ -48,6 +48,8 @@ impl ApprovedPlan {
 pub struct Answer {
     /// Which object.
     pub key: ObjectKey,
+    /// How the API server calls its kind.
+    pub resource: tk8s_diff::cluster::Resource,
     /// Its UID.
     pub uid: String,
     /// Whether the API server made it (201) or had it (200).
@@ -69,7 +71,12 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// What the API server answered, in the order of the writes.
+    /// The plan that was carried out, to look at.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What the API server answered, in the order of the answers.
     pub fn answers(&self) -> &[Answer] {
         &self.answers
     }
@@ -104,14 +111,14 @@ impl Settled {
 #[derive(Debug)]
 pub struct Finished {
     pub(crate) begun: Begun,
-    pub(crate) pruned: Vec<ObjectKey>,
+    pub(crate) gone: Vec<ObjectKey>,
     pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
 }
 
 impl Finished {
-    /// What was deleted.
-    pub fn pruned(&self) -> &[ObjectKey] {
-        &self.pruned
+    /// What was deleted and is gone.
+    pub fn gone(&self) -> &[ObjectKey] {
+        &self.gone
     }
 
     /// What is not healthy, and why.

@@ -1,0 +1,60 @@
+//! What can go wrong while writing.
+
+use tk8s_core::{Class, Classified, Digest, ObjectKey};
+
+/// Why writing stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger's entry is not this plan's.
+    #[error("the begun entry is for the plan {begun}, this is {plan}: nothing was sent")]
+    NotBegun {
+        /// What was written down.
+        begun: Digest,
+        /// What was to be applied.
+        plan: Digest,
+    },
+    /// A planned creation found the object there.
+    #[error("{0} was made by somebody else since it was planned: it is planned again")]
+    MadeByOther(ObjectKey),
+    /// A planned change found another object, or none.
+    #[error("{0} vanished or was replaced since it was planned: it is planned again")]
+    Vanished(ObjectKey),
+    /// The API server stored another image than was sent.
+    #[error("{key}: somebody between us and the API server replaced the image `{sent}` by `{stored}`")]
+    ImageReplaced {
+        /// The object.
+        key: ObjectKey,
+        /// What was sent.
+        sent: String,
+        /// What was stored.
+        stored: String,
+    },
+    /// An answer without what every object has.
+    #[error("the API server's answer about {0} is no object")]
+    NoObject(ObjectKey),
+    /// The API server said no, or nothing.
+    #[error(transparent)]
+    Cluster(#[from] tk8s_diff::Error),
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::NotBegun { .. } => Class::Bug,
+            Error::MadeByOther(_) | Error::Vanished(_) | Error::NoObject(_) => Class::Transient,
+            Error::ImageReplaced { .. } => Class::Denied,
+            Error::Cluster(error) => error.class(),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Error::NotBegun { .. } => "NotBegun",
+            Error::MadeByOther(_) => "MadeByOther",
+            Error::Vanished(_) => "Vanished",
+            Error::NoObject(_) => "NoObject",
+            Error::ImageReplaced { .. } => "ImageReplaced",
+            Error::Cluster(error) => error.reason(),
+        }
+    }
+}
