@@ -4,17 +4,33 @@ TK8S_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tk8s-agent
 export TK8S_CACHE
 export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
-.PHONY: help test lint
+.PHONY: help build demo cluster test lint
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-test: ## run every test
+bin/programs: scripts/prerequisites.sh tests/cluster/build.sh tests/cluster/main.go tests/cluster/go.mod
 	scripts/prerequisites.sh
-	cargo test --workspace
+	@mkdir -p bin
+	tests/cluster/build.sh > $@.new && mv $@.new $@
+
+build: bin/programs ## put tk8s-agent and the cluster's programs under bin/
+	cargo build --workspace
+	@for program in $$(cat bin/programs)/*; do ln -sf $$program bin/; done
+	@ln -sf $(CARGO_TARGET_DIR)/debug/tk8s-agent bin/tk8s-agent
+
+demo: build ## watch the agent do its main job on a real control plane (KEEP=1 leaves it running, KUBECONFIG=... uses that cluster)
+	@TK8S_AGENT_BIN=$(CARGO_TARGET_DIR)/debug/tk8s-agent TK8S_ASSETS=$$(cat bin/programs) tests/demo.sh
+
+cluster: build ## start a control plane with a simulated node until interrupted; writes bin/kubeconfig
+	@TK8S_ASSETS=$$(cat bin/programs) tests/cluster/run.sh bin/kubeconfig
+
+test: build ## run every test
+	TK8S_ASSETS=$$(cat bin/programs) cargo test --workspace
 
 lint: ## what a change must pass besides the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	scripts/writes.sh
 	scripts/deny.sh

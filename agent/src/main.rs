@@ -1,2 +1,22 @@
-//! The `tk8s-agent` program.
-fn main() {}
+//! The `tk8s-agent` program: an in-cluster GitOps agent, and the commands that people use with it.
+
+#![allow(unreachable_pub, reason = "a program has no callers: `pub` marks what a module offers to the others")]
+
+mod api;
+mod cli;
+mod engine;
+mod error;
+mod lease;
+mod memory;
+mod metrics;
+mod pipeline;
+mod run;
+mod telemetry;
+mod triggers;
+mod trust;
+
+use clap::Parser as _;
+
+fn main() -> std::process::ExitCode {
+    cli::main(cli::Arguments::parse())
+}

@@ -143,7 +143,13 @@ impl AgentConfig {
 }
 
 /// Reads a map below a key; a missing map reads as an empty one.
-fn section<T>(fields: &mut Fields<'_>, key: &'static str, empty: &Node, read: impl FnOnce(&mut Fields<'_>) -> T, renamed: &[(&str, &str)]) -> T {
+fn section<T>(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    empty: &Node,
+    read: impl FnOnce(&mut Fields<'_>) -> T,
+    renamed: &[(&str, &str)],
+) -> T {
     let path = fields.join(key);
     let node = fields.node(key).unwrap_or(empty);
     let mut inner = Fields::of(node, path, fields.problems);
@@ -157,10 +163,16 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
     let mut top = Fields::of(node, String::new(), problems);
     expect(&mut top, "apiVersion", "agent.tk8s.io/v1alpha1");
     expect(&mut top, "kind", "AgentConfig");
-    let instance = if top.node("instance").is_some() { top.parse("instance") } else { Some("tk8s".parse().expect("because it is a valid name")) };
+    let instance = if top.node("instance").is_some() {
+        top.parse("instance")
+    } else {
+        Some("tk8s".parse().expect("because it is a valid name"))
+    };
     let cluster: Option<String> = top.required("cluster");
     if let Some(name) = &cluster
-        && (name.is_empty() || name.len() > 100 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)))
+        && (name.is_empty()
+            || name.len() > 100
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)))
     {
         top.problem("cluster", "use letters, digits, `-`, `.` and `_`, at most 100");
     }
@@ -169,12 +181,24 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
     }
     let environments = [("dev", Environment::Dev), ("staging", Environment::Staging), ("production", Environment::Production)];
     let environment = top.choice("environment", &environments);
-    let repository = section(&mut top, "repository", &empty, |fields| repository(fields, environment, &empty), &[("ref", "write `branch`"), ("revision", "write `branch`")]);
+    let repository = section(
+        &mut top,
+        "repository",
+        &empty,
+        |fields| repository(fields, environment, &empty),
+        &[("ref", "write `branch`"), ("revision", "write `branch`")],
+    );
     let trust = section(&mut top, "trust", &empty, |fields| trust(fields, environment, &empty), &[]);
     let history = section(&mut top, "history", &empty, history, &[]);
     let api = section(&mut top, "api", &empty, api, &[]);
     let webhook = match top.node("webhook") {
-        Some(_) => section(&mut top, "webhook", &empty, |fields| Some(WebhookConfig { secret_file: fields.required("secretFile")? }), &[]),
+        Some(_) => section(
+            &mut top,
+            "webhook",
+            &empty,
+            |fields| Some(WebhookConfig { secret_file: fields.required("secretFile")? }),
+            &[],
+        ),
         None => None,
     };
     let apply = section(&mut top, "apply", &empty, apply, &[]);
@@ -204,7 +228,8 @@ pub(crate) fn expect(fields: &mut Fields<'_>, key: &'static str, wanted: &str) {
 fn repository(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> Option<RepositoryConfig> {
     let url: Option<RepositoryUrl> = fields.required("url");
     let path = fields.parse("path").unwrap_or_else(TreePath::root);
-    let branch = fields.text("branch").unwrap_or_else(|| if environment == Some(Environment::Dev) { "develop" } else { "main" }.into());
+    let branch =
+        fields.text("branch").unwrap_or_else(|| if environment == Some(Environment::Dev) { "develop" } else { "main" }.into());
     let interval = fields.duration("interval").unwrap_or(Duration::from_secs(60));
     let timeout = fields.duration("timeout").unwrap_or(Duration::from_secs(60));
     let auth = match fields.node("auth") {
@@ -305,7 +330,10 @@ api: {listen: '127.0.0.1:0'}
 
     #[test]
     fn every_problem_is_reported_at_once_with_its_line() {
-        let text = GOOD.replace("environment: production", "environment: prod").replace("path: platform", "pathh: ../x").replace("dir: /var/lib/tk8s, ", "");
+        let text = GOOD
+            .replace("environment: production", "environment: prod")
+            .replace("path: platform", "pathh: ../x")
+            .replace("dir: /var/lib/tk8s, ", "");
         let found = problems(&text);
         assert_eq!(found.len(), 3, "{found:?}");
         assert!(found[0].starts_with("agent.yaml:4: environment: `prod` is not known"), "{found:?}");
@@ -315,14 +343,22 @@ api: {listen: '127.0.0.1:0'}
 
     #[test]
     fn a_waiver_outside_dev_is_refused() {
-        let text = GOOD.replace("trust: {signersFile: /signers.yaml}", "trust: {signersFile: /signers.yaml, waive: {reason: lazy}}");
+        let text =
+            GOOD.replace("trust: {signersFile: /signers.yaml}", "trust: {signersFile: /signers.yaml, waive: {reason: lazy}}");
         assert_eq!(problems(&text), ["agent.yaml:9: trust.waive: signatures can be waived in `dev` only"]);
         assert!(AgentConfig::parse(&text.replace("production", "dev"), "x").is_ok());
     }
 
     #[test]
     fn what_is_not_a_document_is_one_clear_problem() {
-        for (text, word) in [("", "empty"), ("a: [", "not YAML"), ("a: *b", "aliases"), ("a: 1\na: 2", "twice"), ("---\na: 1\n---\nb: 1", "more than one"), ("\t", "")] {
+        for (text, word) in [
+            ("", "empty"),
+            ("a: [", "not YAML"),
+            ("a: *b", "aliases"),
+            ("a: 1\na: 2", "twice"),
+            ("---\na: 1\n---\nb: 1", "more than one"),
+            ("\t", ""),
+        ] {
             assert!(problems(text)[0].contains(word), "{text}: {:?}", problems(text));
         }
     }

@@ -22,7 +22,10 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     /// Text; `plain` if it was not quoted.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     /// Keys with their lines, in order. A key occurs once.
     Map(Vec<(String, usize, Node)>),
@@ -30,7 +33,10 @@ pub(crate) enum Value {
 
 /// Reads a file that holds one document.
 pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Node, Problems> {
-    let fail = |line: usize, message: String| Problems { file: file.into(), problems: vec![Problem { line, key: String::new(), message }] };
+    let fail = |line: usize, message: String| Problems {
+        file: file.into(),
+        problems: vec![Problem { line, key: String::new(), message }],
+    };
     if bytes.len() > LARGEST {
         return Err(fail(0, "it is larger than 1 MiB".into()));
     }
@@ -56,15 +62,21 @@ fn build(text: &str) -> Result<Node, (usize, String)> {
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
     loop {
-        let event = parser.parse().map_err(|error| (line_in(&error.to_string()), "it is not YAML: ".to_owned() + &tk8s_core::printable(&error.to_string(), 200)))?;
+        let event = parser.parse().map_err(|error| {
+            (line_in(&error.to_string()), "it is not YAML: ".to_owned() + &tk8s_core::printable(&error.to_string(), 200))
+        })?;
         let line = event.start_mark.line as usize + 1;
         let done = match event.data {
             EventData::StreamEnd => return root.ok_or((0, "it is empty".into())),
             EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => continue,
             EventData::DocumentStart { .. } if root.is_some() => return Err((line, "it holds more than one document".into())),
             EventData::DocumentStart { .. } => continue,
-            EventData::Alias { .. } => return Err((line, "anchors and aliases are not supported here: write the value out".into())),
-            EventData::Scalar { value, style, .. } => Node { line, value: Value::Scalar { text: value, plain: style == ScalarStyle::Plain } },
+            EventData::Alias { .. } => {
+                return Err((line, "anchors and aliases are not supported here: write the value out".into()));
+            }
+            EventData::Scalar { value, style, .. } => {
+                Node { line, value: Value::Scalar { text: value, plain: style == ScalarStyle::Plain } }
+            }
             EventData::SequenceStart { .. } | EventData::MappingStart { .. } if open.len() >= DEEPEST => {
                 return Err((line, format!("it is nested deeper than {DEEPEST} levels")));
             }

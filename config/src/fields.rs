@@ -23,7 +23,11 @@ impl<'a> Fields<'a> {
             Value::Map(entries) => entries.as_slice(),
             Value::Scalar { text, plain: true } if text.is_empty() => &[],
             _ => {
-                problems.push(Problem { line: node.line, key: path.clone(), message: "it has to be a map of keys and values".into() });
+                problems.push(Problem {
+                    line: node.line,
+                    key: path.clone(),
+                    message: "it has to be a map of keys and values".into(),
+                });
                 &[]
             }
         };
@@ -143,7 +147,9 @@ impl<'a> Fields<'a> {
             let hint = match (renamed.iter().find(|(old, _)| old == name), near) {
                 (Some((_, new)), _) => format!(": {new}"),
                 (None, Some(near)) => format!(": did you mean `{near}`?"),
-                (None, None) => format!(": known are {}", self.known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ")),
+                (None, None) => {
+                    format!(": known are {}", self.known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", "))
+                }
             };
             let shown = tk8s_core::printable(name, 80);
             self.problems.push(Problem { line: *line, key: self.join(&shown), message: format!("unknown key{hint}") });

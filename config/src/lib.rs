@@ -11,7 +11,10 @@ mod platform;
 
 use std::fmt;
 
-pub use agent::{AgentConfig, ApiConfig, ApplyConfig, AuthConfig, HistoryConfig, LeaseConfig, RepositoryConfig, TrustConfig, WaiveConfig, WebhookConfig};
+pub use agent::{
+    AgentConfig, ApiConfig, ApplyConfig, AuthConfig, HistoryConfig, LeaseConfig, RepositoryConfig, TrustConfig, WaiveConfig,
+    WebhookConfig,
+};
 pub use platform::{ComponentSpec, OnFailure, Platform, PruneSpec};
 
 /// One thing that is wrong with a file.

@@ -181,7 +181,13 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Vec<ComponentSpec> {
     components
 }
 
-fn read_layer(node: &Node, path: String, problems: &mut Vec<Problem>, seen: &mut BTreeMap<u16, usize>, components: &mut Vec<(ComponentSpec, usize)>) {
+fn read_layer(
+    node: &Node,
+    path: String,
+    problems: &mut Vec<Problem>,
+    seen: &mut BTreeMap<u16, usize>,
+    components: &mut Vec<(ComponentSpec, usize)>,
+) {
     let mut fields = Fields::of(node, path.clone(), problems);
     let number: Option<u16> = fields.required("number");
     let name: Option<ComponentName> = fields.required("name");
@@ -203,7 +209,9 @@ fn read_layer(node: &Node, path: String, problems: &mut Vec<Problem>, seen: &mut
             if let Some((_, line)) = components.iter().find(|(other, _)| other.name == found.name) {
                 let message = format!("line {line} already has a component `{}`", found.name);
                 fields.problems.push(Problem { line: component.line, key: place("name"), message });
-            } else if let Some((other, _)) = components.iter().find(|(other, _)| other.path == found.path && other.include == found.include) {
+            } else if let Some((other, _)) =
+                components.iter().find(|(other, _)| other.path == found.path && other.include == found.include)
+            {
                 let message = format!("`{}` already has this directory: two components would own the same objects", other.name);
                 fields.problems.push(Problem { line: component.line, key: place("path"), message });
             }
@@ -237,7 +245,13 @@ fn read_prune(fields: &mut Fields<'_>) -> Option<PruneSpec> {
     Some(prune)
 }
 
-fn read_component(node: &Node, path: String, layer: &LayerId, defaults: &Defaults, problems: &mut Vec<Problem>) -> Option<ComponentSpec> {
+fn read_component(
+    node: &Node,
+    path: String,
+    layer: &LayerId,
+    defaults: &Defaults,
+    problems: &mut Vec<Problem>,
+) -> Option<ComponentSpec> {
     let mut fields = Fields::of(node, path, problems);
     let name: Option<ComponentName> = fields.required("name");
     let directory: Option<TreePath> = fields.required("path");
@@ -296,7 +310,10 @@ fn check_dependencies(components: &[ComponentSpec], lines: &BTreeMap<ComponentNa
             match by_name.get(name) {
                 None => problem(format!("there is no component `{name}`")),
                 Some(other) if other.layer.number > component.layer.number => {
-                    problem(format!("`{name}` is in layer {}, which comes after layer {}", other.layer.number, component.layer.number));
+                    problem(format!(
+                        "`{name}` is in layer {}, which comes after layer {}",
+                        other.layer.number, component.layer.number
+                    ));
                 }
                 Some(_) => {}
             }
@@ -338,7 +355,9 @@ fn in_order(mut components: Vec<ComponentSpec>) -> Vec<ComponentSpec> {
         let lowest = components[0].layer.number;
         let ready = components
             .iter()
-            .position(|component| component.layer.number == lowest && component.depends_on.iter().all(|name| placed.contains(name)))
+            .position(|component| {
+                component.layer.number == lowest && component.depends_on.iter().all(|name| placed.contains(name))
+            })
             .unwrap_or(0);
         ordered.push(components.remove(ready));
     }
@@ -382,10 +401,16 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let table = [
-            (THREE.replace("path: zeta", "pathh: zeta"), "tk8s.yaml:10: layers[0].components[2].pathh: unknown key: did you mean `path`?"),
+            (
+                THREE.replace("path: zeta", "pathh: zeta"),
+                "tk8s.yaml:10: layers[0].components[2].pathh: unknown key: did you mean `path`?",
+            ),
             (THREE.replace("path: zeta", "path: ../zeta"), "leaves the tree"),
             (THREE.replace("[memory]", "[nobody]"), "there is no component `nobody`"),
-            (THREE.replace("memory, path: memory", "memory, path: memory, dependsOn: [core]"), "it is a cycle: core -> memory -> core"),
+            (
+                THREE.replace("memory, path: memory", "memory, path: memory, dependsOn: [core]"),
+                "it is a cycle: core -> memory -> core",
+            ),
             (THREE.replace("name: zeta", "name: core"), "already has a component `core`"),
             (THREE.replace("path: zeta", "path: core"), "already has this directory"),
             (THREE.replace("number: 0", "number: 2"), "already has layer 2"),

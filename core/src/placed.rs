@@ -16,7 +16,8 @@ impl Placed {
     /// The digest of a set of objects: equal digests mean that the same objects are wanted in the same layers, in
     /// whatever order and from whatever files they were read.
     pub fn content_digest(objects: &[Placed]) -> Digest {
-        let mut lines: Vec<String> = objects.iter().map(|placed| format!("{} {}\n", placed.layer, placed.manifest.digest())).collect();
+        let mut lines: Vec<String> =
+            objects.iter().map(|placed| format!("{} {}\n", placed.layer, placed.manifest.digest())).collect();
         lines.sort_unstable();
         Digest::of(lines.concat())
     }

@@ -51,7 +51,11 @@ pub async fn apply(
     tk8s_core::crash::point("P4");
     let mut answers = Vec::new();
     for rank in plan.changes().chunk_by(|a, b| rank(&a.key) == rank(&b.key)) {
-        let mut sent = stream::iter(rank).map(|change| send(cluster, change, options)).buffer_unordered(options.concurrency.max(1));
+        let mut sends = Vec::new();
+        for change in rank {
+            sends.push(send(cluster, change, options));
+        }
+        let mut sent = stream::iter(sends).buffer_unordered(options.concurrency.max(1));
         let mut failed = None;
         // What is under way is always heard to its end: an answer that is not heard is an object that is not remembered.
         while let Some(result) = sent.next().await {
@@ -84,7 +88,11 @@ async fn send<'a>(cluster: &Cluster, change: &'a Change, options: &ApplyOptions)
     let request = || apply_request(&change.resource, key, &change.body, change.uid.as_deref(), change.force, false);
     let reply = cluster.exchange_until(request, options.deadline).await?;
     let planned_create = change.action == Action::Create;
-    if !planned_create && change.uid.is_some() && matches!(reply.status, StatusCode::CONFLICT | StatusCode::NOT_FOUND) && is_about_uid(&reply.body) {
+    if !planned_create
+        && change.uid.is_some()
+        && matches!(reply.status, StatusCode::CONFLICT | StatusCode::NOT_FOUND)
+        && is_about_uid(&reply.body)
+    {
         return Err(Error::Vanished(key.clone()));
     }
     let created = reply.status == StatusCode::CREATED;
@@ -108,7 +116,9 @@ async fn send<'a>(cluster: &Cluster, change: &'a Change, options: &ApplyOptions)
 
 /// Whether a refusal says that the UID is another one, and not that fields are contested.
 fn is_about_uid(status: &Value) -> bool {
-    let conflicts = status["details"]["causes"].as_array().is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict"));
+    let conflicts = status["details"]["causes"]
+        .as_array()
+        .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict"));
     !conflicts
 }
 
@@ -124,7 +134,8 @@ fn made_just_now(object: &Value) -> bool {
 fn same_images(change: &Change, stored: &Value) -> Result<(), Error> {
     const TEMPLATES: [&str; 3] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
     for (template, list) in TEMPLATES.iter().flat_map(|template| ["containers", "initContainers"].map(|list| (template, list))) {
-        let containers = |object: &Value| object.pointer(&format!("{template}/{list}")).and_then(Value::as_array).cloned().unwrap_or_default();
+        let containers =
+            |object: &Value| object.pointer(&format!("{template}/{list}")).and_then(Value::as_array).cloned().unwrap_or_default();
         let stored = containers(stored);
         for sent in containers(&change.body) {
             let twin = stored.iter().find(|container| container["name"] == sent["name"]);

@@ -41,7 +41,9 @@ pub async fn prune(cluster: &Cluster, live: &Live, settled: Settled, deadline: I
                     tk8s_core::crash::point("P9");
                     gone.push(prune.key.clone());
                 }
-                Ok(false) => tracing::warn!(object = %prune.key, "it is still there: something holds it, or another object has its name; it is looked at again"),
+                Ok(false) => {
+                    tracing::warn!(object = %prune.key, "it is still there: something holds it, or another object has its name; it is looked at again")
+                }
                 Err(error) => return Err(Box::new(PruneFailed { gone, begun, error })),
             }
         }

@@ -126,6 +126,11 @@ impl Finished {
         &self.unhealthy
     }
 
+    /// The entry that was written down before.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
     /// The entry to close with `History::record`.
     pub fn into_begun(self) -> Begun {
         self.begun

@@ -113,7 +113,12 @@ impl Cluster {
             return Ok(None);
         }
         if !reply.status.is_success() {
-            return Err(Error::refused(&format!("the kinds of {}", kind.api_version()), false, reply.status.as_u16(), &reply.body));
+            return Err(Error::refused(
+                &format!("the kinds of {}", kind.api_version()),
+                false,
+                reply.status.as_u16(),
+                &reply.body,
+            ));
         }
         let mut known = self.known();
         for found in reply.body["resources"].as_array().into_iter().flatten() {
@@ -121,7 +126,10 @@ impl Cluster {
             // `deployments/status` and the like are parts of objects, not objects.
             if !plural.contains('/') {
                 let kind = GroupVersionKind { group: kind.group.clone(), version: kind.version.clone(), kind: name.into() };
-                known.insert(kind.clone(), Resource { kind, plural: plural.into(), namespaced: found["namespaced"].as_bool().unwrap_or(false) });
+                known.insert(
+                    kind.clone(),
+                    Resource { kind, plural: plural.into(), namespaced: found["namespaced"].as_bool().unwrap_or(false) },
+                );
             }
         }
         Ok(known.get(kind).cloned())
@@ -151,7 +159,8 @@ impl Cluster {
             let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
-            let retry_after = parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+            let retry_after =
+                parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
             Ok(Reply { status: parts.status, body, warnings, retry_after })
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(fail("it took longer than 30 s".into())))
@@ -185,7 +194,14 @@ fn warning(header: &str) -> Option<String> {
 }
 
 /// The request of a server-side apply. With a UID it can only change the object that has it, never make one.
-pub fn apply_request(resource: &Resource, key: &ObjectKey, body: &Value, uid: Option<&str>, force: bool, dry_run: bool) -> Request<Vec<u8>> {
+pub fn apply_request(
+    resource: &Resource,
+    key: &ObjectKey,
+    body: &Value,
+    uid: Option<&str>,
+    force: bool,
+    dry_run: bool,
+) -> Request<Vec<u8>> {
     let mut uri = format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force={force}", resource.path_of(key));
     if dry_run {
         uri.push_str("&dryRun=All");

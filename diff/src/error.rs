@@ -35,7 +35,9 @@ pub enum Error {
         object: String,
     },
     /// A namespaced object without a namespace.
-    #[error("{object} (from {origin}) lives in a namespace and names none: write `metadata.namespace`, or `namespace` in the platform file")]
+    #[error(
+        "{object} (from {origin}) lives in a namespace and names none: write `metadata.namespace`, or `namespace` in the platform file"
+    )]
     NoNamespace {
         /// The object.
         object: String,
@@ -58,8 +60,14 @@ impl Error {
         let message = if secret {
             // The message of an invalid Secret quotes its values; fields and reasons do not.
             let causes = status["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let named: Vec<_> = causes.iter().map(|cause| format!("{} {}", cause["field"].as_str().unwrap_or("?"), cause["reason"].as_str().unwrap_or("?"))).collect();
-            format!("its message is not shown, because it can quote values; fields: {}", if named.is_empty() { "none named".into() } else { named.join(", ") })
+            let named: Vec<_> = causes
+                .iter()
+                .map(|cause| format!("{} {}", cause["field"].as_str().unwrap_or("?"), cause["reason"].as_str().unwrap_or("?")))
+                .collect();
+            format!(
+                "its message is not shown, because it can quote values; fields: {}",
+                if named.is_empty() { "none named".into() } else { named.join(", ") }
+            )
         } else {
             tk8s_core::printable(text("message"), 1000)
         };
@@ -75,7 +83,11 @@ impl Classified for Error {
             // A token that is being rotated, a namespace that is not there yet, an object that changed meanwhile.
             Error::Refused { code: 401 | 403 | 404 | 409, .. } | Error::UnknownKind { .. } => Class::Waiting,
             Error::Refused { .. } | Error::NoNamespace { .. } => Class::Stalled,
-            Error::Several(errors) => errors.iter().map(Classified::class).max_by_key(|class| matches!(class, Class::Stalled | Class::Denied)).unwrap_or(Class::Bug),
+            Error::Several(errors) => errors
+                .iter()
+                .map(Classified::class)
+                .max_by_key(|class| matches!(class, Class::Stalled | Class::Denied))
+                .unwrap_or(Class::Bug),
         }
     }
 

@@ -104,14 +104,16 @@ impl Live {
             return;
         }
         lock(&self.0.kinds).insert(kind, false);
-        let task = tokio::spawn(follow(Arc::downgrade(&self.0), self.0.cluster.clone(), self.0.instance.clone(), resource.clone()));
+        let task =
+            tokio::spawn(follow(Arc::downgrade(&self.0), self.0.cluster.clone(), self.0.instance.clone(), resource.clone()));
         lock(&self.0.tasks).push(task.abort_handle());
     }
 
     /// Waits until these kinds have been listed, or the time is over; true if they have.
     pub async fn synced(&self, resources: &[Resource], deadline: Duration) -> bool {
         let mut changes = self.changes();
-        let wanted: HashSet<_> = resources.iter().map(|resource| (resource.kind.group.clone(), resource.kind.kind.clone())).collect();
+        let wanted: HashSet<_> =
+            resources.iter().map(|resource| (resource.kind.group.clone(), resource.kind.kind.clone())).collect();
         let complete = async {
             loop {
                 let done = {
@@ -170,7 +172,9 @@ impl Inner {
         let Some(key) = key_of(resource, &object) else { return };
         let Some(seen) = self.reduce(object) else { return };
         let mut objects = lock(&self.objects);
-        let newer = objects.get(&key).is_none_or(|known| known.uid != seen.uid || count(&known.resource_version) <= count(&seen.resource_version));
+        let newer = objects
+            .get(&key)
+            .is_none_or(|known| known.uid != seen.uid || count(&known.resource_version) <= count(&seen.resource_version));
         if newer {
             objects.insert(key, seen);
         }
@@ -179,7 +183,11 @@ impl Inner {
     fn reduce(&self, mut object: Value) -> Option<SeenObject> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(String::from);
         let (uid, resource_version) = (text("/metadata/uid")?, text("/metadata/resourceVersion")?);
-        let component = object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL)).and_then(Value::as_str).and_then(|name| name.parse().ok());
+        let component = object
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.get(COMPONENT_LABEL))
+            .and_then(Value::as_str)
+            .and_then(|name| name.parse().ok());
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
         let (health, fields) = ((self.judge)(&object), owned_fields(&object));
         if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
@@ -243,14 +251,19 @@ async fn follow(live: Weak<Inner>, cluster: Cluster, instance: InstanceName, res
                     && let Some(key) = key_of(&resource, &object)
                 {
                     let mut objects = lock(&live.objects);
-                    if objects.get(&key).is_some_and(|known| object.pointer("/metadata/uid").and_then(Value::as_str) == Some(&known.uid)) {
+                    if objects
+                        .get(&key)
+                        .is_some_and(|known| object.pointer("/metadata/uid").and_then(Value::as_str) == Some(&known.uid))
+                    {
                         objects.remove(&key);
                     }
                     drop(objects);
                     live.changed();
                 }
             }
-            Err(error) => tracing::warn!(kind = %kind, error = %tk8s_core::chain(&error), "the watch was interrupted: it is opened again"),
+            Err(error) => {
+                tracing::warn!(kind = %kind, error = %tk8s_core::chain(&error), "the watch was interrupted: it is opened again")
+            }
         }
     }
 }

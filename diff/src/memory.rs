@@ -58,7 +58,9 @@ pub trait Memory: Send + Sync {
 pub fn owned_fields(object: &Value) -> Option<Digest> {
     let entries = object.pointer("/metadata/managedFields")?.as_array()?;
     let ours = entries.iter().find(|entry| {
-        entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none_or(|name| name == "")
+        entry["manager"] == FIELD_MANAGER
+            && entry["operation"] == "Apply"
+            && entry.get("subresource").is_none_or(|name| name == "")
     })?;
     Some(Digest::of(canonical_json(&ours["fieldsV1"])))
 }

@@ -1,6 +1,8 @@
 //! From a turn to what the cluster says to it, and from that to a plan. Observing asks only about what changed; planning
 //! asks nothing.
 
+use std::collections::HashMap;
+
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -37,8 +39,17 @@ pub(crate) enum Finding {
 }
 
 /// Managers that came before us: what they applied is taken over.
-const PREDECESSORS: &[&str] =
-    &["kubectl", "kubectl-client-side-apply", "kubectl-edit", "kubectl-create", "argocd-controller", "kustomize-controller", "helm", "helm-controller", "before-first-apply"];
+const PREDECESSORS: &[&str] = &[
+    "kubectl",
+    "kubectl-client-side-apply",
+    "kubectl-edit",
+    "kubectl-create",
+    "argocd-controller",
+    "kustomize-controller",
+    "helm",
+    "helm-controller",
+    "before-first-apply",
+];
 
 /// Asks the cluster about every object of a turn that is not known to be as it should be: one dry-run each, and a read only
 /// of what exists and is not ours. All refusals of a turn are reported together.
@@ -68,30 +79,31 @@ pub async fn observe(
     }
     // A watch that does not come up costs requests, not correctness.
     live.synced(&kinds, std::time::Duration::from_secs(10)).await;
-    let ask = |(manifest, resource): (Manifest, Resource)| {
-        let inventory = &inventory;
-        async move {
-            let owned = inventory.iter().find(|(key, _)| key == manifest.key()).map(|(_, owned)| owned);
-            let finding = ask(cluster, live, memory, &manifest, &resource, owned, deadline).await;
-            (manifest, finding)
-        }
-    };
-    let mut answers = stream::iter(objects).map(ask).buffered(concurrency.max(1));
+    let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
+    let mut questions = Vec::new();
+    for (manifest, resource) in &objects {
+        questions.push(ask(cluster, live, memory, manifest, resource, owned.get(manifest.key()).copied(), deadline));
+    }
+    let mut answers = stream::iter(questions).buffered(concurrency.max(1));
     let mut findings = Vec::new();
-    while let Some((manifest, finding)) = answers.next().await {
+    while let Some(finding) = answers.next().await {
         match finding {
             Ok(finding) => findings.push(finding),
             Err(error) => errors.push(error),
         }
-        turn.objects.push(manifest);
     }
     drop(answers);
+    turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
     match errors.len() {
         0 => {}
         1 => return Err(errors.remove(0)),
         _ => return Err(Error::Several(errors)),
     }
-    let (leaving, kept) = if turn.index + 1 == turn.of { leaving(cluster, live, memory, &turn, inventory, rules).await? } else { Default::default() };
+    let (leaving, kept) = if turn.index + 1 == turn.of {
+        leaving(cluster, live, memory, &turn, inventory, rules).await?
+    } else {
+        Default::default()
+    };
     Ok(Observed { turn, findings, leaving, kept })
 }
 
@@ -119,14 +131,17 @@ async fn ask(
     let (key, desired) = (manifest.key(), manifest.digest());
     let known = memory.known(key);
     let seen = live.seen(key);
-    let untouched = known.as_ref().is_some_and(|known| known.desired == desired && !matches!(seen, Seen::Unwatched) && drift(known, &seen).is_none());
+    let untouched = known
+        .as_ref()
+        .is_some_and(|known| known.desired == desired && !matches!(seen, Seen::Unwatched) && drift(known, &seen).is_none());
     if untouched {
         return Ok(Finding::AsKnown(key.clone()));
     }
     let body = manifest.to_value();
     // Fields of an object that we applied before were ours: taking them back is a repair. Of others we take none.
     let ours = known.is_some() || owned.is_some_and(|owned| owned.uid.is_some());
-    let dry_run = async |force: bool| cluster.exchange_until(|| apply_request(resource, key, &body, None, force, true), deadline).await;
+    let dry_run =
+        async |force: bool| cluster.exchange_until(|| apply_request(resource, key, &body, None, force, true), deadline).await;
     let mut reply = dry_run(ours).await?;
     let mut force = ours;
     if reply.status == StatusCode::CONFLICT && !ours {
@@ -151,7 +166,8 @@ async fn ask(
             (action, found.map(|found| masker.mask(found)))
         }
     };
-    let uid = (action != Action::Create).then(|| answer.pointer("/metadata/uid").and_then(Value::as_str).map(String::from)).flatten();
+    let uid =
+        (action != Action::Create).then(|| answer.pointer("/metadata/uid").and_then(Value::as_str).map(String::from)).flatten();
     if let (Action::Configure, Some(before)) = (action, &before)
         && text::same(before, &planned)
         && let Some(known) = Known::of_answer(resource, &answer, desired)
@@ -160,7 +176,17 @@ async fn ask(
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
     let diff = text::unified(&key.to_string(), before.as_ref(), &planned);
-    Ok(Finding::Differs(Box::new(Change { key: key.clone(), resource: resource.clone(), action, body, uid, force, desired, diff, warnings })))
+    Ok(Finding::Differs(Box::new(Change {
+        key: key.clone(),
+        resource: resource.clone(),
+        action,
+        body,
+        uid,
+        force,
+        desired,
+        diff,
+        warnings,
+    })))
 }
 
 /// A conflict with managers that did not come before us. None if only predecessors are in the way.
@@ -171,7 +197,11 @@ fn contested(key: &ObjectKey, status: &Value) -> Option<Conflict> {
         let message = cause["message"].as_str().unwrap_or_default();
         let manager = message.split('"').nth(1).unwrap_or_default();
         if !PREDECESSORS.contains(&manager) {
-            others.push(format!("{} is owned by `{}`", cause["field"].as_str().unwrap_or("a field"), tk8s_core::printable(manager, 80)));
+            others.push(format!(
+                "{} is owned by `{}`",
+                cause["field"].as_str().unwrap_or("a field"),
+                tk8s_core::printable(manager, 80)
+            ));
         }
     }
     if others.is_empty() && !causes.is_empty() {
@@ -185,11 +215,17 @@ fn of_another(key: &ObjectKey, found: &Value, manifest: &Manifest) -> Option<Con
     let label = |name: &str| found.pointer("/metadata/labels").and_then(|labels| labels.get(name)).and_then(Value::as_str);
     let owner = label(INSTANCE_LABEL)?;
     if manifest.label(INSTANCE_LABEL) != Some(owner) {
-        return Some(Conflict { key: key.clone(), message: format!("it belongs to the instance `{}`", tk8s_core::printable(owner, 63)) });
+        return Some(Conflict {
+            key: key.clone(),
+            message: format!("it belongs to the instance `{}`", tk8s_core::printable(owner, 63)),
+        });
     }
     let component = label(COMPONENT_LABEL)?;
     if manifest.label(COMPONENT_LABEL) != Some(component) {
-        return Some(Conflict { key: key.clone(), message: format!("it belongs to the component `{}`: take it out of there first", tk8s_core::printable(component, 63)) });
+        return Some(Conflict {
+            key: key.clone(),
+            message: format!("it belongs to the component `{}`: take it out of there first", tk8s_core::printable(component, 63)),
+        });
     }
     None
 }
@@ -205,7 +241,14 @@ async fn leaving(
 ) -> Result<(Vec<Prune>, Vec<Kept>), Error> {
     let (mut leaving, mut kept) = (Vec::new(), Vec::new());
     let component = turn.release.id.component.as_str();
-    let wanted = |key: &ObjectKey| turn.all.iter().any(|wanted| wanted.group == key.group && wanted.kind == key.kind && wanted.name == key.name && (wanted.namespace == key.namespace || key.namespace.is_none()));
+    let wanted = |key: &ObjectKey| {
+        turn.all.iter().any(|wanted| {
+            wanted.group == key.group
+                && wanted.kind == key.kind
+                && wanted.name == key.name
+                && (wanted.namespace == key.namespace || key.namespace.is_none())
+        })
+    };
     for (key, owned) in inventory.into_iter().filter(|(key, _)| !wanted(key)) {
         let mut keep = |why: &str| kept.push(Kept { key: key.clone(), why: why.into() });
         let Some(resource) = memory.known(&key).map(|known| known.resource) else {
@@ -229,7 +272,10 @@ async fn leaving(
             continue;
         };
         let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL)).and_then(Value::as_str);
-        let annotated = object.pointer("/metadata/annotations").and_then(|annotations| annotations.get("tk8s.io/prune")).and_then(Value::as_str);
+        let annotated = object
+            .pointer("/metadata/annotations")
+            .and_then(|annotations| annotations.get("tk8s.io/prune"))
+            .and_then(Value::as_str);
         let system = key.kind == "Namespace" && (key.name == "default" || key.name.starts_with("kube-"));
         // An interrupted run could not write down whether it made the object: its marks on it tell.
         let created = owned.created.unwrap_or(ours);
@@ -270,7 +316,16 @@ pub fn plan(observed: Observed) -> Plan {
 fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
     let changes: Vec<_> = changes
         .iter()
-        .map(|change| json!([change.key, change.resource, change.action, Digest::of(canonical_json(&change.body)), change.uid, change.force]))
+        .map(|change| {
+            json!([
+                change.key,
+                change.resource,
+                change.action,
+                Digest::of(canonical_json(&change.body)),
+                change.uid,
+                change.force
+            ])
+        })
         .collect();
     let text = json!({"manager": FIELD_MANAGER, "release": turn.release.id, "turn": [turn.index, turn.of], "changes": changes, "prune": prune});
     Digest::of(canonical_json(&text))

@@ -25,7 +25,15 @@ const ORDER: &[(u16, &[&str])] = &[
     (12, &["Ingress", "HTTPRoute", "Gateway", "ServiceMonitor", "PodMonitor"]),
     (13, &["APIService"]),
     (14, &["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"]),
-    (15, &["ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"]),
+    (
+        15,
+        &[
+            "ValidatingAdmissionPolicyBinding",
+            "MutatingAdmissionPolicyBinding",
+            "ValidatingWebhookConfiguration",
+            "MutatingWebhookConfiguration",
+        ],
+    ),
 ];
 /// Workloads, and every kind that is not listed.
 const WORKLOADS: u16 = 9;
@@ -72,11 +80,20 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Vec<Turn> {
 /// What others of the set need to exist before they can be planned, and the rest.
 fn cut(manifests: Vec<Manifest>) -> (Vec<Manifest>, Vec<Manifest>) {
     let namespaces: BTreeSet<String> = manifests.iter().filter_map(|manifest| manifest.key().namespace.clone()).collect();
-    let kinds: BTreeSet<(String, String)> = manifests.iter().map(|manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone())).collect();
+    let kinds: BTreeSet<(String, String)> =
+        manifests.iter().map(|manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone())).collect();
     manifests.into_iter().partition(|manifest| match manifest.kind().kind.as_str() {
         "Namespace" => namespaces.contains(&manifest.key().name),
         "CustomResourceDefinition" => {
-            let spec = |pointer: &str| manifest.object().get("spec").and_then(|spec| spec.pointer(pointer)).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+            let spec = |pointer: &str| {
+                manifest
+                    .object()
+                    .get("spec")
+                    .and_then(|spec| spec.pointer(pointer))
+                    .and_then(|value| value.as_str())
+                    .unwrap_or_default()
+                    .to_owned()
+            };
             kinds.contains(&(spec("/group"), spec("/names/kind")))
         }
         _ => false,
@@ -115,7 +132,19 @@ mod tests {
         ];
         order(&mut objects);
         let kinds: Vec<_> = objects.iter().map(|object| object.kind().kind.as_str()).collect();
-        assert_eq!(kinds, ["Namespace", "ServiceAccount", "RoleBinding", "ConfigMap", "Service", "Deployment", "Thing", "ValidatingWebhookConfiguration"]);
+        assert_eq!(
+            kinds,
+            [
+                "Namespace",
+                "ServiceAccount",
+                "RoleBinding",
+                "ConfigMap",
+                "Service",
+                "Deployment",
+                "Thing",
+                "ValidatingWebhookConfiguration"
+            ]
+        );
     }
 
     #[test]
@@ -127,7 +156,10 @@ mod tests {
         let thing = object("example.com/v1", "Thing", Some("elsewhere"), "t");
         let names = |objects: Vec<Manifest>| objects.iter().map(|object| object.key().name.clone()).collect::<Vec<_>>();
         let (first, rest) = cut(vec![namespace.clone(), other.clone(), crd.clone(), member.clone(), thing]);
-        assert_eq!((names(first), names(rest)), (vec!["ns".into(), "things.example.com".into()], vec!["unused".into(), "c".into(), "t".into()]));
+        assert_eq!(
+            (names(first), names(rest)),
+            (vec!["ns".into(), "things.example.com".into()], vec!["unused".into(), "c".into(), "t".into()])
+        );
         let (first, rest) = cut(vec![other, crd]);
         assert!(first.is_empty() && rest.len() == 2);
     }

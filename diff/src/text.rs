@@ -13,7 +13,8 @@ pub(crate) fn unified(name: &str, live: Option<&Value>, planned: &Value) -> Stri
         return String::new();
     }
     let header = (format!("live: {name}"), format!("planned: {name}"));
-    let mut text = TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).header(&header.0, &header.1).to_string();
+    let mut text =
+        TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).header(&header.0, &header.1).to_string();
     if text.len() > LONGEST {
         let mut end = LONGEST;
         while !text.is_char_boundary(end) {
@@ -49,7 +50,10 @@ fn yaml(object: &Value) -> String {
     let Value::Object(fields) = object else { return String::new() };
     let mut text = String::new();
     let first = ["apiVersion", "kind", "metadata"];
-    let ordered = first.iter().filter_map(|name| fields.get_key_value(*name)).chain(fields.iter().filter(|(name, _)| !first.contains(&name.as_str())));
+    let ordered = first
+        .iter()
+        .filter_map(|name| fields.get_key_value(*name))
+        .chain(fields.iter().filter(|(name, _)| !first.contains(&name.as_str())));
     for (name, value) in ordered {
         let one = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
         text.push_str(&serde_yaml::to_string(&one).expect("because JSON is YAML"));

@@ -179,10 +179,16 @@ impl Error {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
-            Error::Connect { .. } | Error::Ssh { .. } | Error::Timeout { .. } | Error::Fetch { .. } | Error::Mirror { .. } | Error::Object { .. } => {
-                Class::Transient
-            }
-            Error::UnknownHost { .. } | Error::ChangedHostKey { .. } | Error::RevokedHostKey { .. } | Error::Unauthenticated { .. } => Class::Denied,
+            Error::Connect { .. }
+            | Error::Ssh { .. }
+            | Error::Timeout { .. }
+            | Error::Fetch { .. }
+            | Error::Mirror { .. }
+            | Error::Object { .. } => Class::Transient,
+            Error::UnknownHost { .. }
+            | Error::ChangedHostKey { .. }
+            | Error::RevokedHostKey { .. }
+            | Error::Unauthenticated { .. } => Class::Denied,
             Error::NoSuchRef { .. } => Class::Waiting,
             _ => Class::Stalled,
         }

@@ -77,7 +77,10 @@ impl Follow {
 pub fn fetch(source: &Source) -> Result<Fetched, Error> {
     let branch = source.follow.branch();
     if gix::validate::reference::name(gix::bstr::BStr::new(&format!("refs/heads/{branch}"))).is_err() {
-        return Err(Error::NoSuchRef { url: source.url.to_string(), reference: format!("branch `{}`", tk8s_core::printable(branch, 80)) });
+        return Err(Error::NoSuchRef {
+            url: source.url.to_string(),
+            reference: format!("branch `{}`", tk8s_core::printable(branch, 80)),
+        });
     }
     match &source.url {
         RepositoryUrl::File { path } => read_refs(Store::open(Path::new(path))?, source, None),
@@ -120,7 +123,8 @@ fn fetch_over_ssh(source: &Source) -> Result<Fetched, Error> {
 /// The Git conversation: asks for the followed refs and stores what comes. Returns the refs that the server showed.
 fn receive(source: &Source, session: ssh::Session) -> Result<BTreeMap<String, String>, Error> {
     let url = source.url.to_string();
-    let failed = |error: &dyn std::fmt::Display| Error::Fetch { url: url.clone(), why: tk8s_core::printable(&format!("{error:#}"), 400) };
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Fetch { url: url.clone(), why: tk8s_core::printable(&format!("{error:#}"), 400) };
     let repository = open_or_create(&source.mirror)?;
     let transport = gix::protocol::transport::client::git::blocking_io::Connection::new(
         session.reader,
@@ -134,13 +138,21 @@ fn receive(source: &Source, session: ssh::Session) -> Result<BTreeMap<String, St
     .custom_url(Some(url.as_str().into()));
     let remote = repository
         .remote_at_without_url_rewrite(url.as_str())
-        .and_then(|remote| remote.with_fetch_tags(gix::remote::fetch::Tags::None).with_refspecs(source.follow.refspecs().iter().map(String::as_str), gix::remote::Direction::Fetch))
+        .and_then(|remote| {
+            remote
+                .with_fetch_tags(gix::remote::fetch::Tags::None)
+                .with_refspecs(source.follow.refspecs().iter().map(String::as_str), gix::remote::Direction::Fetch)
+        })
         .map_err(|error| failed(&error))?;
     let interrupt = std::sync::atomic::AtomicBool::new(false);
     let outcome = remote
         .to_connection_with_transport(transport)
         .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
-        .and_then(|prepared| prepared.with_reflog_message(gix::remote::fetch::RefLogMessage::Override { message: "fetch".into() }).receive(gix::progress::Discard, &interrupt))
+        .and_then(|prepared| {
+            prepared
+                .with_reflog_message(gix::remote::fetch::RefLogMessage::Override { message: "fetch".into() })
+                .receive(gix::progress::Discard, &interrupt)
+        })
         .map_err(|error| failed(&error))?;
     let mut shown = BTreeMap::new();
     for mapping in &outcome.ref_map.mappings {
@@ -154,12 +166,21 @@ fn receive(source: &Source, session: ssh::Session) -> Result<BTreeMap<String, St
 fn open_or_create(mirror: &Path) -> Result<gix::Repository, Error> {
     let fail = |why: String| Error::Mirror { path: mirror.into(), why: tk8s_core::printable(&why, 300) };
     if mirror.exists() {
-        return gix::open::Options::isolated().open_path_as_is(true).open(mirror).map(Into::into).map_err(|error| fail(error.to_string()));
+        return gix::open::Options::isolated()
+            .open_path_as_is(true)
+            .open(mirror)
+            .map(Into::into)
+            .map_err(|error| fail(error.to_string()));
     }
     std::fs::create_dir_all(mirror).map_err(|error| fail(error.to_string()))?;
-    gix::ThreadSafeRepository::init_opts(mirror, gix::create::Kind::Bare, gix::create::Options::default(), gix::open::Options::isolated())
-        .map(Into::into)
-        .map_err(|error| fail(error.to_string()))
+    gix::ThreadSafeRepository::init_opts(
+        mirror,
+        gix::create::Kind::Bare,
+        gix::create::Options::default(),
+        gix::open::Options::isolated(),
+    )
+    .map(Into::into)
+    .map_err(|error| fail(error.to_string()))
 }
 
 /// The refs as they are now on disk. A tag that the server no longer shows is left out: it vanished.
@@ -171,14 +192,17 @@ fn read_refs(store: Store, source: &Source, advertised: Option<&BTreeMap<String,
     let head = match advertised {
         Some(shown) => shown.get(&branch).cloned().ok_or_else(missing)?,
         None => {
-            let reference = repository.try_find_reference(branch.as_str()).map_err(|error| broken(error.to_string()))?.ok_or_else(missing)?;
+            let reference =
+                repository.try_find_reference(branch.as_str()).map_err(|error| broken(error.to_string()))?.ok_or_else(missing)?;
             reference.try_id().ok_or_else(missing)?.to_string()
         }
     };
     let mut tags = BTreeMap::new();
     if matches!(source.follow, Follow::Tags { .. }) {
         match advertised {
-            Some(shown) => tags.extend(shown.iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/tags/")?.to_owned(), id.clone())))),
+            Some(shown) => {
+                tags.extend(shown.iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/tags/")?.to_owned(), id.clone()))))
+            }
             None => {
                 let references = repository.references().map_err(|error| broken(error.to_string()))?;
                 for reference in references.prefixed("refs/tags/v").map_err(|error| broken(error.to_string()))? {

@@ -37,7 +37,11 @@ pub(crate) fn name(host: &str, port: u16) -> String {
 impl Known {
     /// Reads the file and keeps what it says about this host.
     pub(crate) fn read(path: &Path, host: &str, port: u16) -> Result<Known, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile { what: "known_hosts file", path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
+            what: "known_hosts file",
+            path: path.into(),
+            source,
+        })?;
         let name = name(host, port);
         let mut known = Known::default();
         for (index, line) in text.lines().enumerate() {
@@ -47,7 +51,10 @@ impl Known {
                 continue;
             }
             let (marker, rest) = match line.strip_prefix('@') {
-                Some(marked) => marked.split_once([' ', '\t']).map(|(marker, rest)| (Some(marker), rest.trim_start())).ok_or_else(|| problem("it ends after its marker"))?,
+                Some(marked) => marked
+                    .split_once([' ', '\t'])
+                    .map(|(marker, rest)| (Some(marker), rest.trim_start()))
+                    .ok_or_else(|| problem("it ends after its marker"))?,
                 None => (None, line),
             };
             let (hosts, key) = rest.split_once([' ', '\t']).ok_or_else(|| problem("it names hosts but no key"))?;
@@ -56,7 +63,9 @@ impl Known {
             match (marker, matches) {
                 (Some("revoked"), true) => known.revoked.push(key.map_err(|_| problem("its key can't be read"))?),
                 (None, true) => known.keys.push(key.map_err(|_| problem("its key can't be read"))?),
-                (Some("cert-authority"), true) => return Err(problem("host certificates are not supported yet: name the host's own key")),
+                (Some("cert-authority"), true) => {
+                    return Err(problem("host certificates are not supported yet: name the host's own key"));
+                }
                 (None | Some("revoked" | "cert-authority"), false) => {}
                 (Some(_), _) => return Err(problem("its marker is unknown: `@revoked` is known")),
             }
@@ -190,7 +199,14 @@ mod tests {
 
     #[test]
     fn globs_match_as_openssh_s_do() {
-        for (pattern, text, is) in [("*", "", true), ("a*c", "abbc", true), ("a?c", "ac", false), ("*.b", "a.c.b", true), ("a", "ab", false), ("**", "x", true)] {
+        for (pattern, text, is) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a?c", "ac", false),
+            ("*.b", "a.c.b", true),
+            ("a", "ab", false),
+            ("**", "x", true),
+        ] {
             assert_eq!(glob(pattern, text), is, "{pattern} {text}");
         }
     }

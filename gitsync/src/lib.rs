@@ -20,6 +20,6 @@ pub use fetch::{Follow, Source, SshAuth, fetch};
 pub use offline::verify_revision;
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use verify::{
-    Accepted, DevPolicy, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Refusal, Rule, SeenTag, Signer, SignerState, Signers, StagingPolicy,
-    Verification, Waiver, verify, verify_object,
+    Accepted, DevPolicy, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Refusal, Rule, SeenTag, Signer, SignerState,
+    Signers, StagingPolicy, Verification, Waiver, verify, verify_object,
 };

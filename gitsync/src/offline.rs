@@ -11,10 +11,16 @@ use crate::verify::{ObjectVerdict, Refusal, Signers, commit_of, parse, verify_pa
 
 /// Verifies a commit, or a tag and its commit. The revision is a commit id, a full ref, or the name of one branch or tag:
 /// a name that is both is refused, as Git would silently take the tag. The last verdict is the commit's.
-pub fn verify_revision(repository: &Path, revision: &str, signers: &Signers, now: Timestamp) -> Result<Result<Vec<ObjectVerdict>, Refusal>, Error> {
+pub fn verify_revision(
+    repository: &Path,
+    revision: &str,
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<Result<Vec<ObjectVerdict>, Refusal>, Error> {
     let store = Store::open(repository)?;
     let (reference, id) = resolve(&store, revision)?;
-    let refuse = |object: &str, (rule, message)| Refusal { reference: reference.clone(), object: Some(object.to_owned()), rule, message };
+    let refuse =
+        |object: &str, (rule, message)| Refusal { reference: reference.clone(), object: Some(object.to_owned()), rule, message };
     let (kind, raw) = store.read(&id)?;
     let mut verdicts = Vec::new();
     let mut commit = id.clone();

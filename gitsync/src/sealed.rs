@@ -149,7 +149,8 @@ impl SourceTree for VerifiedTree {
             Found::Other(what) => return Err(ReadError::Kind { path: file.clone(), found: what, needed: "a file" }),
         };
         let oid = gix::ObjectId::from_hex(id.as_bytes()).map_err(|_| broken("its id can't be read".into()))?;
-        let size = self.revision.store.local().find_header(oid).map_err(|_| broken(format!("the object {id} is missing")))?.size();
+        let size =
+            self.revision.store.local().find_header(oid).map_err(|_| broken(format!("the object {id} is missing")))?.size();
         if size > limit {
             return Err(ReadError::TooLarge { path: file.clone(), size, limit });
         }

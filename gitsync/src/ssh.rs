@@ -68,7 +68,11 @@ pub(crate) fn open(target: &Target<'_>, auth: &SshAuth, timeout: Duration) -> Re
     let (read, write) = tokio::io::split(stream);
     let fault = Fault::default();
     let shared = Arc::new(Shared { runtime: Some(runtime), _handle: handle, waits, fault: fault.clone() });
-    Ok(Session { reader: Reader { half: Some(read), shared: Arc::clone(&shared) }, writer: Writer { half: Some(write), shared }, fault })
+    Ok(Session {
+        reader: Reader { half: Some(read), shared: Arc::clone(&shared) },
+        writer: Writer { half: Some(write), shared },
+        fault,
+    })
 }
 
 fn read_key(path: &Path) -> Result<russh::keys::PrivateKey, Error> {
@@ -76,7 +80,8 @@ fn read_key(path: &Path) -> Result<russh::keys::PrivateKey, Error> {
     load_secret_key(path, None).map_err(|error| {
         let why = match error {
             russh::keys::Error::KeyIsEncrypted => "it is encrypted: the agent needs a key without a passphrase".to_owned(),
-            _ => "it is not a private key that is understood: use an OpenSSH key, for example from `ssh-keygen -t ed25519`".to_owned(),
+            _ => "it is not a private key that is understood: use an OpenSSH key, for example from `ssh-keygen -t ed25519`"
+                .to_owned(),
         };
         Error::Key { path: path.into(), why }
     })
@@ -133,7 +138,10 @@ async fn connect(
     }
     let channel = waits.until("opening a channel", handle.channel_open_session()).await?.map_err(|error| waits.ssh(&error))?;
     // A server that does not take the variable speaks version 0, which works too.
-    waits.until("opening a channel", channel.set_env(false, "GIT_PROTOCOL", "version=2")).await?.map_err(|error| waits.ssh(&error))?;
+    waits
+        .until("opening a channel", channel.set_env(false, "GIT_PROTOCOL", "version=2"))
+        .await?
+        .map_err(|error| waits.ssh(&error))?;
     let command = format!("git-upload-pack {}", quote(target.path));
     waits.until("starting git-upload-pack", channel.exec(true, command)).await?.map_err(|error| waits.ssh(&error))?;
     Ok((handle, channel.into_stream()))

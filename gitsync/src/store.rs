@@ -42,7 +42,8 @@ impl Store {
             return Err(broken(&format!("it has {} bytes, at most {LARGEST} are read", header.size())));
         }
         let object = repository.find_object(oid).map_err(|error| broken(&tk8s_core::printable(&error.to_string(), 300)))?;
-        let actual = gix::objs::compute_hash(oid.kind(), object.kind, &object.data).map_err(|_| broken("its hash can't be computed"))?;
+        let actual =
+            gix::objs::compute_hash(oid.kind(), object.kind, &object.data).map_err(|_| broken("its hash can't be computed"))?;
         if actual != oid {
             return Err(broken("its bytes are not what its id says"));
         }

@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use support::{KeyType, Repository, Signer, Sshd};
 use tk8s_core::{Classified as _, SourceTree as _, Timestamp, TreePath, Trust};
 use tk8s_gitsync::{
-    Accepted, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification, Waiver, fetch, tree, verify,
-    verify_object, verify_revision,
+    Accepted, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification, Waiver,
+    fetch, tree, verify, verify_object, verify_revision,
 };
 
 fn source(repository: &Repository, follow: Follow) -> Source {
@@ -130,7 +130,11 @@ fn production_takes_the_highest_signed_version_tag_on_a_signed_commit() {
     let refused: Vec<_> = second.refused.iter().map(|refusal| (refusal.reference.as_str(), refusal.rule)).collect();
     assert_eq!(
         refused,
-        [("refs/tags/v1.9.0-rc.1", Rule::NotAVersion), ("refs/tags/v1.2.0", Rule::LightweightTag), ("refs/tags/v1.1.0", Rule::Unsigned)]
+        [
+            ("refs/tags/v1.9.0-rc.1", Rule::NotAVersion),
+            ("refs/tags/v1.2.0", Rule::LightweightTag),
+            ("refs/tags/v1.1.0", Rule::Unsigned)
+        ]
     );
 }
 
@@ -165,7 +169,10 @@ fn a_tag_that_moves_vanishes_lies_or_leaves_the_branch_is_refused() {
     repository.commit("second", None);
     repository.tag("v5.0.0", Some(&alice));
     let refused = judge(&before);
-    assert!(rules(&refused).contains(&Rule::Unsigned) && refused.refused.iter().any(|refusal| refusal.message.contains("tagged commit")));
+    assert!(
+        rules(&refused).contains(&Rule::Unsigned)
+            && refused.refused.iter().any(|refusal| refusal.message.contains("tagged commit"))
+    );
     repository.git(&["push", "-q", "origin", ":refs/tags/v5.0.0"]);
     // The accepted tag, moved.
     repository.git(&["tag", "-d", "v1.0.0"]);
@@ -219,7 +226,8 @@ fn what_git_lets_pass_is_refused_by_its_own_rule() {
     let commit = String::from_utf8(repository.raw("commit", "HEAD")).unwrap();
     let tag = String::from_utf8(repository.raw("tag", "v1.0.0")).unwrap();
     let signature = &commit[commit.find("gpgsig").unwrap()..commit.find("\n\n").unwrap() + 1];
-    let rule = |raw: String| verify_object(raw.as_bytes(), &signers, Timestamp::now()).map_err(|refusal| refusal.rule).unwrap_err();
+    let rule =
+        |raw: String| verify_object(raw.as_bytes(), &signers, Timestamp::now()).map_err(|refusal| refusal.rule).unwrap_err();
     assert!(verify_object(commit.as_bytes(), &signers, Timestamp::now()).is_ok());
     assert!(verify_object(tag.as_bytes(), &signers, Timestamp::now()).is_ok());
     assert!(verify_object(format!("commit {}\0{commit}", commit.len()).as_bytes(), &signers, Timestamp::now()).is_ok());
@@ -258,7 +266,10 @@ fn the_signer_s_state_role_and_validity_decide_at_our_own_time() {
         verify_object(&raw, &signers, Timestamp::now()).map(|verdict| verdict.signer).map_err(|refusal| refusal.rule)
     };
     let own = |extra: &str, role: &str| {
-        format!("apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - name: alice\n    roles: [{role}]\n    keys: [\"{}\"]\n{extra}", alice.public)
+        format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - name: alice\n    roles: [{role}]\n    keys: [\"{}\"]\n{extra}",
+            alice.public
+        )
     };
     assert_eq!(rule(&own("", "release")), Ok("alice".into()));
     assert_eq!(rule(&own("    state: retired\n", "release")), Err(Rule::RetiredSigner));
@@ -270,7 +281,14 @@ fn the_signer_s_state_role_and_validity_decide_at_our_own_time() {
     assert_eq!(rule(&format!("alice namespaces=\"file\" {key}")), Err(Rule::WrongNamespace));
     assert_eq!(rule(&format!("alice valid-before=\"20200101Z\" {key}")), Err(Rule::KeyNotValidNow));
     assert_eq!(rule(&format!("alice valid-after=\"29990101Z\" {key}")), Err(Rule::KeyNotValidNow));
-    for bad in ["", "# nobody\n", "kind: Signers\n", "alice ssh-ed25519 AAAA", "alice cert-authority ssh-ed25519 AAAA", &own("    sparkle: 1\n", "release")] {
+    for bad in [
+        "",
+        "# nobody\n",
+        "kind: Signers\n",
+        "alice ssh-ed25519 AAAA",
+        "alice cert-authority ssh-ed25519 AAAA",
+        &own("    sparkle: 1\n", "release"),
+    ] {
         assert!(Signers::parse(bad.as_bytes(), "signers").is_err(), "{bad}");
     }
 }
@@ -286,7 +304,8 @@ fn the_vectors_of_fluxcd_agree() {
             let verdict = verify_object(&raw, &signers, Timestamp::now()).unwrap();
             let fingerprint = String::from_utf8(read(&format!("key_{key}.pub_fingerprint"))).unwrap();
             assert!(fingerprint.contains(&verdict.fingerprint), "{fingerprint} {}", verdict.fingerprint);
-            let other = Signers::parse(&read(&format!("key_{}.pub", if key == "rsa" { "ed25519" } else { "rsa" })), "key").unwrap();
+            let other =
+                Signers::parse(&read(&format!("key_{}.pub", if key == "rsa" { "ed25519" } else { "rsa" })), "key").unwrap();
             assert_eq!(verify_object(&raw, &other, Timestamp::now()).unwrap_err().rule, Rule::UnknownSigner);
             let unsigned = read(&format!("{kind}_unsigned.txt"));
             assert_eq!(verify_object(&unsigned, &signers, Timestamp::now()).unwrap_err().rule, Rule::Unsigned);

@@ -90,7 +90,10 @@ mod tests {
                 "initContainers": [{"name": "i", "image": "b:1"}],
                 "containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}, {"name": "c"}]}}}],
             "image": "not-a-container:1"}});
-        let placed = Placed { layer: "0-a".parse().expect("a layer"), manifest: Manifest::new(manifest, Origin::default()).expect("a manifest") };
+        let placed = Placed {
+            layer: "0-a".parse().expect("a layer"),
+            manifest: Manifest::new(manifest, Origin::default()).expect("a manifest"),
+        };
         assert_eq!(images_of(&[placed]), ["a:1", "b:1"]);
     }
 }

@@ -49,7 +49,9 @@ pub enum Error {
     #[error("the glob `{0}` can't be read")]
     Glob(String),
     /// No object at all.
-    #[error("`{0}` holds no object: an empty component is refused, because it would delete everything it had (`enabled: false` says it on purpose)")]
+    #[error(
+        "`{0}` holds no object: an empty component is refused, because it would delete everything it had (`enabled: false` says it on purpose)"
+    )]
     Empty(TreePath),
     /// Two documents are the same object.
     #[error("{key} stands in {first} and in {second}: keep one of them")]

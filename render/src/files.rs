@@ -23,7 +23,14 @@ const PLATFORM_FILE: &str = "tk8s.yaml";
 
 /// Every object of a component, with its layer, sorted by file and place in it.
 pub(crate) fn objects(tree: &dyn SourceTree, component: &Component) -> Result<Vec<Placed>, Error> {
-    let mut reader = Reader { tree, component, include: globs(&component.include)?, exclude: globs(&component.exclude)?, bytes: 0, manifests: Vec::new() };
+    let mut reader = Reader {
+        tree,
+        component,
+        include: globs(&component.include)?,
+        exclude: globs(&component.exclude)?,
+        bytes: 0,
+        manifests: Vec::new(),
+    };
     reader.walk(&component.path, 0)?;
     let manifests = in_namespaces(component, reader.manifests)?;
     if manifests.is_empty() {
@@ -60,7 +67,11 @@ fn is_manifest(name: &str) -> bool {
 impl Reader<'_> {
     fn walk(&mut self, directory: &TreePath, depth: usize) -> Result<(), Error> {
         if depth > DEEPEST {
-            return Err(Error::TooMuch { what: format!("directories below each other in `{directory}`"), found: depth as u64, limit: DEEPEST as u64 });
+            return Err(Error::TooMuch {
+                what: format!("directories below each other in `{directory}`"),
+                found: depth as u64,
+                limit: DEEPEST as u64,
+            });
         }
         for entry in self.tree.list(directory)? {
             let name = entry.name();
@@ -76,7 +87,9 @@ impl Reader<'_> {
                 TreeEntry::Other(name, what) if is_manifest(name) => return Err(Error::NotAFile { path, what }),
                 TreeEntry::Other(..) => {}
                 TreeEntry::File(name) => match name.as_str() {
-                    "kustomization.yaml" | "kustomization.yml" | "Kustomization" => return Err(Error::Unsupported { path, what: "kustomization" }),
+                    "kustomization.yaml" | "kustomization.yml" | "Kustomization" => {
+                        return Err(Error::Unsupported { path, what: "kustomization" });
+                    }
                     "Chart.yaml" => return Err(Error::Unsupported { path, what: "Helm chart" }),
                     name if is_manifest(name) => self.read(&path)?,
                     _ => {}
@@ -99,7 +112,11 @@ impl Reader<'_> {
         let bytes = self.tree.read(path, LARGEST_FILE)?;
         self.bytes += bytes.len() as u64;
         if self.bytes > LARGEST_COMPONENT {
-            return Err(Error::TooMuch { what: format!("bytes in `{}`", self.component.path), found: self.bytes, limit: LARGEST_COMPONENT });
+            return Err(Error::TooMuch {
+                what: format!("bytes in `{}`", self.component.path),
+                found: self.bytes,
+                limit: LARGEST_COMPONENT,
+            });
         }
         for (value, origin) in yaml::read(&bytes, path.as_str())? {
             self.take(value, origin)?;
@@ -154,7 +171,10 @@ fn in_namespaces(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<
         let key = ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: None, name: namespace.clone() };
         if !placed.is_empty() && !placed.iter().any(|manifest| *manifest.key() == key) {
             let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-            placed.push(Manifest::new(value, Origin { file: Arc::from(format!("createNamespace of {}", component.name)), line: 0 })?);
+            placed.push(Manifest::new(
+                value,
+                Origin { file: Arc::from(format!("createNamespace of {}", component.name)), line: 0 },
+            )?);
         }
     }
     Ok(placed)
@@ -164,7 +184,11 @@ fn refuse_twins(manifests: &[Manifest]) -> Result<(), Error> {
     let mut seen: BTreeMap<&ObjectKey, &Origin> = BTreeMap::new();
     for manifest in manifests {
         if let Some(first) = seen.insert(manifest.key(), manifest.origin()) {
-            return Err(Error::Twice { key: manifest.key().to_string(), first: first.clone(), second: manifest.origin().clone() });
+            return Err(Error::Twice {
+                key: manifest.key().to_string(),
+                first: first.clone(),
+                second: manifest.origin().clone(),
+            });
         }
     }
     Ok(())
@@ -233,7 +257,10 @@ mod tests {
     fn files_are_read_in_order_with_lists_taken_apart() {
         let list = "kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: ns}}\n- {apiVersion: v1, kind: Secret, metadata: {name: s}}\n";
         let a = MAP.replace("NAME", "a");
-        let found = keys(&[("b.yml", list), ("a/x.yaml", &a), (".hidden/x.yaml", "nonsense: ["), ("README.md", "x"), ("tk8s.yaml", "x: [")], &component(Some("ns")));
+        let found = keys(
+            &[("b.yml", list), ("a/x.yaml", &a), (".hidden/x.yaml", "nonsense: ["), ("README.md", "x"), ("tk8s.yaml", "x: [")],
+            &component(Some("ns")),
+        );
         assert_eq!(found.unwrap(), ["1-a: ConfigMap ns/a", "1-a: Namespace ns", "1-a: Secret ns/s"]);
     }
 
@@ -274,7 +301,10 @@ mod tests {
     fn without_a_platform_file_objects_say_their_layer_or_their_namespace_does() {
         let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: {tk8s.io/layer: 2-services}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: ns, annotations: {tk8s.io/layer: 3-more}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
         let by_label = Component { layer: Placement::ByLabel, ..component(None) };
-        assert_eq!(keys(&[("a.yaml", text)], &by_label).unwrap(), ["2-services: Namespace ns", "2-services: ConfigMap ns/a", "3-more: ConfigMap ns/b", "0-default: ConfigMap other/c"]);
+        assert_eq!(
+            keys(&[("a.yaml", text)], &by_label).unwrap(),
+            ["2-services: Namespace ns", "2-services: ConfigMap ns/a", "3-more: ConfigMap ns/b", "0-default: ConfigMap other/c"]
+        );
         let bad = text.replace("2-services", "services");
         assert!(keys(&[("a.yaml", &bad)], &by_label).unwrap_err().contains("write a number"));
     }
@@ -283,6 +313,14 @@ mod tests {
     fn custom_kinds_follow_their_crd_and_unknown_ones_get_a_tentative_namespace() {
         let crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\nspec: {group: example.com, scope: Cluster, names: {kind: Thing, plural: things}}\n---\napiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n---\napiVersion: other.com/v1\nkind: Odd\nmetadata: {name: o}\n";
         let found = keys(&[("a.yaml", crd)], &Component { create_namespace: true, ..component(Some("ns")) }).unwrap();
-        assert_eq!(found, ["1-a: CustomResourceDefinition.apiextensions.k8s.io things.example.com", "1-a: Thing.example.com t", "1-a: Odd.other.com ns/o", "1-a: Namespace ns"]);
+        assert_eq!(
+            found,
+            [
+                "1-a: CustomResourceDefinition.apiextensions.k8s.io things.example.com",
+                "1-a: Thing.example.com t",
+                "1-a: Odd.other.com ns/o",
+                "1-a: Namespace ns"
+            ]
+        );
     }
 }

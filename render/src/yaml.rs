@@ -35,7 +35,8 @@ pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Err
         if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             continue;
         }
-        if let Some((inner, _)) = document.lines().enumerate().find(|(_, line)| line.contains(['\u{85}', '\u{2028}', '\u{2029}'])) {
+        if let Some((inner, _)) = document.lines().enumerate().find(|(_, line)| line.contains(['\u{85}', '\u{2028}', '\u{2029}']))
+        {
             return Err(fail((inner, "it holds a line break that only Unicode knows: write an ordinary one".into())));
         }
         match parse(document).map_err(fail)? {
@@ -102,7 +103,9 @@ fn build(text: &str) -> Result<Value, (usize, String)> {
     let mut builder = Builder { open: Vec::new(), root: None, anchors: HashMap::new(), values: 0 };
     let mut last = 0;
     loop {
-        let event = parser.parse().map_err(|error| (last, format!("it is not YAML: {}", printable(&without_quotes(&error.to_string()), 200))))?;
+        let event = parser
+            .parse()
+            .map_err(|error| (last, format!("it is not YAML: {}", printable(&without_quotes(&error.to_string()), 200))))?;
         let line = event.start_mark.line as usize;
         last = line;
         if builder.take(event).map_err(|problem| (line, problem))? {
@@ -122,7 +125,9 @@ impl Builder {
         match event.data {
             EventData::StreamEnd => return Ok(true),
             EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => {}
-            EventData::DocumentStart { .. } if self.root.is_some() => return Err("a second document begins: separate documents by a line `---`".into()),
+            EventData::DocumentStart { .. } if self.root.is_some() => {
+                return Err("a second document begins: separate documents by a line `---`".into());
+            }
             EventData::DocumentStart { .. } => {}
             EventData::SequenceStart { anchor, .. } => self.begin(Open::List { items: Vec::new(), anchor })?,
             EventData::MappingStart { anchor, .. } => self.begin(Open::Map { entries: Map::new(), key: None, anchor })?,
@@ -132,7 +137,8 @@ impl Builder {
                 None => return Err("it is not YAML".into()),
             },
             EventData::Alias { anchor } => {
-                let (value, size) = self.anchors.get(&anchor).cloned().ok_or("an alias names nothing that is complete before it")?;
+                let (value, size) =
+                    self.anchors.get(&anchor).cloned().ok_or("an alias names nothing that is complete before it")?;
                 self.count(size)?;
                 self.put(value, None, false)?;
             }
@@ -259,19 +265,63 @@ mod tests {
     #[test]
     fn values_are_what_kubectl_says_they_are() {
         let table = [
-            ("0644", json!(420)), ("0o644", json!(420)), ("-0644", json!(-420)), ("yes", json!(true)), ("No", json!(false)),
-            ("on", json!(true)), ("OFF", json!(false)), ("y", json!(true)), ("N", json!(false)), ("yEs", json!("yEs")),
-            ("~", json!(null)), ("null", json!(null)), ("Null", json!(null)), ("nUll", json!("nUll")), ("1e3", json!(1000)),
-            (".5", json!(0.5)), ("+1", json!(1)), ("5e1234", json!("5e1234")), ("1_000", json!(1000)), ("0x_1F", json!(31)),
-            ("0x1F", json!(31)), ("0X1f", json!(31)), ("0b101", json!(5)), ("0O17", json!(15)), ("08", json!(8)), ("09", json!(9)),
-            ("2024-01-02", json!("2024-01-02")), ("12:30:45", json!("12:30:45")), ("22:22", json!("22:22")),
-            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)), ("18446744073709551616", json!(18_446_744_073_709_551_616.0)),
-            ("-9223372036854775808", json!(i64::MIN)), ("1.5", json!(1.5)), ("1.", json!(1)), ("1.2.3", json!("1.2.3")),
-            ("1e", json!("1e")), ("+", json!("+")), (".", json!(".")), ("'yes'", json!("yes")), ("\"0644\"", json!("0644")),
-            ("!!int \"7\"", json!(7)), ("!!bool \"yes\"", json!(true)), ("!!str 7", json!("7")), ("!!binary aGk=", json!("hi")),
-            ("!foo bar", json!("bar")), ("! 7", json!("7")), ("[1, 2,]", json!([1, 2])), ("{a: 1, b}", json!({"a": 1, "b": null})),
-            ("|\n  x\n  y", json!("x\ny\n")), (">-\n  x\n  y", json!("x y")), ("|2-\n   x", json!(" x")), ("v1.2", json!("v1.2")),
-            ("100m", json!("100m")), ("1Gi", json!("1Gi")), ("0.5e-3", json!(0.0005)), ("abc def", json!("abc def")), ("\"a\\u0041\"", json!("aA")),
+            ("0644", json!(420)),
+            ("0o644", json!(420)),
+            ("-0644", json!(-420)),
+            ("yes", json!(true)),
+            ("No", json!(false)),
+            ("on", json!(true)),
+            ("OFF", json!(false)),
+            ("y", json!(true)),
+            ("N", json!(false)),
+            ("yEs", json!("yEs")),
+            ("~", json!(null)),
+            ("null", json!(null)),
+            ("Null", json!(null)),
+            ("nUll", json!("nUll")),
+            ("1e3", json!(1000)),
+            (".5", json!(0.5)),
+            ("+1", json!(1)),
+            ("5e1234", json!("5e1234")),
+            ("1_000", json!(1000)),
+            ("0x_1F", json!(31)),
+            ("0x1F", json!(31)),
+            ("0X1f", json!(31)),
+            ("0b101", json!(5)),
+            ("0O17", json!(15)),
+            ("08", json!(8)),
+            ("09", json!(9)),
+            ("2024-01-02", json!("2024-01-02")),
+            ("12:30:45", json!("12:30:45")),
+            ("22:22", json!("22:22")),
+            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)),
+            ("18446744073709551616", json!(18_446_744_073_709_551_616.0)),
+            ("-9223372036854775808", json!(i64::MIN)),
+            ("1.5", json!(1.5)),
+            ("1.", json!(1)),
+            ("1.2.3", json!("1.2.3")),
+            ("1e", json!("1e")),
+            ("+", json!("+")),
+            (".", json!(".")),
+            ("'yes'", json!("yes")),
+            ("\"0644\"", json!("0644")),
+            ("!!int \"7\"", json!(7)),
+            ("!!bool \"yes\"", json!(true)),
+            ("!!str 7", json!("7")),
+            ("!!binary aGk=", json!("hi")),
+            ("!foo bar", json!("bar")),
+            ("! 7", json!("7")),
+            ("[1, 2,]", json!([1, 2])),
+            ("{a: 1, b}", json!({"a": 1, "b": null})),
+            ("|\n  x\n  y", json!("x\ny\n")),
+            (">-\n  x\n  y", json!("x y")),
+            ("|2-\n   x", json!(" x")),
+            ("v1.2", json!("v1.2")),
+            ("100m", json!("100m")),
+            ("1Gi", json!("1Gi")),
+            ("0.5e-3", json!(0.0005)),
+            ("abc def", json!("abc def")),
+            ("\"a\\u0041\"", json!("aA")),
         ];
         for (text, value) in table {
             assert_eq!(one(&format!("v: {text}\n")).unwrap()["v"], value, "{text}");
@@ -306,7 +356,18 @@ mod tests {
 
     #[test]
     fn what_kubectl_refuses_is_refused_with_its_line() {
-        for text in ["a: 1\n\t\nb: 2", "a: \"x", "a: [1", "a: *nobody", "a: b: c", "[a]: 1", "a: \u{2028}x", "a: !!int x", "a: &x [*x]", "{a: 1}}"] {
+        for text in [
+            "a: 1\n\t\nb: 2",
+            "a: \"x",
+            "a: [1",
+            "a: *nobody",
+            "a: b: c",
+            "[a]: 1",
+            "a: \u{2028}x",
+            "a: !!int x",
+            "a: &x [*x]",
+            "{a: 1}}",
+        ] {
             let error = one(text).unwrap_err();
             assert!(error.starts_with("a.yaml:"), "{text}: {error}");
         }

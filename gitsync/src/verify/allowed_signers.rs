@@ -37,7 +37,8 @@ fn parse_line(line: &str) -> Result<Signer, String> {
             return Err("its key can't be read".into());
         }
         for option in split_options(options)? {
-            let (option, value) = option.split_once('=').map_or((option, None), |(option, value)| (option, Some(value.trim_matches('"'))));
+            let (option, value) =
+                option.split_once('=').map_or((option, None), |(option, value)| (option, Some(value.trim_matches('"'))));
             match (option.to_ascii_lowercase().as_str(), value) {
                 ("cert-authority", None) => return Err("`cert-authority` is not supported yet: name the key itself".into()),
                 ("namespaces", Some(list)) => namespaces = Some(list.to_owned()),
@@ -103,7 +104,8 @@ fn read_time(text: &str) -> Result<Timestamp, String> {
     }
     let number = |from: usize, to: usize| digits.get(from..to).map_or(Ok(0), str::parse::<i16>).map_err(|_| wrong());
     let small = |from, to| number(from, to).map(|number| number as i8);
-    let time = DateTime::new(number(0, 4)?, small(4, 6)?, small(6, 8)?, small(8, 10)?, small(10, 12)?, small(12, 14)?, 0).map_err(|_| wrong())?;
+    let time = DateTime::new(number(0, 4)?, small(4, 6)?, small(6, 8)?, small(8, 10)?, small(10, 12)?, small(12, 14)?, 0)
+        .map_err(|_| wrong())?;
     time.to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp()).map_err(|_| wrong())
 }
 

@@ -9,7 +9,7 @@ mod sshsig;
 
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
-pub use policy::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify};
 pub(crate) use policy::commit_of;
+pub use policy::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify};
 pub use rule::{Refusal, Rule};
 pub use signers::{Signer, SignerState, Signers};

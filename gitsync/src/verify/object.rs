@@ -60,11 +60,15 @@ fn broken<T>(rule: Rule, message: impl Into<String>) -> Result<T, Broken> {
 /// Verifies a raw commit or tag, with or without the header of a loose object (`commit 123\0`).
 pub fn verify_object(raw: &[u8], signers: &Signers, now: Timestamp) -> Result<ObjectVerdict, Refusal> {
     let body = without_loose_header(raw);
-    let sha256 = body.split(|&byte| byte == b'\n').next().is_some_and(|line| line.rsplit(|&byte| byte == b' ').next().is_some_and(|id| id.len() == 64));
+    let sha256 = body
+        .split(|&byte| byte == b'\n')
+        .next()
+        .is_some_and(|line| line.rsplit(|&byte| byte == b' ').next().is_some_and(|id| id.len() == 64));
     let kind = if body.starts_with(b"object ") { gix::objs::Kind::Tag } else { gix::objs::Kind::Commit };
     let hash = if sha256 { gix::hash::Kind::Sha256 } else { gix::hash::Kind::Sha1 };
     let refuse = |(rule, message): Broken, id: Option<String>| Refusal { reference: "object".into(), object: id, rule, message };
-    let id = gix::objs::compute_hash(hash, kind, body).map_err(|_| refuse((Rule::WrongObjectId, "its bytes collide with a known attack on SHA-1".into()), None))?;
+    let id = gix::objs::compute_hash(hash, kind, body)
+        .map_err(|_| refuse((Rule::WrongObjectId, "its bytes collide with a known attack on SHA-1".into()), None))?;
     let id = id.to_string();
     let parsed = parse(kind, body).map_err(|found| refuse(found, Some(id.clone())))?;
     verify_parsed(&parsed, &id, signers, now).map_err(|found| refuse(found, Some(id)))
@@ -91,7 +95,10 @@ pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: T
         What::Tag { .. } => ObjectKind::Tag,
     };
     let Some(signature) = &parsed.signature else {
-        return broken(Rule::Unsigned, format!("{} has no signature", if kind == ObjectKind::Commit { "the commit" } else { "the tag" }));
+        return broken(
+            Rule::Unsigned,
+            format!("{} has no signature", if kind == ObjectKind::Commit { "the commit" } else { "the tag" }),
+        );
     };
     let (signer, fingerprint) = sshsig::verify(&parsed.payload, signature, signers, now)?;
     Ok(ObjectVerdict { kind, id: id.into(), signer, fingerprint })
@@ -130,14 +137,18 @@ fn headers(raw: &[u8]) -> Result<(Vec<Header<'_>>, usize), Broken> {
             return Ok((headers, next));
         }
         if let Some(continued) = line.strip_prefix(b" ") {
-            let Some(header) = headers.last_mut() else { return broken(Rule::MalformedObject, "it begins with a continuation line") };
+            let Some(header) = headers.last_mut() else {
+                return broken(Rule::MalformedObject, "it begins with a continuation line");
+            };
             header.value.push(b'\n');
             header.value.extend_from_slice(continued);
             header.range.end = next;
         } else {
             let space = line.iter().position(|&byte| byte == b' ');
             let name = space.and_then(|space| std::str::from_utf8(&line[..space]).ok());
-            let (Some(space), Some(name)) = (space, name) else { return broken(Rule::MalformedObject, "it has a header without a value") };
+            let (Some(space), Some(name)) = (space, name) else {
+                return broken(Rule::MalformedObject, "it has a header without a value");
+            };
             headers.push(Header { name, value: line[space + 1..].to_vec(), range: at..next });
         }
         at = next;
@@ -166,13 +177,19 @@ fn parse_commit(raw: &[u8]) -> Result<Parsed, Broken> {
             return broken(Rule::SecondSignature, format!("the header `{own}` occurs twice"));
         }
         if header.name.starts_with("gpgsig") && header.name != own {
-            return broken(Rule::UnknownSignatureHeader, format!("it has the header `{}`", tk8s_core::printable(header.name, 40)));
+            return broken(
+                Rule::UnknownSignatureHeader,
+                format!("it has the header `{}`", tk8s_core::printable(header.name, 40)),
+            );
         }
         if singleton && seen.contains(&header.name) {
             return broken(Rule::DuplicateHeader, format!("the header `{}` occurs twice", tk8s_core::printable(header.name, 40)));
         }
         if seen.last().is_some_and(|last| rank(last) > rank(header.name)) {
-            return broken(Rule::MalformedObject, format!("the header `{}` is not where Git writes it", tk8s_core::printable(header.name, 40)));
+            return broken(
+                Rule::MalformedObject,
+                format!("the header `{}` is not where Git writes it", tk8s_core::printable(header.name, 40)),
+            );
         }
         if header.name == "parent" {
             id::<CommitId>(&header.value)?;
@@ -194,13 +211,20 @@ fn parse_commit(raw: &[u8]) -> Result<Parsed, Broken> {
 }
 
 /// The first words of each kind of signature that Git knows.
-const MARKERS: [&str; 4] =
-    ["-----BEGIN SSH SIGNATURE-----", "-----BEGIN PGP SIGNATURE-----", "-----BEGIN PGP MESSAGE-----", "-----BEGIN SIGNED MESSAGE-----"];
+const MARKERS: [&str; 4] = [
+    "-----BEGIN SSH SIGNATURE-----",
+    "-----BEGIN PGP SIGNATURE-----",
+    "-----BEGIN PGP MESSAGE-----",
+    "-----BEGIN SIGNED MESSAGE-----",
+];
 
 fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
     let (headers, message) = headers(raw)?;
     if let Some(header) = headers.iter().find(|header| header.name.starts_with("gpgsig")) {
-        return broken(Rule::UnknownSignatureHeader, format!("the tag has the header `{}`", tk8s_core::printable(header.name, 40)));
+        return broken(
+            Rule::UnknownSignatureHeader,
+            format!("the tag has the header `{}`", tk8s_core::printable(header.name, 40)),
+        );
     }
     let names: Vec<_> = headers.iter().map(|header| header.name).collect();
     for name in &names {
@@ -216,8 +240,10 @@ fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
         b"tag" => return broken(Rule::NestedTag, "the tag names another tag"),
         _ => return broken(Rule::MalformedObject, "the tag does not name a commit"),
     }
-    let name = std::str::from_utf8(&headers[2].value).map_err(|_| (Rule::MalformedObject, "the tag's name is not UTF-8".to_owned()))?;
-    let starts: Vec<usize> = line_starts(raw, message).filter(|&at| MARKERS.iter().any(|marker| raw[at..].starts_with(marker.as_bytes()))).collect();
+    let name =
+        std::str::from_utf8(&headers[2].value).map_err(|_| (Rule::MalformedObject, "the tag's name is not UTF-8".to_owned()))?;
+    let starts: Vec<usize> =
+        line_starts(raw, message).filter(|&at| MARKERS.iter().any(|marker| raw[at..].starts_with(marker.as_bytes()))).collect();
     let what = What::Tag { name: name.into(), commit: id(&headers[0].value)? };
     match starts.as_slice() {
         [] => Ok(Parsed { what, payload: raw.to_vec(), signature: None }),
@@ -228,7 +254,8 @@ fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
 
 /// Where the lines of the message begin.
 fn line_starts(raw: &[u8], from: usize) -> impl Iterator<Item = usize> + '_ {
-    std::iter::once(from).chain(raw[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(move |(at, _)| from + at + 1))
+    std::iter::once(from)
+        .chain(raw[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(move |(at, _)| from + at + 1))
 }
 
 fn id<T: std::str::FromStr>(value: &[u8]) -> Result<T, Broken> {

@@ -101,10 +101,17 @@ pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted,
         (Policy::Production(policy), Follow::Tags { .. }) => tags(fetched, &policy.signers, accepted, now),
         (Policy::Production(_), Follow::Branch(branch)) => {
             let message = "production follows signed version tags, never a branch".to_owned();
-            Ok(refused(Refusal { reference: format!("refs/heads/{branch}"), object: Some(fetched.head.clone()), rule: Rule::NotAVersion, message }))
+            Ok(refused(Refusal {
+                reference: format!("refs/heads/{branch}"),
+                object: Some(fetched.head.clone()),
+                rule: Rule::NotAVersion,
+                message,
+            }))
         }
         (Policy::Staging(policy), _) => branch(fetched, Environment::Staging, Some(&policy.signers), None, accepted, now),
-        (Policy::Dev(policy), _) => branch(fetched, Environment::Dev, policy.signers.as_ref(), policy.waive.as_ref(), accepted, now),
+        (Policy::Dev(policy), _) => {
+            branch(fetched, Environment::Dev, policy.signers.as_ref(), policy.waive.as_ref(), accepted, now)
+        }
     }
 }
 
@@ -128,7 +135,10 @@ fn branch(
         && let Some(before) = &accepted.head
         && !fetched.store.is_ancestor(before.as_str(), &fetched.head)?
     {
-        return Ok(refused(refuse(Rule::NotDescendant, format!("it does not descend from {}, which was accepted", before.short()))));
+        return Ok(refused(refuse(
+            Rule::NotDescendant,
+            format!("it does not descend from {}, which was accepted", before.short()),
+        )));
     }
     let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, signers, now)?;
     let trust = match (verdict, waive) {
@@ -138,14 +148,23 @@ fn branch(
     };
     let Some(tree) = tree else { return Ok(refused(refuse(Rule::MalformedObject, "the commit can't be read".into()))) };
     let revision = Revision { reference, commit, tree, tag: None };
-    Ok(Verification { revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()), refused: Vec::new(), first_seen: Vec::new() })
+    Ok(Verification {
+        revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()),
+        refused: Vec::new(),
+        first_seen: Vec::new(),
+    })
 }
 
 type Judged = Result<ObjectVerdict, (Rule, String)>;
 
 /// A commit, its tree, and what is said of its signature. The tree is known even where the signature is refused, as a
 /// waiver needs it.
-pub(crate) fn commit_of(store: &Store, id: &str, signers: Option<&Signers>, now: Timestamp) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
+pub(crate) fn commit_of(
+    store: &Store,
+    id: &str,
+    signers: Option<&Signers>,
+    now: Timestamp,
+) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
     let (kind, raw) = store.read(id)?;
     let commit: CommitId = id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?;
     if kind != Kind::Commit {
@@ -180,7 +199,12 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
     for (name, id) in &fetched.tags {
         match name.strip_prefix('v').and_then(|text| Version::parse(text).ok()) {
             Some(version) if version.pre.is_empty() && version.build.is_empty() => versions.push((version, name, id)),
-            Some(_) => result.refused.push(refuse(name, id, Rule::NotAVersion, "it has a suffix; only plain versions are followed".into())),
+            Some(_) => result.refused.push(refuse(
+                name,
+                id,
+                Rule::NotAVersion,
+                "it has a suffix; only plain versions are followed".into(),
+            )),
             None if name[1..].starts_with(|c: char| c.is_ascii_digit()) => {
                 result.refused.push(refuse(name, id, Rule::NotAVersion, "it is not a version".into()));
             }
@@ -191,7 +215,12 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
     if let Some(version) = &accepted.version {
         let name = format!("v{version}");
         if !fetched.tags.contains_key(&name) {
-            result.refused.push(refuse(&name, "", Rule::TagVanished, "it was accepted and is no longer there; what runs stays".into()));
+            result.refused.push(refuse(
+                &name,
+                "",
+                Rule::TagVanished,
+                "it was accepted and is no longer there; what runs stays".into(),
+            ));
         }
     }
     versions.sort_by(|a, b| b.0.cmp(&a.0));
@@ -258,14 +287,23 @@ fn tag(
     };
     let Some(tree) = tree else { return refuse(Rule::MalformedObject, "the tagged commit can't be read".into()) };
     if !fetched.store.is_ancestor(commit.as_str(), &fetched.head)? {
-        return refuse(Rule::NotOnReleaseBranch, format!("{} can't be reached from `{}`", commit.short(), fetched.follow.branch()));
+        return refuse(
+            Rule::NotOnReleaseBranch,
+            format!("{} can't be reached from `{}`", commit.short(), fetched.follow.branch()),
+        );
     }
     if let Some(before) = &accepted.head
         && !fetched.store.is_ancestor(before.as_str(), commit.as_str())?
     {
-        return refuse(Rule::NotDescendant, format!("{} does not descend from {}, which was accepted", commit.short(), before.short()));
+        return refuse(
+            Rule::NotDescendant,
+            format!("{} does not descend from {}, which was accepted", commit.short(), before.short()),
+        );
     }
-    let tag = TagRef { name: name.into(), id: id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })? };
+    let tag = TagRef {
+        name: name.into(),
+        id: id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?,
+    };
     let trust = Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: Some(tag_verdict.signer) };
     Ok(Ok((Revision { reference: format!("refs/tags/{name}"), commit, tree, tag: Some(tag) }, trust)))
 }

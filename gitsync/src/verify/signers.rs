@@ -91,7 +91,14 @@ impl Signers {
         let text = std::str::from_utf8(bytes).map_err(|_| fail("it is not UTF-8"))?;
         let signers = match first_words(text) {
             None => return Err(fail("it is empty: nobody may sign")),
-            Some(line) if line.starts_with("apiVersion:") || line.starts_with("kind:") || line.starts_with("signers:") || line == "---" => parse_own(text, name)?,
+            Some(line)
+                if line.starts_with("apiVersion:")
+                    || line.starts_with("kind:")
+                    || line.starts_with("signers:")
+                    || line == "---" =>
+            {
+                parse_own(text, name)?
+            }
             Some(line) if is_key_type(line.split_whitespace().next().unwrap_or_default()) => parse_keys(text, name)?,
             Some(_) => allowed_signers::parse(text, name)?,
         };
@@ -108,7 +115,9 @@ impl Signers {
             for known in signer.keys.iter().filter(|known| known.key.key_data() == key.key_data()) {
                 match judge(signer, known, now) {
                     // One good entry is enough, but a compromised key is never good.
-                    KeyVerdict::Refused(Rule::CompromisedSigner, why) => return KeyVerdict::Refused(Rule::CompromisedSigner, why),
+                    KeyVerdict::Refused(Rule::CompromisedSigner, why) => {
+                        return KeyVerdict::Refused(Rule::CompromisedSigner, why);
+                    }
                     KeyVerdict::Good(_) if matches!(refused, KeyVerdict::Good(_)) => {}
                     verdict @ KeyVerdict::Good(_) => refused = verdict,
                     verdict if !matches!(refused, KeyVerdict::Good(_)) => refused = verdict,
@@ -174,7 +183,9 @@ fn parse_own(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
         }
         let mut keys = Vec::new();
         for (index, key) in raw.keys.iter().enumerate() {
-            let key = read_key(key).ok_or_else(|| fail(None, format!("key {} of `{shown}` is not an SSH public key (`ssh-ed25519 AAAA...`)", index + 1)))?;
+            let key = read_key(key).ok_or_else(|| {
+                fail(None, format!("key {} of `{shown}` is not an SSH public key (`ssh-ed25519 AAAA...`)", index + 1))
+            })?;
             keys.push(Key { key, valid_after: None, valid_before: None, namespaces: None });
         }
         signers.push(Signer { name: raw.name, roles: raw.roles, state: raw.state, since: raw.since, keys });

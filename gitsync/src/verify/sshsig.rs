@@ -14,7 +14,12 @@ const NAMESPACE: &str = "git";
 const SHORTEST_RSA: u32 = 2048;
 
 /// Who signed this payload: the signer's name and the key's fingerprint.
-pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, now: Timestamp) -> Result<(String, String), (Rule, String)> {
+pub(super) fn verify(
+    payload: &[u8],
+    signature: &[u8],
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<(String, String), (Rule, String)> {
     let refuse = |rule: Rule, message: &str| Err((rule, message.to_owned()));
     if signature.starts_with(b"-----BEGIN PGP") {
         return refuse(Rule::UnsupportedSignature, "it is signed with OpenPGP");
@@ -36,7 +41,10 @@ pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, now: T
         return refuse(Rule::BadSignature, "its signature can't be read");
     };
     if parsed.namespace() != NAMESPACE {
-        return Err((Rule::WrongNamespace, format!("it was signed for `{}`, not for `{NAMESPACE}`", tk8s_core::printable(parsed.namespace(), 40))));
+        return Err((
+            Rule::WrongNamespace,
+            format!("it was signed for `{}`, not for `{NAMESPACE}`", tk8s_core::printable(parsed.namespace(), 40)),
+        ));
     }
     if !parsed.reserved().is_empty() {
         return refuse(Rule::BadSignature, "its signature uses a reserved field");
@@ -58,7 +66,9 @@ fn strong(key: &PublicKey, signature: &SshSig) -> Result<(), (Rule, String)> {
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(()),
         Algorithm::Rsa { .. } => {
-            let bits = key.key_data().rsa().map_or(0, |rsa| rsa.n().as_positive_bytes().map_or(0, |n| n.len() as u32 * 8 - n.first().map_or(0, |b| b.leading_zeros())));
+            let bits = key.key_data().rsa().map_or(0, |rsa| {
+                rsa.n().as_positive_bytes().map_or(0, |n| n.len() as u32 * 8 - n.first().map_or(0, |b| b.leading_zeros()))
+            });
             if bits < SHORTEST_RSA {
                 return Err((Rule::WeakKey, format!("it is signed with an RSA key of {bits} bits")));
             }

@@ -33,7 +33,11 @@ impl Signer {
             KeyType::EcdsaP521 => ("ecdsa", "521"),
             KeyType::Rsa => ("rsa", "3072"),
         };
-        run(Command::new("ssh-keygen").args(["-q", "-t", kind, "-b", bits, "-N", "", "-C"]).arg(format!("{name}@example.com")).arg("-f").arg(&private));
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-t", kind, "-b", bits, "-N", "", "-C"])
+            .arg(format!("{name}@example.com"))
+            .arg("-f")
+            .arg(&private));
         let public = std::fs::read_to_string(private.with_extension("pub")).unwrap().trim().to_owned();
         Signer { name: name.into(), private, public }
     }
@@ -129,8 +133,18 @@ impl Repository {
 
     fn command(&self) -> Command {
         let mut command = Command::new("git");
-        command.arg("-C").arg(&self.work).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home.path());
-        for (name, value) in [("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null"), ("GIT_AUTHOR_NAME", "T"), ("GIT_COMMITTER_NAME", "T")] {
+        command
+            .arg("-C")
+            .arg(&self.work)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.home.path());
+        for (name, value) in [
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_CONFIG_SYSTEM", "/dev/null"),
+            ("GIT_AUTHOR_NAME", "T"),
+            ("GIT_COMMITTER_NAME", "T"),
+        ] {
             command.env(name, value);
         }
         command.env("GIT_AUTHOR_EMAIL", "t@example.com").env("GIT_COMMITTER_EMAIL", "t@example.com");

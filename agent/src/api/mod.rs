@@ -1,0 +1,292 @@
+//! The HTTP API: what people and programs may see and ask for. Every route but the ledger's public tiles, health and
+//! metrics asks for the token.
+
+mod auth;
+mod webhooks;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tk8s_core::{Class, Classified, ComponentName, chain};
+use tower_http::timeout::TimeoutLayer;
+
+pub use auth::TokenFile;
+
+use crate::engine::{Engine, RollbackRequest};
+use crate::error::Error;
+use crate::pipeline::disk;
+
+/// The largest body that is read: payloads of webhooks are the largest.
+const LARGEST_BODY: usize = 1024 * 1024;
+/// How long a caller may be kept waiting: a rollback of a large component is the longest call.
+const LONGEST_CALL: Duration = Duration::from_secs(120);
+
+/// What every route can reach.
+#[derive(Clone)]
+struct Shared {
+    engine: Arc<Engine>,
+    webhook_secret: Option<PathBuf>,
+}
+
+/// The API's routes.
+pub fn router(engine: Arc<Engine>) -> Router {
+    let tokens = TokenFile(engine.config.api.token_file.clone());
+    let shared = Shared { webhook_secret: engine.config.webhook.as_ref().map(|webhook| webhook.secret_file.clone()), engine };
+    let guarded = Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/sync", post(sync))
+        .route("/api/v1/components/{name}", get(component))
+        .route("/api/v1/components/{name}/history", get(history))
+        .route("/api/v1/components/{name}/rollback", post(rollback))
+        .route("/api/v1/components/{name}/hold", post(hold))
+        .route("/api/v1/components/{name}/resume", post(resume))
+        .route("/ledger/checkpoint", get(checkpoint))
+        .route("/ledger/{*path}", get(tile))
+        .layer(axum::middleware::from_fn_with_state(tokens, auth::require_token));
+    let open = Router::new()
+        .route("/webhooks/generic", post(|shared, headers, body| webhook(webhooks::Provider::Generic, shared, headers, body)))
+        .route("/webhooks/github", post(|shared, headers, body| webhook(webhooks::Provider::GitHub, shared, headers, body)));
+    guarded
+        .merge(open)
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "NoSuchRoute", "there is nothing here: see the API's page in the docs")
+        })
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), count))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_CALL))
+        .with_state(shared)
+}
+
+/// Health for the kubelet: alive, and ready once the Lease is ours or waited for with the history open.
+pub fn health_router(engine: Arc<Engine>) -> Router {
+    let ready = move || {
+        let engine = Arc::clone(&engine);
+        async move {
+            if engine.stop.is_cancelled() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") }
+        }
+    };
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+}
+
+/// Metrics for a scraper.
+pub fn metrics_router(engine: Arc<Engine>) -> Router {
+    let text = move || {
+        let engine = Arc::clone(&engine);
+        async move { ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], engine.metrics.text()) }
+    };
+    Router::new().route("/metrics", get(text))
+}
+
+async fn count(State(shared): State<Shared>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let mut response = next.run(request).await;
+    let word = response.status().as_u16().to_string();
+    shared.engine.metrics.api_requests.get_or_create(&crate::metrics::Metrics::outcome(&word)).inc();
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    Json(shared.engine.status()).into_response()
+}
+
+async fn sync(State(shared): State<Shared>) -> Response {
+    shared.engine.wake(true);
+    (StatusCode::ACCEPTED, Json(serde_json::json!({"accepted": true}))).into_response()
+}
+
+async fn component(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let name = known(&shared, &name)?;
+    Ok(Json(shared.engine.component_status(&name)).into_response())
+}
+
+/// One release, as history lists it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseEntry {
+    pub release: tk8s_core::ReleaseNumber,
+    pub revision: String,
+    pub commit: tk8s_core::CommitId,
+    pub tag: Option<String>,
+    pub digest: tk8s_core::Digest,
+    pub objects: usize,
+    pub staged_at: tk8s_core::Timestamp,
+    pub outcome: Option<String>,
+    pub message: Option<String>,
+    pub trust: tk8s_core::Trust,
+    /// Whether it is what runs.
+    pub current: bool,
+}
+
+async fn history(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let name = known(&shared, &name)?;
+    let current = disk(|| shared.engine.history.component(&name)).and_then(|view| view.current);
+    let releases = disk(|| shared.engine.history.releases(&name));
+    let entries: Vec<_> = releases
+        .into_iter()
+        .map(|known| ReleaseEntry {
+            release: known.release.id.number,
+            revision: known.release.revision.label().into(),
+            commit: known.release.revision.commit.clone(),
+            tag: known.release.revision.tag.as_ref().map(|tag| tag.name.clone()),
+            digest: known.release.content,
+            objects: known.release.objects,
+            staged_at: known.release.staged_at,
+            outcome: known.outcome.as_ref().map(|outcome| format!("{:?}", outcome.status)),
+            message: known.outcome.map(|outcome| outcome.message).filter(|message| !message.is_empty()),
+            trust: known.release.trust,
+            current: current.as_ref() == Some(&known.release.id),
+        })
+        .collect();
+    Ok(Json(entries).into_response())
+}
+
+async fn rollback(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    body: Body<RollbackRequest>,
+) -> Result<Response, Problem> {
+    let name = known(&shared, &name)?;
+    let done = shared.engine.roll_back(&name, body.read()?, CALLER).await?;
+    Ok(Json(done).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Because {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+async fn hold(State(shared): State<Shared>, Path(name): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+    let name = known(&shared, &name)?;
+    let reason = body.read()?.reason.filter(|reason| !reason.trim().is_empty());
+    let reason =
+        reason.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "ReasonMissing", "say why: {\"reason\": \"...\"}"))?;
+    let release = shared.engine.hold(&name, &reason, CALLER)?;
+    Ok(Json(serde_json::json!({"component": name, "held": release})).into_response())
+}
+
+async fn resume(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let name = known(&shared, &name)?;
+    shared.engine.resume(&name, CALLER)?;
+    Ok(Json(serde_json::json!({"component": name, "resumed": true})).into_response())
+}
+
+async fn checkpoint(State(shared): State<Shared>) -> Response {
+    let text = disk(|| shared.engine.history.checkpoint());
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+async fn tile(State(shared): State<Shared>, Path(path): Path<String>) -> Result<Response, Problem> {
+    match disk(|| shared.engine.history.tile(&path)) {
+        Some(bytes) => Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, "NoSuchTile", "the ledger has no such tile")),
+    }
+}
+
+/// Wakes the agent if the body was signed; reads nothing of it.
+async fn webhook(
+    provider: webhooks::Provider,
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Some(path) = &shared.webhook_secret else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "WebhooksOff", "no `webhook.secretFile` is configured"));
+    };
+    let secret = tokio::fs::read(path).await.unwrap_or_default();
+    if !webhooks::signed(provider, &headers, &body, secret.trim_ascii()) {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "BadSignature",
+            "the payload was not signed with this agent's secret",
+        ));
+    }
+    shared.engine.wake(false);
+    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({"accepted": true}))).into_response())
+}
+
+/// Who calls, as long as the API knows one token only.
+const CALLER: &str = "token";
+
+fn known(shared: &Shared, name: &str) -> Result<ComponentName, Problem> {
+    let missing =
+        || Problem::new(StatusCode::NOT_FOUND, "UnknownComponent", "there is no such component: `tk8s-agent status` lists them");
+    let name: ComponentName = name.parse().map_err(|_| missing())?;
+    if shared.engine.knows(&name) { Ok(name) } else { Err(missing()) }
+}
+
+/// A JSON body that may be left out.
+struct Body<T>(Result<Option<Json<T>>, JsonRejection>);
+
+impl<T, S> axum::extract::FromRequest<S> for Body<T>
+where
+    T: serde::de::DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Self::Rejection> {
+        let empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+            && request.headers().get(header::TRANSFER_ENCODING).is_none();
+        if empty {
+            return Ok(Body(Ok(None)));
+        }
+        Ok(Body(Json::from_request(request, state).await.map(Some)))
+    }
+}
+
+impl<T: Default> Body<T> {
+    fn read(self) -> Result<T, Problem> {
+        match self.0 {
+            Ok(Some(Json(value))) => Ok(value),
+            Ok(None) => Ok(T::default()),
+            Err(rejection) => Err(Problem::new(rejection.status(), "BadBody", &rejection.body_text())),
+        }
+    }
+}
+
+/// What a caller is told when something can't be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    /// A stable word.
+    pub reason: String,
+    /// A sentence, with what to do next.
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, reason: &str, message: &str) -> Problem {
+        Problem { status, reason: reason.into(), message: message.into() }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let status = match (&error, error.class()) {
+            (Error::UnknownComponent(_) | Error::UnknownRelease(_), _) => StatusCode::NOT_FOUND,
+            (_, Class::Denied) => StatusCode::FORBIDDEN,
+            (_, Class::Transient | Class::Waiting) => StatusCode::SERVICE_UNAVAILABLE,
+            (_, Class::Stalled) => StatusCode::CONFLICT,
+            (_, Class::Bug) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, error.reason(), &chain(&error))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}

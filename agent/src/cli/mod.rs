@@ -1,0 +1,196 @@
+//! The command line: what each command takes, and what its exit code means.
+//!
+//! 0: yes, or done. 1: no, failed or refused. 2: wrong usage. 64: the configuration or platform file is refused. 69: the
+//! agent can't be reached.
+
+mod offline;
+mod output;
+mod remote;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tk8s_core::{ComponentName, ReleaseNumber};
+
+use crate::telemetry::{self, LogFormat};
+
+/// Applies signed Git to Kubernetes, layer by layer, and goes back in an instant.
+#[derive(Parser)]
+#[command(name = "tk8s-agent", version, max_term_width = 110)]
+pub struct Arguments {
+    /// How answers are written.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: output::Format,
+    /// How log lines are written, to standard error.
+    #[arg(long, global = true, value_enum, default_value_t, env = "TK8S_LOG_FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent: follow one repository and one cluster.
+    Run {
+        /// The agent's file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The cluster; otherwise KUBECONFIG, or the pod's own account.
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
+    /// Check the agent's file, and a directory of manifests, without a cluster.
+    Check {
+        /// A directory with a platform file, or of manifests.
+        directory: Option<PathBuf>,
+        /// The agent's file.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the objects of a directory in the order in which they would be applied.
+    Render {
+        /// A directory with a platform file, or of manifests.
+        directory: PathBuf,
+        /// Only this component.
+        #[arg(long)]
+        component: Option<ComponentName>,
+        /// Show the values of Secrets; without it they are masked.
+        #[arg(long)]
+        show_secrets: bool,
+    },
+    /// Verify a revision of a local repository, or a raw Git object. Exit code 0 only for yes.
+    Verify(Verify),
+    /// Show what applying a directory would change in a cluster, with your own credentials. Changes nothing.
+    Diff {
+        /// A directory with a platform file, or of manifests.
+        directory: PathBuf,
+        /// The cluster; otherwise KUBECONFIG.
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// Exit with 1 if anything differs.
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// What runs, how it is, and what was refused.
+    Status {
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// Look at Git now.
+    Sync {
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// The releases of a component, newest first.
+    History {
+        component: ComponentName,
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// Put a former release back, at once, without Git, and hold the component there.
+    Rollback {
+        component: ComponentName,
+        /// The release to go back to; the last healthy one before what runs if not given.
+        #[arg(long, value_name = "RELEASE")]
+        to: Option<u64>,
+        /// Why, for the ledger.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// Pin a component to what runs, until new content or `resume`.
+    Hold {
+        component: ComponentName,
+        /// Why, for the ledger and for whoever comes next.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// End a hold: the component follows Git again.
+    Resume {
+        component: ComponentName,
+        #[command(flatten)]
+        agent: Agent,
+    },
+}
+
+#[derive(Args)]
+#[group(id = "what", required = true, multiple = true)]
+struct Verify {
+    /// A commit id, a full ref, or the name of a branch or tag.
+    #[arg(required_unless_present = "object", conflicts_with = "object")]
+    revision: Option<String>,
+    /// A raw Git object, as `git cat-file commit|tag` prints it; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
+    /// Who may sign: a signers file, SSH public keys, or an `allowed_signers` file.
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    signers: Option<PathBuf>,
+    /// The local repository of the revision.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    repository: PathBuf,
+    /// The agent's file: its signers, and its mirror as the repository.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["signers", "object"])]
+    config: Option<PathBuf>,
+}
+
+/// Where the agent is.
+#[derive(Args)]
+struct Agent {
+    /// The agent's API, for example `http://127.0.0.1:8443`.
+    #[arg(long, env = "TK8S_SERVER", value_name = "URL")]
+    server: String,
+    /// The file that holds the API's token.
+    #[arg(long, env = "TK8S_TOKEN_FILE", value_name = "FILE")]
+    token_file: PathBuf,
+}
+
+/// How a command ended, as its exit code says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Yes = 0,
+    No = 1,
+    BadConfiguration = 64,
+    Unreachable = 69,
+}
+
+/// Runs the command that was asked for.
+pub fn main(arguments: Arguments) -> ExitCode {
+    telemetry::start(arguments.log_format);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("could not start: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let exit = runtime.block_on(dispatch(arguments.command, arguments.output));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    ExitCode::from(exit as u8)
+}
+
+async fn dispatch(command: Command, format: output::Format) -> Exit {
+    match command {
+        Command::Run { config, kubeconfig } => offline::run(&config, kubeconfig).await,
+        Command::Check { directory, config } => offline::check(directory.as_deref(), config.as_deref(), format),
+        Command::Render { directory, component, show_secrets } => {
+            offline::render(&directory, component.as_ref(), show_secrets, format)
+        }
+        Command::Verify(verify) => offline::verify(&verify, format),
+        Command::Diff { directory, kubeconfig, exit_code } => {
+            offline::diff(&directory, kubeconfig.as_deref(), exit_code, format).await
+        }
+        Command::Status { agent } => remote::status(&agent, format).await,
+        Command::Sync { agent } => remote::sync(&agent, format).await,
+        Command::History { component, agent } => remote::history(&agent, &component, format).await,
+        Command::Rollback { component, to, reason, agent } => {
+            let request = crate::engine::RollbackRequest { to: to.map(ReleaseNumber), reason };
+            remote::rollback(&agent, &component, &request, format).await
+        }
+        Command::Hold { component, reason, agent } => remote::hold(&agent, &component, &reason, format).await,
+        Command::Resume { component, agent } => remote::resume(&agent, &component, format).await,
+    }
+}

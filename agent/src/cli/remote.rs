@@ -1,0 +1,208 @@
+//! Commands that talk to a running agent.
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tk8s_core::{ComponentName, Timestamp};
+
+use super::output::{self, Format, line, table};
+use super::{Agent, Exit};
+use crate::api::ReleaseEntry;
+use crate::engine::{InstanceStatus, RollbackRequest, RolledBack};
+
+/// The largest answer that is read.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// Asks the agent; what went wrong is printed, and becomes the exit code.
+async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, body: Option<Value>) -> Result<T, Exit> {
+    let unreachable = |why: String| {
+        eprintln!("could not reach the agent at {}: {why}", agent.server);
+        Exit::Unreachable
+    };
+    let token = std::fs::read_to_string(&agent.token_file).map_err(|error| {
+        eprintln!("could not read the token file `{}`: {error}", agent.token_file.display());
+        Exit::No
+    })?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", agent.server.trim_end_matches('/')))
+        .header("authorization", format!("Bearer {}", token.trim()));
+    let body = match body {
+        Some(body) => {
+            request = request.header("content-type", "application/json");
+            Full::new(Bytes::from(body.to_string()))
+        }
+        None => Full::default(),
+    };
+    let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.request(request).await.map_err(|error| unreachable(tk8s_core::chain(&error)))?;
+    let status = answer.status();
+    let body =
+        Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| unreachable(format!("its answer can't be read: {error}")));
+    }
+    let problem: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let text = |field: &str| tk8s_core::printable(problem[field].as_str().unwrap_or_default(), 2000);
+    match status {
+        StatusCode::UNAUTHORIZED => eprintln!("the agent does not know this token: {}", text("message")),
+        status => eprintln!("the agent refused ({}): {}: {}", status.as_u16(), text("reason"), text("message")),
+    }
+    Err(Exit::No)
+}
+
+fn ended<T>(result: Result<T, Exit>, show: impl FnOnce(T) -> Exit) -> Exit {
+    match result {
+        Ok(answer) => show(answer),
+        Err(exit) => exit,
+    }
+}
+
+/// `tk8s-agent status`.
+pub(super) async fn status(agent: &Agent, format: Format) -> Exit {
+    if format == Format::Json {
+        return ended(ask::<Value>(agent, Method::GET, "/api/v1/status", None).await, |status| {
+            output::json(&status);
+            Exit::Yes
+        });
+    }
+    ended(ask::<InstanceStatus>(agent, Method::GET, "/api/v1/status", None).await, |status| {
+        print_status(&status);
+        Exit::Yes
+    })
+}
+
+fn print_status(status: &InstanceStatus) {
+    line(&format!("instance {} on {} ({})", status.instance, status.cluster, status.environment));
+    match (&status.revision, &status.trust) {
+        (Some(revision), Some(trust)) => {
+            let trust = match trust {
+                tk8s_core::Trust::Signed { signer, tag_signer: None, .. } => format!("signed by {signer}"),
+                tk8s_core::Trust::Signed { signer, tag_signer: Some(tag_signer), .. } => {
+                    format!("tag signed by {tag_signer}, commit by {signer}")
+                }
+                tk8s_core::Trust::Waived { reason } => format!("NOT VERIFIED: {reason}"),
+            };
+            line(&format!("revision {} ({}), {trust}", revision.label(), revision.commit.short()));
+        }
+        _ => line("no revision has been accepted yet"),
+    }
+    if let Some(problem) = &status.problem {
+        line(&format!("Git: {}: {}", problem.reason, problem.message));
+    }
+    for refused in &status.refused {
+        line(&format!("refused {}: {}: {}", refused.reference, refused.reason, refused.message));
+    }
+    line(&format!("ledger {} entries; images: unverified", status.ledger.size));
+    line("");
+    let mut rows = vec![["LAYER", "COMPONENT", "STATE", "HEALTH", "RELEASE", "REVISION", "MESSAGE"].map(String::from).to_vec()];
+    for component in &status.components {
+        let hold = component.hold.as_ref().map(|hold| format!("held at {} by {}: {}. ", hold.release, hold.by, hold.reason));
+        rows.push(vec![
+            component.layer.as_ref().map_or("-".into(), ToString::to_string),
+            component.name.to_string(),
+            format!("{:?}", component.state),
+            component.health.to_string(),
+            component.release.map_or("-".into(), |number| number.to_string()),
+            component.revision.clone().unwrap_or("-".into()),
+            format!("{}{}", hold.unwrap_or_default(), component.message),
+        ]);
+    }
+    table(&rows);
+}
+
+/// `tk8s-agent sync`.
+pub(super) async fn sync(agent: &Agent, format: Format) -> Exit {
+    ended(ask::<Value>(agent, Method::POST, "/api/v1/sync", None).await, |answer| {
+        match format {
+            Format::Json => output::json(&answer),
+            Format::Text => line("the agent looks at Git now; `tk8s-agent status` shows what comes of it"),
+        }
+        Exit::Yes
+    })
+}
+
+/// `tk8s-agent history COMPONENT`.
+pub(super) async fn history(agent: &Agent, component: &ComponentName, format: Format) -> Exit {
+    ended(
+        ask::<Vec<ReleaseEntry>>(agent, Method::GET, &format!("/api/v1/components/{component}/history"), None).await,
+        |releases| {
+            if format == Format::Json {
+                output::json(&releases);
+                return Exit::Yes;
+            }
+            let mut rows = vec![["RELEASE", "REVISION", "STAGED", "OBJECTS", "OUTCOME", "SIGNED BY"].map(String::from).to_vec()];
+            for release in &releases {
+                let signer = match &release.trust {
+                    tk8s_core::Trust::Signed { signer, tag_signer, .. } => tag_signer.as_ref().unwrap_or(signer).clone(),
+                    tk8s_core::Trust::Waived { .. } => "nobody (waived)".into(),
+                };
+                rows.push(vec![
+                    format!("{}{}", release.release, if release.current { " *" } else { "" }),
+                    release.revision.clone(),
+                    minutes(release.staged_at),
+                    release.objects.to_string(),
+                    release.outcome.clone().unwrap_or("unfinished".into()),
+                    signer,
+                ]);
+            }
+            table(&rows);
+            Exit::Yes
+        },
+    )
+}
+
+fn minutes(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// `tk8s-agent rollback COMPONENT`.
+pub(super) async fn rollback(agent: &Agent, component: &ComponentName, request: &RollbackRequest, format: Format) -> Exit {
+    let body = serde_json::to_value(request).expect("because a request holds nothing that JSON lacks");
+    ended(ask::<RolledBack>(agent, Method::POST, &format!("/api/v1/components/{component}/rollback"), Some(body)).await, |done| {
+        if format == Format::Json {
+            output::json(&done);
+            return Exit::Yes;
+        }
+        for acted in &done.actions {
+            line(&format!("{:<10} {}", format!("{:?}", acted.action).to_lowercase(), acted.object));
+        }
+        line(&format!(
+            "{component} is back at release {} in {} ms ({} sent, {} unchanged), and held there: `tk8s-agent resume {component}` ends that",
+            done.release,
+            done.milliseconds,
+            done.actions.len(),
+            done.unchanged
+        ));
+        Exit::Yes
+    })
+}
+
+/// `tk8s-agent hold COMPONENT`.
+pub(super) async fn hold(agent: &Agent, component: &ComponentName, reason: &str, format: Format) -> Exit {
+    let asked =
+        ask::<Value>(agent, Method::POST, &format!("/api/v1/components/{component}/hold"), Some(json!({"reason": reason}))).await;
+    ended(asked, |answer| {
+        match format {
+            Format::Json => output::json(&answer),
+            Format::Text => line(&format!("{component} is held at release {}", answer["held"])),
+        }
+        Exit::Yes
+    })
+}
+
+/// `tk8s-agent resume COMPONENT`.
+pub(super) async fn resume(agent: &Agent, component: &ComponentName, format: Format) -> Exit {
+    ended(ask::<Value>(agent, Method::POST, &format!("/api/v1/components/{component}/resume"), None).await, |answer| {
+        match format {
+            Format::Json => output::json(&answer),
+            Format::Text => line(&format!("{component} follows Git again")),
+        }
+        Exit::Yes
+    })
+}

@@ -1,0 +1,158 @@
+//! The engine: it owns what runs, and decides when the pipeline is entered and with what.
+//!
+//! Three things wake it: a change in Git (rollout), a change in the cluster (drift), a person (rollback, hold, resume).
+//! Each component has a [`Slot`]: one run at a time, a person's before a queued one, and what waits can be cancelled,
+//! never what writes.
+
+mod operator;
+pub(crate) mod platform;
+mod rollout;
+mod run;
+mod slot;
+mod status;
+mod watchdog;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use tk8s_config::AgentConfig;
+use tk8s_core::{ComponentName, Environment};
+use tk8s_diff::{cluster::Cluster, live::Live};
+use tk8s_history::History;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use operator::{RollbackRequest, RolledBack};
+use platform::Units;
+use slot::Slot;
+pub use status::InstanceStatus;
+
+use crate::lease::Tenure;
+use crate::memory::Remembered;
+use crate::metrics::Metrics;
+
+/// Everything a run needs, made once in `run.rs` of the process.
+pub struct Engine {
+    pub config: AgentConfig,
+    pub history: Arc<History>,
+    pub memory: Arc<Remembered>,
+    pub cluster: Cluster,
+    pub live: Live,
+    pub tenure: Tenure,
+    pub metrics: Metrics,
+    /// Ends everything that waits.
+    pub stop: CancellationToken,
+    slots: Mutex<BTreeMap<ComponentName, Arc<Slot>>>,
+    world: RwLock<World>,
+    wake: Notify,
+    asked: std::sync::atomic::AtomicBool,
+    /// Taken by a rollout: two never decide at the same time.
+    deciding: tokio::sync::Mutex<()>,
+}
+
+/// What the last look at Git brought.
+#[derive(Default)]
+struct World {
+    units: Option<Arc<Units>>,
+    refused: Vec<tk8s_gitsync::Refusal>,
+    /// Why the last look at Git brought nothing.
+    problem: Option<(String, String)>,
+    synced_at: Option<tk8s_core::Timestamp>,
+    /// Components whose directory could not be rendered, and why.
+    broken: BTreeMap<ComponentName, (String, String)>,
+}
+
+impl Engine {
+    /// An engine that has not looked at anything yet.
+    #[expect(clippy::too_many_arguments, reason = "each is one collaborator, named once, in one place")]
+    pub fn new(
+        config: AgentConfig,
+        history: Arc<History>,
+        memory: Arc<Remembered>,
+        cluster: Cluster,
+        live: Live,
+        tenure: Tenure,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Arc<Engine> {
+        let units = platform::remembered(&config, &history);
+        Arc::new(Engine {
+            config,
+            history,
+            memory,
+            cluster,
+            live,
+            tenure,
+            metrics,
+            stop,
+            slots: Mutex::default(),
+            world: RwLock::new(World { units, ..World::default() }),
+            wake: Notify::new(),
+            asked: false.into(),
+            deciding: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Looks at Git soon. `asked`: by a person, so that what failed before is tried again.
+    pub fn wake(&self, asked: bool) {
+        if asked {
+            self.asked.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Runs until told to stop: first what was left unfinished, then Git and the cluster, for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut tenure = self.tenure.clone();
+        tokio::select! {
+            () = tenure.acquired() => self.metrics.leading.set(1),
+            () = self.stop.cancelled() => return,
+        };
+        self.watch_what_is_owned();
+        self.finish_what_was_begun().await;
+        tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster());
+        self.drain().await;
+    }
+
+    /// Every look at Git: when woken, and at the interval as the safety net.
+    async fn follow_git(self: Arc<Self>) {
+        loop {
+            let asked = self.asked.swap(false, std::sync::atomic::Ordering::SeqCst);
+            self.sync(asked).await;
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(self.config.repository.interval) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Waits until no run is writing any more.
+    async fn drain(&self) {
+        let slots: Vec<_> = self.lock_slots().values().cloned().collect();
+        for slot in slots {
+            slot.supersede();
+            drop(slot.turn.lock().await);
+        }
+    }
+
+    fn slot(&self, component: &ComponentName) -> Arc<Slot> {
+        Arc::clone(self.lock_slots().entry(component.clone()).or_insert_with(|| Arc::new(Slot::new())))
+    }
+
+    fn lock_slots(&self) -> std::sync::MutexGuard<'_, BTreeMap<ComponentName, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn world(&self) -> std::sync::RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn change_world(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.world.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    fn environment(&self) -> Environment {
+        self.config.environment
+    }
+}

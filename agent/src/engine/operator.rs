@@ -1,0 +1,182 @@
+//! What a person asks for: rollback, hold, resume. None of it needs Git.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tk8s_core::{ComponentName, ReleaseId, ReleaseNumber, Timestamp};
+use tk8s_deploy::Trigger;
+use tk8s_diff::Action;
+use tk8s_history::{ComponentView, Hold, Status};
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::platform::Unit;
+use super::run::Job;
+use crate::error::Error;
+use crate::pipeline::disk;
+
+/// What a rollback is asked for with.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The release to go back to; the last healthy one before what runs if not given.
+    #[serde(default)]
+    pub to: Option<ReleaseNumber>,
+    /// Why, for the ledger.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What a rollback did.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBack {
+    pub component: ComponentName,
+    pub release: ReleaseNumber,
+    /// The objects that were sent, and what was done to each.
+    pub actions: Vec<Acted>,
+    /// How many objects already were as the release has them.
+    pub unchanged: usize,
+    /// `Applied` when every write was answered; health is followed from then on by status.
+    pub outcome: String,
+    pub milliseconds: u64,
+}
+
+/// One object that was sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Acted {
+    pub object: String,
+    pub action: Action,
+}
+
+/// The longest reason that is written down.
+const LONGEST_REASON: usize = 500;
+
+impl Engine {
+    /// Puts a former release back and holds the component there. Returns when every write was answered.
+    pub async fn roll_back(
+        self: &Arc<Self>,
+        component: &ComponentName,
+        request: RollbackRequest,
+        by: &str,
+    ) -> Result<RolledBack, Error> {
+        let began = Instant::now();
+        let view = disk(|| self.history.component(component)).ok_or_else(|| Error::UnknownComponent(component.clone()))?;
+        let target = self.rollback_target(component, &view, request.to)?;
+        let reason = request.reason.as_deref().map(|reason| tk8s_core::printable(reason, LONGEST_REASON));
+        // Bytes proven against the ledger before anything is promised.
+        let header =
+            disk(|| self.history.recall(&target)).map(|recalled| tk8s_history::Desired::from(recalled).release().clone())?;
+        let hold = Hold {
+            release: target.number,
+            rejected_content: (view.latest.content != header.content).then_some(view.latest.content),
+            reason: reason.clone().unwrap_or_else(|| "rollback".into()),
+            by: by.into(),
+        };
+        // Held first: whatever happens from here on, Git does not undo the rollback.
+        disk(|| self.history.hold(component, hold, Timestamp::now()))?;
+        disk(|| self.history.rollback_requested(component, &target, by, reason.as_deref(), Timestamp::now()))?;
+        let unit = self.unit_or_default(component);
+        let slot = self.slot(component);
+        let (ticket, cancel) = slot.supersede();
+        let (send, heard) = oneshot::channel();
+        let engine = Arc::clone(self);
+        let trigger = Trigger::Rollback { by: by.into(), reason };
+        let release = target.clone();
+        let run = tokio::spawn(async move {
+            let send = Mutex::new(Some(send));
+            let actions = Mutex::new((Vec::new(), 0));
+            let listen = |applied: &tk8s_deploy::Applied| {
+                let mut actions = actions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                actions.0.extend(
+                    applied.plan().changes().iter().map(|change| Acted { object: change.key.to_string(), action: change.action }),
+                );
+                actions.1 += applied.plan().unchanged().len();
+                let (turn, turns) = applied.plan().position();
+                if turn + 1 == turns
+                    && let Some(send) = send.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+                {
+                    send.send((std::mem::take(&mut actions.0), actions.1)).ok();
+                }
+            };
+            engine.take_turn(&unit, &slot, ticket, cancel, Job::Known(release), &trigger, &listen).await
+        });
+        match heard.await {
+            Ok((actions, unchanged)) => Ok(RolledBack {
+                component: component.clone(),
+                release: target.number,
+                actions,
+                unchanged,
+                outcome: "Applied".into(),
+                milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            }),
+            Err(_) => match run.await {
+                Ok(Ok(outcome)) => Err(Error::RollbackEnded(outcome.message)),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(Error::Panicked("rollback")),
+            },
+        }
+    }
+
+    /// The release that was asked for, or the last healthy one before what runs.
+    fn rollback_target(
+        &self,
+        component: &ComponentName,
+        view: &ComponentView,
+        to: Option<ReleaseNumber>,
+    ) -> Result<ReleaseId, Error> {
+        let releases = disk(|| self.history.releases(component));
+        let number = match to {
+            Some(number) => number,
+            None => {
+                let newest = view.latest.id.number;
+                let running = view.current.as_ref().map_or(newest, |current| current.number);
+                // What runs may be healthy while a newer release failed: then what runs is the one to go back to.
+                let failed = view.hold.is_none()
+                    && running < newest
+                    && !matches!(view.latest_outcome.as_ref().map(|o| o.status), Some(Status::Denied));
+                releases
+                    .iter()
+                    .filter(|known| if failed { known.release.id.number <= running } else { known.release.id.number < running })
+                    .find(|known| known.healthy_at.is_some())
+                    .map(|known| known.release.id.number)
+                    .ok_or_else(|| Error::NothingToRollBackTo(component.clone()))?
+            }
+        };
+        if !releases.iter().any(|known| known.release.id.number == number) {
+            return Err(Error::UnknownRelease(ReleaseId { component: component.clone(), number }));
+        }
+        Ok(ReleaseId { component: component.clone(), number })
+    }
+
+    /// The component's own settings, or defaults if the platform no longer names it.
+    fn unit_or_default(&self, component: &ComponentName) -> Arc<Unit> {
+        if let Some(unit) = self.world().units.as_ref().and_then(|units| units.get(component)) {
+            return Arc::clone(unit);
+        }
+        super::platform::default_unit(component)
+    }
+
+    /// Pins a component to what runs.
+    pub fn hold(&self, component: &ComponentName, reason: &str, by: &str) -> Result<ReleaseNumber, Error> {
+        let view = disk(|| self.history.component(component)).ok_or_else(|| Error::UnknownComponent(component.clone()))?;
+        let current = view.current.as_ref().ok_or_else(|| Error::NothingToHold(component.clone()))?.number;
+        let hold = Hold {
+            release: current,
+            rejected_content: None,
+            reason: tk8s_core::printable(reason, LONGEST_REASON),
+            by: by.into(),
+        };
+        disk(|| self.history.hold(component, hold, Timestamp::now()))?;
+        Ok(current)
+    }
+
+    /// Ends a hold; Git is looked at again at once.
+    pub fn resume(&self, component: &ComponentName, by: &str) -> Result<(), Error> {
+        disk(|| self.history.component(component)).ok_or_else(|| Error::UnknownComponent(component.clone()))?;
+        disk(|| self.history.resume(component, by, Timestamp::now()))?;
+        self.wake(true);
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! The platform as the engine uses it: one [`Unit`] per component, in apply order.
+
+use std::sync::Arc;
+
+use tk8s_config::{AgentConfig, ComponentSpec, Platform};
+use tk8s_core::{ComponentName, Revision, SourceTree, TreePath, Trust};
+use tk8s_history::History;
+use tk8s_render::{Component, Placement};
+
+use crate::error::Error;
+
+/// The file that describes the platform.
+pub const PLATFORM_FILE: &str = "tk8s.yaml";
+/// The component of a repository without a platform file.
+const WHOLE: &str = "platform";
+/// The largest platform file that is read.
+const LARGEST: u64 = 1024 * 1024;
+/// Where the text of the last accepted platform file is remembered, so that a start needs no Git.
+const CACHE_KEY: &str = "platform/text";
+
+/// One component: how it is rendered, and what has to be healthy before it.
+pub struct Unit {
+    pub spec: ComponentSpec,
+    pub render: Component,
+    pub stands_on: Vec<ComponentName>,
+}
+
+impl Unit {
+    pub fn prune_rules(&self) -> tk8s_diff::Rules {
+        tk8s_diff::Rules { prune: self.spec.prune.enabled, protect: self.spec.prune.protect.clone() }
+    }
+}
+
+/// All components of a platform, in apply order.
+#[derive(Default)]
+pub struct Units {
+    pub units: Vec<Arc<Unit>>,
+    /// Where this came from; absent when it was remembered.
+    pub source: Option<(Revision, Trust)>,
+}
+
+impl Units {
+    pub fn get(&self, name: &ComponentName) -> Option<&Arc<Unit>> {
+        self.units.iter().find(|unit| unit.spec.name == *name)
+    }
+}
+
+/// What the tree says: the platform file, or one component for everything if there is none.
+pub fn read(config: &AgentConfig, tree: &dyn SourceTree) -> Result<(Platform, Option<Vec<u8>>), Error> {
+    let base = &config.repository.path;
+    read_below(base, tree)
+}
+
+/// The same, for a directory that stands for the whole platform.
+pub fn read_below(base: &TreePath, tree: &dyn SourceTree) -> Result<(Platform, Option<Vec<u8>>), Error> {
+    let entries = tree.list(base).map_err(Error::Tree)?;
+    if !entries.iter().any(|entry| entry.name() == PLATFORM_FILE) {
+        return Ok((Platform::whole(WHOLE.parse().expect("because it is a valid name")), None));
+    }
+    let path = base.join(PLATFORM_FILE).map_err(Error::Tree)?;
+    let text = tree.read(&path, LARGEST).map_err(Error::Tree)?;
+    let platform = Platform::parse(&text, &path.to_string()).map_err(Error::Platform)?;
+    Ok((platform, Some(text)))
+}
+
+/// The components of a platform whose directories are relative to `base`.
+pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Error> {
+    platform
+        .components()
+        .into_iter()
+        .filter(|spec| spec.enabled)
+        .map(|spec| {
+            let placement = if platform.by_label() { Placement::ByLabel } else { Placement::Fixed(spec.layer.clone()) };
+            let render = Component {
+                name: spec.name.clone(),
+                layer: placement,
+                path: base.join(spec.path.as_str()).map_err(Error::Tree)?,
+                include: spec.include.clone(),
+                exclude: spec.exclude.clone(),
+                namespace: spec.namespace.clone(),
+                create_namespace: spec.create_namespace,
+            };
+            Ok(Arc::new(Unit { spec: spec.clone(), render, stands_on: platform.stands_on(&spec.name) }))
+        })
+        .collect()
+}
+
+/// Remembers the platform file for the next start.
+pub fn remember(history: &History, text: Option<&[u8]>) {
+    match text {
+        Some(text) => history.cache_put(CACHE_KEY, text),
+        None => history.cache_remove(CACHE_KEY),
+    }
+}
+
+/// The platform as it was last accepted; none on a first start or when the cache was lost.
+pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>> {
+    let text = history.cache_get(CACHE_KEY)?;
+    let platform = Platform::parse(&text, PLATFORM_FILE).ok()?;
+    let units = units(&config.repository.path, &platform).ok()?;
+    Some(Arc::new(Units { units, source: None }))
+}
+
+/// A component that the platform does not name (any more), with default settings.
+pub fn default_unit(name: &ComponentName) -> Arc<Unit> {
+    let platform = Platform::whole(name.clone());
+    let unit = units(&TreePath::root(), &platform).ok().and_then(|units| units.into_iter().next());
+    unit.expect("because a platform of one component has one, and the root is a valid path")
+}

@@ -1,0 +1,173 @@
+//! One run of the pipeline for one component: wait for what it stands on, take the turn, deploy, say how it went.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tk8s_core::{Class, Classified as _, ComponentName, ReleaseId, Timestamp, chain};
+use tk8s_deploy::{Applied, GateRules, Trigger};
+use tk8s_history::{Desired, Outcome, Status};
+use tk8s_images::Resolved;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::platform::Unit;
+use super::slot::{Progress, Slot};
+use crate::error::Error;
+use crate::pipeline::{self, disk};
+
+/// What a run brings into the cluster.
+pub(super) enum Job {
+    /// Something new from Git: it becomes a release when its turn comes.
+    New(Box<Resolved>),
+    /// A release that is already recorded.
+    Known(ReleaseId),
+}
+
+/// How a run of the pipeline is reported: the writes first, then the end.
+pub(super) type Heard<'a> = &'a (dyn Fn(&Applied) + Sync);
+
+impl Engine {
+    /// Starts a run in the background; it waits for what the component stands on.
+    pub(super) fn start(self: &Arc<Self>, unit: Arc<Unit>, job: Job, trigger: Trigger) {
+        let slot = self.slot(&unit.spec.name);
+        let (ticket, cancel) = slot.supersede();
+        slot.set(Progress::Waiting("its turn".into()));
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(blocked) = engine.wait_for_what_it_stands_on(&unit, &slot, &cancel).await {
+                if slot.is_current(ticket) {
+                    slot.set(blocked);
+                }
+                return;
+            }
+            engine.take_turn(&unit, &slot, ticket, cancel, job, &trigger, &|_| ()).await.ok();
+        });
+    }
+
+    /// Waits until everything below has settled. What failed there stops this one, with a sentence that says so.
+    async fn wait_for_what_it_stands_on(&self, unit: &Unit, slot: &Slot, cancel: &CancellationToken) -> Result<(), Progress> {
+        for name in &unit.stands_on {
+            let mut below = self.slot(name).watch();
+            slot.set(Progress::Waiting(format!("waits for {name}")));
+            tokio::select! {
+                ended = below.wait_for(|progress| matches!(progress, Progress::Settled | Progress::Failed { .. })) => {
+                    if let Ok(progress) = ended && matches!(*progress, Progress::Failed { .. }) {
+                        let message = format!("stands on {name}, which did not settle");
+                        return Err(Progress::Failed { class: Class::Waiting, reason: "DependencyNotSettled".into(), message });
+                    }
+                }
+                () = cancel.cancelled() => return Err(Progress::Settled),
+                () = self.stop.cancelled() => return Err(Progress::Settled),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the pipeline when the component is free, unless something newer was asked for meanwhile.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one run, named where they are used")]
+    pub(super) async fn take_turn(
+        &self,
+        unit: &Unit,
+        slot: &Slot,
+        ticket: u64,
+        cancel: CancellationToken,
+        job: Job,
+        trigger: &Trigger,
+        heard: Heard<'_>,
+    ) -> Result<Outcome, Error> {
+        let _turn = slot.turn.lock().await;
+        if !slot.is_current(ticket) || self.stop.is_cancelled() {
+            return Err(Error::Superseded);
+        }
+        slot.set(Progress::Running);
+        let result = self.deploy(unit, cancel, job, trigger, heard).await;
+        let progress = progress_of(&unit.spec.name, &result);
+        let word = match &result {
+            Ok(outcome) => format!("{:?}", outcome.status),
+            Err(error) => error.reason().to_owned(),
+        };
+        self.metrics.runs.get_or_create(&crate::metrics::Metrics::outcome(&word)).inc();
+        if slot.is_current(ticket) {
+            slot.set(progress);
+        }
+        result
+    }
+
+    async fn deploy(
+        &self,
+        unit: &Unit,
+        cancel: CancellationToken,
+        job: Job,
+        trigger: &Trigger,
+        heard: Heard<'_>,
+    ) -> Result<Outcome, Error> {
+        if !self.tenure.held() {
+            return Err(Error::NotLeading);
+        }
+        let component = &unit.spec.name;
+        let desired: Desired = match job {
+            Job::New(resolved) => disk(|| self.history.stage(*resolved, Timestamp::now()))?.into(),
+            Job::Known(release) => disk(|| self.history.recall(&release))?.into(),
+        };
+        let release = desired.release().id.clone();
+        tracing::info!(%release, trigger = trigger.as_str(), "release begins");
+        let settling = AtomicBool::new(false);
+        let run = pipeline::Run {
+            instance: &self.config.instance,
+            cluster: &self.cluster,
+            live: &self.live,
+            history: &self.history,
+            memory: &self.memory,
+            metrics: &self.metrics,
+            trigger,
+            gate: self.gate_rules(component),
+            rules: unit.prune_rules(),
+            concurrency: self.config.apply.concurrency,
+            health_timeout: unit.spec.health_timeout.unwrap_or(self.config.apply.health_timeout),
+            cancel,
+            applied: &|applied| {
+                settling.store(true, Ordering::SeqCst);
+                heard(applied);
+            },
+        };
+        let result = pipeline::deploy(&run, desired).await;
+        match &result {
+            Ok(outcome) => tracing::info!(%release, status = ?outcome.status, message = outcome.message, "release ended"),
+            Err(error) => {
+                tracing::warn!(%release, reason = error.reason(), error = %chain(error), "release failed");
+                self.write_down_failure(&release, error);
+            }
+        }
+        result
+    }
+
+    /// A release that failed before anything was begun is written down too: an absence would be retried for ever.
+    fn write_down_failure(&self, release: &ReleaseId, error: &Error) {
+        if matches!(error.class(), Class::Transient | Class::Waiting) {
+            return;
+        }
+        let reasons = vec![format!("{}: {}", error.reason(), chain(error))];
+        if let Err(error) = disk(|| self.history.deny(release, reasons, Timestamp::now())) {
+            tracing::error!(%release, error = %chain(&error), "could not write down why the release failed");
+        }
+    }
+
+    pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
+        let held = disk(|| self.history.component(component)).and_then(|view| view.hold);
+        GateRules { held, ..GateRules::of(self.environment()) }
+    }
+}
+
+fn progress_of(component: &ComponentName, result: &Result<Outcome, Error>) -> Progress {
+    match result {
+        Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => Progress::Settled,
+        // Not tried again by the clock: the watchdog sees when it becomes healthy after all.
+        Ok(outcome) => Progress::Failed {
+            class: Class::Stalled,
+            reason: "NotHealthyInTime".into(),
+            message: format!("{component} did not become healthy in time: {}", outcome.message),
+        },
+        Err(Error::Superseded) => Progress::Settled,
+        Err(error) => Progress::Failed { class: error.class(), reason: error.reason().into(), message: chain(error) },
+    }
+}

@@ -1,0 +1,153 @@
+//! The place of one component in the engine: who runs, who waits, how the last run ended.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tk8s_core::Class;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How far a component is in the current rollout; those that stand on it wait for this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is to be done, or it was done.
+    Settled,
+    /// Waits for what it stands on.
+    Waiting(String),
+    /// The pipeline runs.
+    Running,
+    /// It did not end well.
+    Failed { class: Class, reason: String, message: String },
+}
+
+/// One component's place.
+pub struct Slot {
+    /// Held while the pipeline runs for the component.
+    pub turn: tokio::sync::Mutex<()>,
+    progress: watch::Sender<Progress>,
+    /// Counts what was asked for: a run that finds a newer number gives way.
+    ticket: AtomicU64,
+    cancel: Mutex<CancellationToken>,
+    failures: AtomicU32,
+    retry_at: Mutex<Option<Instant>>,
+    repairs: Mutex<Vec<Instant>>,
+}
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Drift repairs within this time count together.
+const REPAIR_WINDOW: Duration = Duration::from_secs(60);
+/// As many repairs as this within the window go through at once; after that each waits for the window to pass.
+const REPAIRS_AT_ONCE: usize = 5;
+
+impl Slot {
+    pub fn new() -> Slot {
+        Slot {
+            turn: tokio::sync::Mutex::default(),
+            progress: watch::Sender::new(Progress::Settled),
+            ticket: AtomicU64::new(0),
+            cancel: Mutex::default(),
+            failures: AtomicU32::new(0),
+            retry_at: Mutex::default(),
+            repairs: Mutex::default(),
+        }
+    }
+
+    /// Takes a new ticket: what waits or settles for an older one is cancelled.
+    pub fn supersede(&self) -> (u64, CancellationToken) {
+        let ticket = self.ticket.fetch_add(1, Ordering::SeqCst) + 1;
+        let fresh = CancellationToken::new();
+        let before = std::mem::replace(&mut *lock(&self.cancel), fresh.clone());
+        before.cancel();
+        (ticket, fresh)
+    }
+
+    /// The token of whoever runs now, without superseding anybody.
+    pub fn join_in(&self) -> (u64, CancellationToken) {
+        (self.ticket.load(Ordering::SeqCst), lock(&self.cancel).clone())
+    }
+
+    /// Whether nobody has asked for anything newer.
+    pub fn is_current(&self, ticket: u64) -> bool {
+        self.ticket.load(Ordering::SeqCst) == ticket
+    }
+
+    /// Whether nothing runs or waits.
+    pub fn is_idle(&self) -> bool {
+        self.turn.try_lock().is_ok() && !matches!(*self.progress.borrow(), Progress::Running | Progress::Waiting(_))
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub fn set(&self, progress: Progress) {
+        match &progress {
+            Progress::Settled => {
+                self.failures.store(0, Ordering::SeqCst);
+                *lock(&self.retry_at) = None;
+            }
+            Progress::Failed { class: Class::Transient | Class::Waiting, .. } => {
+                let failures = self.failures.fetch_add(1, Ordering::SeqCst);
+                let pause = Duration::from_secs(1 << failures.min(6)).min(LONGEST_PAUSE);
+                *lock(&self.retry_at) = Some(Instant::now() + pause.mul_f64(0.75 + rand::random::<f64>() / 2.0));
+            }
+            _ => {}
+        }
+        self.progress.send_replace(progress);
+    }
+
+    /// When what failed for a passing reason is to be tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        *lock(&self.retry_at)
+    }
+
+    /// Forgets that it failed, so that the next look tries again.
+    pub fn forgive(&self) {
+        *lock(&self.retry_at) = Some(Instant::now());
+    }
+
+    /// Whether drift may be repaired now; counts the repair if so. Somebody who undoes repairs again and again is not
+    /// fought at full speed.
+    pub fn may_repair(&self) -> bool {
+        let mut repairs = lock(&self.repairs);
+        repairs.retain(|at| at.elapsed() < REPAIR_WINDOW);
+        let may = repairs.len() < REPAIRS_AT_ONCE;
+        if may {
+            repairs.push(Instant::now());
+        }
+        may
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_ticket_cancels_what_waits_for_an_older_one() {
+        let slot = Slot::new();
+        let (first, token) = slot.supersede();
+        assert!(slot.is_current(first));
+        let (second, _) = slot.supersede();
+        assert!(token.is_cancelled() && !slot.is_current(first) && slot.is_current(second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repairs_that_are_undone_again_and_again_slow_down() {
+        let slot = Slot::new();
+        assert_eq!((0..20).filter(|_| slot.may_repair()).count(), REPAIRS_AT_ONCE);
+        tokio::time::advance(REPAIR_WINDOW).await;
+        assert!(slot.may_repair());
+    }
+}

@@ -1,0 +1,237 @@
+//! What the agent says about itself: a view made for people and programs, assembled from what is known anyway.
+
+use serde::{Deserialize, Serialize};
+use tk8s_core::{
+    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, ReleaseNumber, Revision, Timestamp, Trust,
+};
+use tk8s_diff::live::Seen;
+
+use super::Engine;
+use super::slot::Progress;
+use crate::pipeline::disk;
+
+/// The whole instance.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceStatus {
+    pub instance: InstanceName,
+    pub cluster: String,
+    pub environment: Environment,
+    /// Whether this process holds the Lease.
+    pub leading: bool,
+    /// The revision that was accepted last.
+    pub revision: Option<Revision>,
+    pub trust: Option<Trust>,
+    /// When Git was last looked at with success.
+    pub synced_at: Option<Timestamp>,
+    /// Why the last look at Git brought nothing.
+    pub problem: Option<ProblemView>,
+    /// What the last look at Git refused.
+    pub refused: Vec<RefusedView>,
+    pub components: Vec<ComponentStatus>,
+    pub ledger: LedgerView,
+}
+
+/// A reason and a sentence.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProblemView {
+    pub reason: String,
+    pub message: String,
+}
+
+/// A ref that a rule refused.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RefusedView {
+    pub reference: String,
+    pub commit: Option<String>,
+    pub reason: String,
+    pub message: String,
+}
+
+/// How long the ledger is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LedgerView {
+    pub size: u64,
+    pub root: String,
+}
+
+/// How a component is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// What is wanted runs, and is healthy.
+    Healthy,
+    /// A run is under way, or something is on its way to healthy.
+    Progressing,
+    /// Waits for what it stands on.
+    Pending,
+    /// Pinned by a person; see `hold`.
+    Held,
+    /// A rule refused the plan.
+    Denied,
+    /// The last run failed; what ran before still runs.
+    Failed,
+    /// Recorded, but no longer part of the platform; its objects stay.
+    Removed,
+}
+
+/// One component.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    pub name: ComponentName,
+    pub layer: Option<LayerId>,
+    pub state: State,
+    pub health: HealthState,
+    /// The release that runs.
+    pub release: Option<ReleaseNumber>,
+    /// The revision of the release that runs: its tag or short commit.
+    pub revision: Option<String>,
+    pub commit: Option<String>,
+    pub hold: Option<HoldView>,
+    /// What a person should know, empty if nothing.
+    pub message: String,
+    pub objects: usize,
+    pub images: ImagesView,
+}
+
+/// Who holds it, at which release, and why.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HoldView {
+    pub release: ReleaseNumber,
+    pub reason: String,
+    pub by: String,
+}
+
+/// How images are judged.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ImagesView {
+    pub policy: String,
+}
+
+impl Engine {
+    /// Everything, as it is now. Sends no request.
+    pub fn status(&self) -> InstanceStatus {
+        let accepted = disk(|| self.history.accepted());
+        let ledger = disk(|| self.history.size_and_root());
+        let world = self.world();
+        let refused = world.refused.iter().map(|refusal| RefusedView {
+            reference: refusal.reference.clone(),
+            commit: refusal.object.clone(),
+            reason: refusal.rule.reason().into(),
+            message: refusal.message.clone(),
+        });
+        InstanceStatus {
+            instance: self.config.instance.clone(),
+            cluster: self.config.cluster.clone(),
+            environment: self.config.environment,
+            leading: self.tenure.held(),
+            revision: accepted.revision,
+            trust: accepted.trust,
+            synced_at: world.synced_at,
+            problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
+            refused: refused.collect(),
+            ledger: LedgerView { size: ledger.size, root: ledger.root },
+            components: {
+                drop(world);
+                self.names().iter().map(|name| self.component_status(name)).collect()
+            },
+        }
+    }
+
+    /// Components of the platform in apply order, then those that are only remembered.
+    fn names(&self) -> Vec<ComponentName> {
+        let units = self.world().units.clone();
+        let mut names: Vec<_> = units.iter().flat_map(|units| &units.units).map(|unit| unit.spec.name.clone()).collect();
+        for name in disk(|| self.history.components()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Whether the platform or the history knows the component.
+    pub fn knows(&self, name: &ComponentName) -> bool {
+        self.names().contains(name)
+    }
+
+    /// One component, as it is now.
+    pub fn component_status(&self, name: &ComponentName) -> ComponentStatus {
+        let view = disk(|| self.history.component(name));
+        let (unit, broken, known_platform) = {
+            let world = self.world();
+            let unit = world.units.as_ref().and_then(|units| units.get(name).cloned());
+            (unit, world.broken.get(name).cloned(), world.units.is_some())
+        };
+        let current = view.as_ref().and_then(|view| view.current.clone());
+        let release = current.as_ref().and_then(|current| {
+            disk(|| self.history.releases(name)).into_iter().find(|known| known.release.id == *current).map(|known| known.release)
+        });
+        let (health, worst) = self.health_of(name);
+        let hold = view.as_ref().and_then(|view| view.hold.as_ref());
+        let progress = self.slot(name).progress();
+        let (state, message) = match (&progress, &broken) {
+            (Progress::Running, _) => (State::Progressing, String::new()),
+            (Progress::Waiting(why), _) => (State::Pending, why.clone()),
+            (_, Some((reason, message))) => (State::Failed, format!("{reason}: {message}")),
+            (Progress::Failed { class, reason, message }, _) => {
+                let state = match class {
+                    tk8s_core::Class::Denied => State::Denied,
+                    tk8s_core::Class::Waiting => State::Pending,
+                    _ => State::Failed,
+                };
+                (state, format!("{reason}: {message}"))
+            }
+            (Progress::Settled, None) if unit.is_none() && known_platform => {
+                (State::Removed, "no longer part of the platform: its objects stay and are not looked after".into())
+            }
+            (Progress::Settled, None) => match view.as_ref().and_then(super::rollout::target) {
+                Some((_, true)) if hold.is_some() => (State::Held, worst),
+                Some((_, true)) if health <= HealthState::Suspended => (State::Healthy, String::new()),
+                Some((_, true)) => (State::Progressing, worst),
+                Some((release, false)) => self.last_words(view.as_ref(), &release),
+                None => (State::Pending, "nothing was released yet".into()),
+            },
+        };
+        ComponentStatus {
+            name: name.clone(),
+            layer: unit.map(|unit| unit.spec.layer.clone()),
+            state,
+            health,
+            release: release.as_ref().map(|release| release.id.number),
+            revision: release.as_ref().map(|release| release.revision.label().into()),
+            commit: release.as_ref().map(|release| release.revision.commit.to_string()),
+            hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
+            message,
+            objects: self.memory.of_component(name).len(),
+            images: ImagesView { policy: "unverified".into() },
+        }
+    }
+
+    /// How the newest release ended, when it is not what runs.
+    fn last_words(&self, view: Option<&tk8s_history::ComponentView>, release: &tk8s_core::ReleaseId) -> (State, String) {
+        match view.and_then(|view| view.latest_outcome.as_ref()) {
+            Some(outcome) if outcome.status == tk8s_history::Status::Denied => (State::Denied, outcome.message.clone()),
+            Some(outcome) if outcome.status != tk8s_history::Status::Healthy => {
+                (State::Failed, format!("{release}: {}", outcome.message))
+            }
+            _ => (State::Pending, format!("{release} has not been applied yet")),
+        }
+    }
+
+    /// The worst health of a component's objects, and the sentence that belongs to it.
+    fn health_of(&self, name: &ComponentName) -> (HealthState, String) {
+        let mut worst = (HealthState::Healthy, String::new());
+        for (key, _) in self.memory.of_component(name) {
+            let health = match self.live.seen(&key) {
+                Seen::Present(seen) => seen.health,
+                Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
+                Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "its kind is not watched yet"),
+            };
+            if health.state > worst.0 {
+                worst = (health.state, format!("{key}: {} {}", health.reason, health.message));
+            }
+        }
+        worst
+    }
+}

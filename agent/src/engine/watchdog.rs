@@ -1,0 +1,109 @@
+//! The engine's eye on the cluster: drift is repaired, and what became healthy late is recorded as healthy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tk8s_core::{ComponentName, HealthState};
+use tk8s_deploy::Trigger;
+use tk8s_diff::live::Seen;
+use tk8s_diff::memory::drift;
+use tokio::time::Instant;
+
+use super::Engine;
+use super::rollout::target;
+use super::run::Job;
+use super::slot::Progress;
+use crate::pipeline::disk;
+
+/// Changes that come together are looked at together. Short, because drift waits for it.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How often pauses between retries are looked at when the cluster is quiet.
+const TICK: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Opens a watch for every kind that is owned. A restart knows the kinds, so it asks no discovery.
+    pub(super) fn watch_what_is_owned(&self) {
+        for resource in self.memory.resources() {
+            self.live.watch(&resource);
+        }
+    }
+
+    /// Wakes at every change in the cluster.
+    pub(super) async fn follow_cluster(self: Arc<Self>) {
+        let mut changes = self.live.changes();
+        loop {
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(TICK) => {
+                    self.retry_what_is_due().await;
+                    continue;
+                }
+                () = self.stop.cancelled() => return,
+            }
+            tokio::time::sleep(SETTLE).await;
+            changes.borrow_and_update();
+            self.look_for_drift();
+            self.retry_what_is_due().await;
+        }
+    }
+
+    /// Compares what was remembered of each owned object with what the watches say; no request is sent for it.
+    fn look_for_drift(self: &Arc<Self>) {
+        let Some(units) = self.world().units.clone() else { return };
+        for unit in &units.units {
+            let name = &unit.spec.name;
+            let slot = self.slot(name);
+            if !slot.is_idle() {
+                continue;
+            }
+            let drifted = self
+                .memory
+                .of_component(name)
+                .into_iter()
+                .find_map(|(key, known)| Some((drift(&known, &self.live.seen(&key))?, key)));
+            let Some(view) = disk(|| self.history.component(name)) else { continue };
+            match drifted {
+                Some((kind, key)) if view.unfinished.is_none() => {
+                    let Some(current) = view.current.clone() else { continue };
+                    if !slot.may_repair() {
+                        continue;
+                    }
+                    tracing::warn!(component = %name, object = %key, drift = ?kind, "drift: repairing");
+                    self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc();
+                    self.start_alone(unit, Job::Known(current), Trigger::Drift);
+                }
+                _ => {
+                    let late = matches!(slot.progress(), Progress::Failed { reason, .. } if reason == "NotHealthyInTime");
+                    if late
+                        && self.all_healthy(name)
+                        && let Some((release, false)) = target(&view)
+                    {
+                        tracing::info!(%release, "became healthy after its deadline");
+                        self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A run that waits for nothing below: what it brings has run before.
+    fn start_alone(self: &Arc<Self>, unit: &Arc<super::platform::Unit>, job: Job, trigger: Trigger) {
+        let slot = self.slot(&unit.spec.name);
+        let (ticket, cancel) = slot.join_in();
+        slot.set(Progress::Running);
+        let (engine, unit) = (Arc::clone(self), Arc::clone(unit));
+        tokio::spawn(async move {
+            let began = Instant::now();
+            engine.take_turn(&unit, &slot, ticket, cancel, job, &trigger, &|_| ()).await.ok();
+            tracing::debug!(component = %unit.spec.name, took = ?began.elapsed(), "done");
+        });
+    }
+
+    /// Whether the watches call every owned object healthy.
+    pub(super) fn all_healthy(&self, name: &ComponentName) -> bool {
+        self.memory.of_component(name).iter().all(|(key, _)| match self.live.seen(key) {
+            Seen::Present(seen) => seen.health.state <= HealthState::Suspended,
+            _ => false,
+        })
+    }
+}

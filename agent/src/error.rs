@@ -1,0 +1,108 @@
+//! What can go wrong in the process itself, around what can go wrong in each stage.
+
+use std::path::PathBuf;
+
+use tk8s_core::{Class, Classified, ComponentName, Environment, ReleaseId};
+
+/// Why a run, or a look at Git, did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Gitsync(#[from] tk8s_gitsync::Error),
+    #[error(transparent)]
+    Render(#[from] tk8s_render::Error),
+    #[error(transparent)]
+    Images(#[from] tk8s_images::Error),
+    #[error(transparent)]
+    History(#[from] tk8s_history::Error),
+    #[error(transparent)]
+    Diff(#[from] tk8s_diff::Error),
+    #[error(transparent)]
+    Denied(#[from] tk8s_deploy::Denied),
+    #[error(transparent)]
+    Deploy(#[from] tk8s_deploy::Error),
+    /// The tree could not be read where the platform should be.
+    #[error("could not read the platform")]
+    Tree(#[source] tk8s_core::ReadError),
+    /// The platform file is refused.
+    #[error("the platform file is refused")]
+    Platform(#[source] tk8s_config::Problems),
+    #[error("could not read the {what} `{}`", path.display())]
+    ReadFile {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`trust.signersFile` is needed in {0}: name the file that lists who may sign")]
+    NoSigners(Environment),
+    #[error("another process holds the lease of this instance")]
+    NotLeading,
+    #[error("something newer was asked for")]
+    Superseded,
+    #[error("the release holds nothing to apply")]
+    NoTurns,
+    #[error("the agent's own {0} stopped unexpectedly: see its log")]
+    Panicked(&'static str),
+    #[error("there is no component `{0}`: `tk8s-agent status` lists them")]
+    UnknownComponent(ComponentName),
+    #[error("there is no release `{0}`: `tk8s-agent history` lists a component's releases")]
+    UnknownRelease(ReleaseId),
+    #[error("`{0}` has no earlier healthy release to go back to: name one with `--to`")]
+    NothingToRollBackTo(ComponentName),
+    #[error("nothing of `{0}` runs yet, so it can't be held")]
+    NothingToHold(ComponentName),
+    #[error("the rollback stopped before its last turn: {0}")]
+    RollbackEnded(String),
+}
+
+impl Error {
+    fn stage(&self) -> Option<&dyn Classified> {
+        Some(match self {
+            Error::Gitsync(error) => error,
+            Error::Render(error) => error,
+            Error::Images(error) => error,
+            Error::History(error) => error,
+            Error::Diff(error) => error,
+            Error::Denied(error) => error,
+            Error::Deploy(error) => error,
+            _ => return None,
+        })
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        if let Some(error) = self.stage() {
+            return error.class();
+        }
+        match self {
+            Error::NotLeading | Error::Superseded => Class::Waiting,
+            Error::ReadFile { .. } => Class::Transient,
+            Error::Panicked(_) | Error::NoTurns => Class::Bug,
+            _ => Class::Stalled,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        if let Some(error) = self.stage() {
+            return error.reason();
+        }
+        match self {
+            Error::Tree(_) => "PlatformUnreadable",
+            Error::Platform(_) => "PlatformRefused",
+            Error::ReadFile { .. } => "FileUnreadable",
+            Error::NoSigners(_) => "NoSigners",
+            Error::NotLeading => "NotLeading",
+            Error::Superseded => "Superseded",
+            Error::NoTurns => "NothingToApply",
+            Error::Panicked(_) => "Panicked",
+            Error::UnknownComponent(_) => "UnknownComponent",
+            Error::UnknownRelease(_) => "UnknownRelease",
+            Error::NothingToRollBackTo(_) => "NothingToRollBackTo",
+            Error::NothingToHold(_) => "NothingToHold",
+            Error::RollbackEnded(_) => "RollbackEnded",
+            _ => "Unclassified",
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the agent counts, in the format of Prometheus. Labels are names from the configuration and fixed words only, so
+//! their number is bounded.
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+
+/// One label: the component.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfComponent {
+    component: String,
+}
+
+/// One label: how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    outcome: String,
+}
+
+/// All counters of the process. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    /// Fetches, by how they ended.
+    pub fetches: Family<Ended, Counter>,
+    /// Revisions that a rule refused.
+    pub refused: Counter,
+    /// Renderings.
+    pub renders: Family<OfComponent, Counter>,
+    /// Objects that were sent as a dry-run.
+    pub dry_runs: Family<OfComponent, Counter>,
+    /// Objects that were written.
+    pub writes: Family<OfComponent, Counter>,
+    /// Objects that were deleted.
+    pub pruned: Family<OfComponent, Counter>,
+    /// Drift repairs.
+    pub repairs: Family<OfComponent, Counter>,
+    /// Runs of the pipeline, by how they ended.
+    pub runs: Family<Ended, Counter>,
+    /// Requests to the API, by status code.
+    pub api_requests: Family<Ended, Counter>,
+    /// Whether this process holds the Lease.
+    pub leading: Gauge,
+}
+
+impl Metrics {
+    /// The label set of a component.
+    pub fn component(name: &tk8s_core::ComponentName) -> OfComponent {
+        OfComponent { component: name.as_str().to_owned() }
+    }
+
+    /// The label set of an outcome.
+    pub fn outcome(word: &str) -> Ended {
+        Ended { outcome: word.to_owned() }
+    }
+
+    /// Counts the dry-runs behind a plan.
+    pub fn planned(&self, plan: &tk8s_diff::Plan) {
+        let asked = plan.changes().len() + plan.confirmed().len() + plan.conflicts().len();
+        self.dry_runs.get_or_create(&Self::component(&plan.release().id.component)).inc_by(asked as u64);
+    }
+
+    /// Counts the writes of a plan.
+    pub fn applied(&self, applied: &tk8s_deploy::Applied) {
+        let component = Self::component(&applied.plan().release().id.component);
+        self.writes.get_or_create(&component).inc_by(applied.answers().len() as u64);
+    }
+
+    /// Counts the deletions after a turn.
+    pub fn pruned(&self, finished: &tk8s_deploy::Finished) {
+        let component = Self::component(&finished.begun().intent().release.component);
+        self.pruned.get_or_create(&component).inc_by(finished.gone().len() as u64);
+    }
+
+    /// Everything as text, as a scraper reads it.
+    pub fn text(&self) -> String {
+        let mut registry = Registry::with_prefix("tk8s");
+        registry.register("fetches", "Fetches from the repository", self.fetches.clone());
+        registry.register("revisions_refused", "Revisions that a rule refused", self.refused.clone());
+        registry.register("renders", "Renderings of a component", self.renders.clone());
+        registry.register("dry_runs", "Objects sent as a dry-run", self.dry_runs.clone());
+        registry.register("writes", "Objects written", self.writes.clone());
+        registry.register("pruned", "Objects deleted", self.pruned.clone());
+        registry.register("drift_repairs", "Drift repairs", self.repairs.clone());
+        registry.register("runs", "Runs of the pipeline", self.runs.clone());
+        registry.register("api_requests", "Requests to the agent's API", self.api_requests.clone());
+        registry.register("leading", "1 while this process holds the lease", self.leading.clone());
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("because writing to a string can't fail");
+        text
+    }
+}

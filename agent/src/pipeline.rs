@@ -1,0 +1,141 @@
+//! The pipeline, on one screen: the fourteen calls in their order. Each takes the result of the one before it, and is
+//! the only one that can make its own.
+//!
+//! Triggers from Git enter at 1; rollback, drift and restart enter at 7 with a recalled release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tk8s_core::{InstanceName, Timestamp};
+use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
+use tk8s_diff::{self as diff, cluster::Cluster, live::Live};
+use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
+use tk8s_history::{Desired, History, Outcome, Status};
+use tk8s_images::{self as images, Resolved};
+use tk8s_render::{self as render, Component};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::memory::Remembered;
+use crate::metrics::Metrics;
+
+/// Steps 1 to 3, from the remote to a verified tree: network and disk, no cluster.
+pub fn source(source: &Source, policy: &Policy, accepted: &Accepted) -> Result<(Verification, Option<Arc<VerifiedTree>>), Error> {
+    let fetched = gitsync::fetch(source)?; //                                       1  network, disk
+    let mut verification = gitsync::verify(&fetched, policy, accepted)?; //         2  pure, but for the mirror
+    let Some(revision) = verification.revision.take() else { return Ok((verification, None)) };
+    let tree = gitsync::tree(&Arc::new(revision))?; //                              3  the mirror
+    Ok((verification, Some(Arc::new(tree))))
+}
+
+/// Steps 4 and 5, from a verified tree to judged objects: no cluster.
+pub fn build(tree: &Arc<VerifiedTree>, component: &Component, policy: images::Policy) -> Result<Resolved, Error> {
+    let rendered = render::render(tree, component)?; //                             4  the mirror
+    Ok(images::resolve(rendered, policy)?) //                                       5  nothing, for now
+}
+
+/// What steps 6 to 14 need beside what they hand over.
+pub struct Run<'a> {
+    pub instance: &'a InstanceName,
+    pub cluster: &'a Cluster,
+    pub live: &'a Live,
+    pub history: &'a History,
+    pub memory: &'a Remembered,
+    pub metrics: &'a Metrics,
+    pub trigger: &'a Trigger,
+    pub gate: GateRules,
+    pub rules: diff::Rules,
+    pub concurrency: usize,
+    pub health_timeout: Duration,
+    /// Cancels waiting, never writing.
+    pub cancel: CancellationToken,
+    /// Hears of each turn whose writes were all answered.
+    pub applied: &'a (dyn Fn(&deploy::Applied) + Sync),
+}
+
+/// Steps 7 to 14, from what is wanted to a recorded outcome. A release runs as several turns where a CRD or a namespace
+/// has to exist before what needs it can be planned.
+pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
+    let deadline = Instant::now() + run.health_timeout;
+    let mut last = None;
+    for turn in diff::turns(desired, run.instance) {
+        let (index, of) = turn.position();
+        let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, deadline).await?; // 7  watch cache, dry-runs
+        let plan = diff::plan(observed); //                                                                           8  pure
+        run.memory.confirm(&plan);
+        run.metrics.planned(&plan);
+        let approved = deploy::gate(plan, run.trigger, &run.gate)?; //                                                9  pure
+        let begun = disk(|| run.history.begin(approved.intent(), now()))?; //                                         10 disk
+        let options = ApplyOptions { concurrency: run.concurrency, deadline };
+        let heard = |answer: &deploy::Answer| run.memory.answered(answer);
+        let applied = match deploy::apply(run.cluster, run.live, approved, begun, &options, &heard).await {
+            Ok(applied) => applied, //                                                                                11 WRITES
+            Err(failed) => return Err(close(run, failed.answers, &[], failed.begun, failed.error, (index, of))),
+        };
+        disk(|| run.history.applied(applied.begun(), &crate::memory::objects(applied.answers()), now()))?;
+        tk8s_core::crash::point("P7");
+        run.metrics.applied(&applied);
+        (run.applied)(&applied);
+        let settled = deploy::settle(run.live, applied, run.health_timeout, run.cancel.cancelled()).await; //         12 watches
+        tk8s_core::crash::point("P8");
+        let finished = match deploy::prune(run.cluster, run.live, settled, deadline).await {
+            Ok(finished) => finished, //                                                                              13 DELETES
+            Err(failed) => return Err(close(run, Vec::new(), &failed.gone, failed.begun, failed.error, (index, of))),
+        };
+        disk(|| run.history.pruned(finished.begun(), finished.gone(), now()))?;
+        run.memory.forget(finished.gone());
+        run.metrics.pruned(&finished);
+        let outcome = outcome(run, &finished, (index, of));
+        let status = outcome.status;
+        disk(|| run.history.record(finished.into_begun(), outcome.clone(), now()))?; //                               14 disk
+        last = Some(outcome);
+        if status != Status::Healthy {
+            break;
+        }
+    }
+    last.ok_or(Error::NoTurns)
+}
+
+/// Writes down how a turn ended whose writes stopped halfway: what was answered is in the inventory, the rest is not.
+fn close(
+    run: &Run<'_>,
+    answers: Vec<deploy::Answer>,
+    gone: &[tk8s_core::ObjectKey],
+    begun: tk8s_history::Begun,
+    error: deploy::Error,
+    turn: (u32, u32),
+) -> Error {
+    use tk8s_core::Classified as _;
+    let message = format!("{}: {}", error.reason(), tk8s_core::chain(&error));
+    let outcome = Outcome { status: Status::Failed, turn: turn.0, turns: turn.1, message, trigger: run.trigger.as_str().into() };
+    let written = disk(|| {
+        run.history.applied(&begun, &crate::memory::objects(&answers), now())?;
+        run.history.pruned(&begun, gone, now())?;
+        run.history.record(begun, outcome, now())
+    });
+    match written {
+        Ok(_) => error.into(),
+        Err(history) => history.into(),
+    }
+}
+
+fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)) -> Outcome {
+    let status = match finished.unhealthy() {
+        unhealthy if unhealthy.is_empty() => Status::Healthy,
+        _ if run.cancel.is_cancelled() => Status::Superseded,
+        _ => Status::Unhealthy,
+    };
+    let message: Vec<_> =
+        finished.unhealthy().iter().take(5).map(|(key, health)| format!("{key}: {} {}", health.reason, health.message)).collect();
+    Outcome { status, turn, turns, message: message.join("; "), trigger: run.trigger.as_str().into() }
+}
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Runs a call that waits for the disk without holding up other tasks of this thread.
+pub fn disk<T>(call: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(call)
+}

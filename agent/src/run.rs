@@ -1,0 +1,171 @@
+//! The process: `tk8s-agent run`. Everything is made here, once, in the order in which it is needed, and ended in the
+//! reverse order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use tk8s_config::AgentConfig;
+use tk8s_core::{Secret, Timestamp};
+use tk8s_diff::cluster::Cluster;
+use tk8s_diff::live::Live;
+use tk8s_diff::mask::Masker;
+use tk8s_history::{History, Options, Watchdog};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Engine;
+use crate::memory::Remembered;
+use crate::metrics::Metrics;
+use crate::{api, lease};
+
+/// How long the process waits for runs to write down what they did after it was told to stop.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Runs the agent until a signal ends it.
+pub async fn run(config: AgentConfig, kubeconfig: Option<PathBuf>) -> Result<()> {
+    let stop = CancellationToken::new();
+    tokio::spawn(end_on_signal(stop.clone()));
+    let history = Arc::new(open_history(&config)?);
+    let memory = Arc::new(Remembered::load(Arc::clone(&history)));
+    let client = connect(kubeconfig.as_deref()).await?;
+    let cluster = Cluster::new(client.clone(), memory.resources());
+    let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker(&config)?);
+    let holder = format!("{}-{}", hostname(), std::process::id());
+    let namespace = config.lease.namespace.clone().unwrap_or_else(own_namespace);
+    let (keeper, tenure) = lease::Keeper::new(client, &namespace, &config.instance, holder);
+    let lease_stop = CancellationToken::new();
+    let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
+    let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), stop.clone());
+    let listeners = Listeners::bind(&engine.config).await?;
+    let _watching = crate::triggers::watch_file_repository(&engine)?;
+    let serving = listeners.serve(&engine, &stop);
+    tracing::info!(instance = %engine.config.instance, environment = %engine.config.environment, repository = %engine.config.repository.url, "tk8s-agent runs");
+    let running = tokio::spawn(Arc::clone(&engine).run());
+    stop.cancelled().await;
+    tracing::info!("stopping: what is being written is finished first");
+    if tokio::time::timeout(GRACE, running).await.is_err() {
+        tracing::warn!("a run did not end in time; the next start finishes it");
+    }
+    lease_stop.cancel();
+    keeping.await.ok();
+    serving.abort();
+    Ok(())
+}
+
+/// The first signal ends the process in good order, the second at once.
+async fn end_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return;
+    };
+    for round in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if round == 0 { stop.cancel() } else { std::process::exit(130) }
+    }
+}
+
+fn open_history(config: &AgentConfig) -> Result<History> {
+    let secret = |path: &Path| -> Result<Secret> {
+        Ok(Secret::new(std::fs::read(path).with_context(|| format!("could not read the key file `{}`", path.display()))?))
+    };
+    let options = Options {
+        dir: config.history.dir.clone(),
+        instance: config.instance.clone(),
+        origin: format!("tk8s.io/{}/{}", config.cluster, config.instance),
+        identity_key: secret(&config.history.identity_key_file)?,
+        encryption_key: secret(&config.history.encryption_key_file)?,
+        keep_releases: config.history.releases,
+        watchdog: Watchdog::default(),
+    };
+    History::open(options, Timestamp::now()).context("could not open the history")
+}
+
+/// Masks are keyed, so that a masked value can't be guessed and equal values look equal across restarts.
+fn masker(config: &AgentConfig) -> Result<Masker> {
+    let path = &config.history.encryption_key_file;
+    let key = std::fs::read(path).with_context(|| format!("could not read the key file `{}`", path.display()))?;
+    Ok(Masker::new(tk8s_core::Digest::of([b"tk8s mask key\n".as_slice(), &key].concat()).as_bytes()))
+}
+
+/// A client from the file that was named, `KUBECONFIG`, or the pod's own account.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
+    let mut settings = match kubeconfig {
+        Some(path) => {
+            let kubeconfig =
+                kube::config::Kubeconfig::read_from(path).with_context(|| format!("could not read `{}`", path.display()))?;
+            kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+                .await
+                .with_context(|| format!("`{}` is not usable", path.display()))?
+        }
+        None => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod")?,
+    };
+    settings.connect_timeout = Some(std::time::Duration::from_secs(10));
+    // Watches are quiet for minutes; their own timeouts end them. Single requests have a deadline of their own.
+    settings.read_timeout = None;
+    kube::Client::try_from(settings).context("could not make a client for the cluster")
+}
+
+/// The namespace of the pod, or `default` outside of one.
+fn own_namespace() -> String {
+    std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+        .map_or_else(|_| "default".into(), |text| text.trim().into())
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The three listeners: API, health, metrics.
+struct Listeners {
+    api: TcpListener,
+    health: TcpListener,
+    metrics: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &AgentConfig) -> Result<Listeners> {
+        let api = &config.api;
+        let bind = |what: &'static str, address: SocketAddr| async move {
+            TcpListener::bind(address).await.with_context(|| format!("could not listen on {address} for the {what}"))
+        };
+        let listeners = Listeners {
+            api: bind("API", api.listen).await?,
+            health: bind("health checks", api.health_listen).await?,
+            metrics: bind("metrics", api.metrics_listen).await?,
+        };
+        let address = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string());
+        let (at, health, metrics) = (address(&listeners.api)?, address(&listeners.health)?, address(&listeners.metrics)?);
+        tracing::info!(api = at, health, metrics, "listening");
+        if let Some(path) = &api.address_file {
+            let text = serde_json::json!({"api": at, "health": health, "metrics": metrics}).to_string();
+            let temporary = path.with_extension("new");
+            std::fs::write(&temporary, text)
+                .and_then(|()| std::fs::rename(&temporary, path))
+                .with_context(|| format!("could not write `{}`", path.display()))?;
+        }
+        Ok(listeners)
+    }
+
+    fn serve(self, engine: &Arc<Engine>, stop: &CancellationToken) -> tokio::task::JoinHandle<()> {
+        let serve = |listener: TcpListener, router: Router| {
+            let stop = stop.clone();
+            async move {
+                if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+                    tracing::error!(%error, "a listener ended");
+                }
+            }
+        };
+        let api = serve(self.api, api::router(Arc::clone(engine)));
+        let health = serve(self.health, api::health_router(Arc::clone(engine)));
+        let metrics = serve(self.metrics, api::metrics_router(Arc::clone(engine)));
+        tokio::spawn(async move {
+            tokio::join!(api, health, metrics);
+        })
+    }
+}

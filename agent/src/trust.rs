@@ -1,0 +1,47 @@
+//! From the agent's file to the policy that revisions are verified by, and from history to what was accepted before.
+
+use tk8s_config::AgentConfig;
+use tk8s_core::Environment;
+use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, Signers, StagingPolicy, Waiver};
+use tk8s_history::History;
+
+use crate::error::Error;
+use crate::pipeline::disk;
+
+/// The policy, with the signers file as it is now: read for each look at Git, so that a change is in force at once.
+pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
+    let signers = match &config.trust.signers_file {
+        Some(path) => {
+            let bytes =
+                std::fs::read(path).map_err(|source| Error::ReadFile { what: "signers file", path: path.clone(), source })?;
+            Some(Signers::parse(&bytes, &path.display().to_string())?)
+        }
+        None => None,
+    };
+    let needed = || Error::NoSigners(config.environment);
+    Ok(match config.environment {
+        Environment::Dev => {
+            let waive = config.trust.waive.as_ref().map(|waive| Waiver::new(&waive.reason)).transpose()?;
+            Policy::Dev(DevPolicy { signers, waive })
+        }
+        Environment::Staging => Policy::Staging(StagingPolicy { signers: signers.ok_or_else(needed)? }),
+        Environment::Production => Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)? }),
+    })
+}
+
+/// What was accepted before, as verification asks for it.
+pub fn accepted(history: &History) -> Accepted {
+    let known = disk(|| history.accepted());
+    let version = known
+        .revision
+        .as_ref()
+        .and_then(|revision| revision.tag.as_ref())
+        .and_then(|tag| tag.name.strip_prefix('v')?.parse().ok());
+    let tags = known.tags.into_iter().map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit })).collect();
+    Accepted { head: known.head, version, tags }
+}
+
+/// A tag at first sight, as history writes it down.
+pub fn seen(tag: &SeenTag) -> tk8s_history::SeenTag {
+    tk8s_history::SeenTag { tag: tag.tag.clone(), commit: tag.commit.clone() }
+}

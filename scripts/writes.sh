@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Only `deploy` writes to managed objects: no other crate may send a patch, a deletion or a creation. `diff` makes the
+# request of an apply, which it sends as a dry-run; `agent/src/lease.rs` writes the agent's own Lease.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|\.replace\(&self\.name|\.create\(&PostParams' --include='*.rs' */src \
+    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/lease\.rs|^tests/' || true)"
+if [ -n "$found" ]; then
+    echo "writes outside of deploy:" >&2
+    echo "$found" >&2
+    exit 1
+fi
+# Every apply that diff sends is a dry-run.
+if grep -nE 'apply_request\(' diff/src/*.rs | grep -vE 'pub fn|true\)' ; then
+    echo "diff sends an apply that is no dry-run" >&2
+    exit 1
+fi

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Starts a control plane with a simulated node and keeps it until interrupted. The argument is where the kubeconfig goes.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+assets="${TK8S_ASSETS:?the directory that build.sh prints}"
+home="$(mktemp -d "${TMPDIR:-/tmp}/tk8s-cluster-XXXXXX")"
+target="$1"
+# shellcheck source=tests/cluster/control-plane.sh
+source "$here/control-plane.sh"
+trap 'end_all; rm -rf "$home" "$target"' EXIT
+trap 'exit 0' INT TERM
+start_control_plane
+cp "$home/kubeconfig" "$target"
+echo "the cluster runs: export KUBECONFIG=$(realpath "$target"); Ctrl-C ends it"
+while :; do sleep 3600 & wait $!; done
