@@ -239,5 +239,5 @@ if [ -n "${KEEP:-}" ]; then
     address="$(sed 's/.*"api":"\([^"]*\)".*/\1/' "$home/demo.address")"
     printf 'Look around:\n  export KUBECONFIG=%s TK8S_SERVER=http://%s TK8S_TOKEN_FILE=%s\n  %s status\n  %s get pods -A\nThe repository: %s. Ctrl-C ends it all.\n' \
         "${own_cluster:-$home/kubeconfig}" "$address" "$home/token" "$agent" "$assets/kubectl" "$home/work"
-    while :; do sleep 3600 & wait $!; done
+    while :; do sleep 1; done
 fi

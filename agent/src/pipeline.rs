@@ -88,7 +88,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         run.metrics.pruned(&finished);
         let outcome = outcome(run, &finished, (index, of));
         let status = outcome.status;
-        disk(|| run.history.record(finished.into_begun(), outcome.clone(), now()))?; //                               14 disk
+        let _ = disk(|| run.history.record(finished.into_begun(), outcome.clone(), now()))?; //                               14 disk
         last = Some(outcome);
         if status != Status::Healthy {
             break;

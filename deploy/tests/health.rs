@@ -1,5 +1,7 @@
 //! Live objects from elsewhere, judged: the states that users of another project are used to, and where ours differ.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

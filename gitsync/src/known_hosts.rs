@@ -58,7 +58,7 @@ impl Known {
                 None => (None, line),
             };
             let (hosts, key) = rest.split_once([' ', '\t']).ok_or_else(|| problem("it names hosts but no key"))?;
-            let matches = matches(hosts, &name).map_err(|why| problem(why))?;
+            let matches = matches(hosts, &name).map_err(problem)?;
             let key = PublicKey::from_openssh(key.trim());
             match (marker, matches) {
                 (Some("revoked"), true) => known.revoked.push(key.map_err(|_| problem("its key can't be read"))?),

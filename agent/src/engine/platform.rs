@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tk8s_config::{AgentConfig, ComponentSpec, Platform};
-use tk8s_core::{ComponentName, Revision, SourceTree, TreePath, Trust};
+use tk8s_core::{ComponentName, SourceTree, TreePath};
 use tk8s_history::History;
 use tk8s_render::{Component, Placement};
 
@@ -35,8 +35,6 @@ impl Unit {
 #[derive(Default)]
 pub struct Units {
     pub units: Vec<Arc<Unit>>,
-    /// Where this came from; absent when it was remembered.
-    pub source: Option<(Revision, Trust)>,
 }
 
 impl Units {
@@ -67,7 +65,7 @@ pub fn read_below(base: &TreePath, tree: &dyn SourceTree) -> Result<(Platform, O
 pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Error> {
     platform
         .components()
-        .into_iter()
+        .iter()
         .filter(|spec| spec.enabled)
         .map(|spec| {
             let placement = if platform.by_label() { Placement::ByLabel } else { Placement::Fixed(spec.layer.clone()) };
@@ -98,7 +96,7 @@ pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>>
     let text = history.cache_get(CACHE_KEY)?;
     let platform = Platform::parse(&text, PLATFORM_FILE).ok()?;
     let units = units(&config.repository.path, &platform).ok()?;
-    Some(Arc::new(Units { units, source: None }))
+    Some(Arc::new(Units { units }))
 }
 
 /// A component that the platform does not name (any more), with default settings.

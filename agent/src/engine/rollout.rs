@@ -107,7 +107,7 @@ impl Engine {
             tracing::info!(revision = revision.label(), commit = %revision.commit, ?trust, "revision accepted");
         }
         platform::remember(&self.history, text.as_deref());
-        let units = Arc::new(Units { units, source: Some((revision, trust)) });
+        let units = Arc::new(Units { units });
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ReleaseId, Timestamp, chain};
 use tk8s_deploy::{Applied, GateRules, Trigger};
 use tk8s_history::{Desired, Outcome, Status};
@@ -51,7 +52,8 @@ impl Engine {
             slot.set(Progress::Waiting(format!("waits for {name}")));
             tokio::select! {
                 ended = below.wait_for(|progress| matches!(progress, Progress::Settled | Progress::Failed { .. })) => {
-                    if let Ok(progress) = ended && matches!(*progress, Progress::Failed { .. }) {
+                    let failed = ended.is_ok_and(|progress| matches!(*progress, Progress::Failed { .. }));
+                    if failed && self.stops_others(name) {
                         let message = format!("stands on {name}, which did not settle");
                         return Err(Progress::Failed { class: Class::Waiting, reason: "DependencyNotSettled".into(), message });
                     }
@@ -61,6 +63,12 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether the failure of a component stops what stands on it.
+    fn stops_others(&self, name: &ComponentName) -> bool {
+        let units = self.world().units.clone();
+        units.and_then(|units| units.get(name).map(|unit| unit.spec.on_failure)) != Some(OnFailure::Continue)
     }
 
     /// Runs the pipeline when the component is free, unless something newer was asked for meanwhile.

@@ -65,7 +65,7 @@ impl Engine {
             match drifted {
                 Some((kind, key)) if view.unfinished.is_none() => {
                     let Some(current) = view.current.clone() else { continue };
-                    if !slot.may_repair() {
+                    if !slot.may_repair(Instant::now()) {
                         continue;
                     }
                     tracing::warn!(component = %name, object = %key, drift = ?kind, "drift: repairing");

@@ -254,15 +254,11 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
     Ok(result)
 }
 
+/// What passed, or the rule that refused it.
+type Passed = Result<(Revision, Trust), (Rule, String)>;
+
 /// One version tag: the tag and its commit are signed, and the commit is where it should be.
-fn tag(
-    fetched: &Fetched,
-    name: &str,
-    id: &str,
-    signers: &Signers,
-    accepted: &Accepted,
-    now: Timestamp,
-) -> Result<Result<(Revision, Trust), (Rule, String)>, Error> {
+fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Passed, Error> {
     let refuse = |rule: Rule, message: String| Ok(Err((rule, message)));
     let (kind, raw) = fetched.store.read(id)?;
     if kind != Kind::Tag {
