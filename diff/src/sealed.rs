@@ -41,7 +41,7 @@ impl Turn {
     }
 }
 
-/// A turn and what the cluster says to it. Made by [`crate::observe`] only.
+/// A turn and what the cluster says to it. Made by [`crate::observe()`] only.
 #[derive(Debug)]
 pub struct Observed {
     pub(crate) turn: Turn,
@@ -118,7 +118,7 @@ pub struct Conflict {
 
 /// The exact changes that a turn makes. Immutable; its digest covers everything that executing it sends.
 ///
-/// Made by [`crate::plan`] only; taken by `deploy::gate`.
+/// Made by [`crate::plan()`] only; taken by `deploy::gate`.
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) turn: Turn,
