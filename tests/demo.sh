@@ -183,6 +183,22 @@ if [ -z "$own_cluster" ]; then
 fi
 passed "only core was sent"
 
+if [ -z "$own_cluster" ]; then
+    step "With nothing changed, nothing is asked: three looks at Git, and a restart"
+    sleep 1
+    lines="$(wc -l <"$home/audit.log")"
+    sleep 6.5
+    kill "$pid_agent_demo"
+    while kill -0 "$pid_agent_demo" 2>/dev/null; do sleep 0.05; done
+    rm "$home/demo.address"
+    start_agent demo staging staging
+    until_is Healthy state_of core
+    sleep 3
+    asked="$(tail -n "+$((lines + 1))" "$home/audit.log" | grep '"username":"tk8s-agent"' | grep -vE '"requestURI":"/apis/coordination.k8s.io/v1/namespaces/default/leases' | grep -vE '"verb":"(watch|list)"' || true)"
+    [ -z "$asked" ] || fail "requests that were not needed: $asked"
+    passed "the audit log holds the lease, watches and lists, and nothing else"
+fi
+
 step "What somebody changes by hand is put back"
 kube -n tk8s-demo patch configmap settings --type merge -p '{"data":{"greeting":"bye"}}' >/dev/null
 until_is hello field configmap tk8s-demo settings .data.greeting

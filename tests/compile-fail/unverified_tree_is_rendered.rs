@@ -1,0 +1,11 @@
+//! error: E0308 expected `&Arc<VerifiedTree>`
+//! A directory that nobody verified can't be rendered for the pipeline.
+
+fn wrong(component: &tk8s_render::Component) {
+    let tree = std::sync::Arc::new(tk8s_render::WorkingDirectory::new(std::path::Path::new(".")));
+    let _ = tk8s_render::render(&tree, component);
+}
+
+fn main() {
+    let _ = wrong;
+}
