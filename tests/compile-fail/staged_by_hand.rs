@@ -1,4 +1,4 @@
-//! error: E0451 is private
+//! error: E0451 are private
 //! A release is staged by the history only, after it is on disk.
 
 fn wrong(release: std::sync::Arc<tk8s_history::Release>) {
