@@ -1,7 +1,7 @@
 //! What the agent remembers of each object it applied, so that nothing already known is asked again: in memory, and in
 //! history's cache for the next start.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,11 @@ pub struct Remembered {
 impl Remembered {
     /// Reads what the last process remembered.
     pub fn load(history: Arc<History>) -> Remembered {
+        // The cache is not fsynced: after a kill it may know objects that the ledger knows to be gone.
+        let owned: HashSet<ObjectKey> = history.inventories().into_values().flatten().map(|entry| entry.key).collect();
         let entries =
             history.cache_scan(PREFIX).into_iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(&value).ok());
-        let entries = entries.map(|entry| (entry.key.clone(), entry)).collect();
+        let entries = entries.filter(|entry| owned.contains(&entry.key)).map(|entry| (entry.key.clone(), entry)).collect();
         Remembered { history, entries: RwLock::new(entries), under_way: RwLock::default() }
     }
 

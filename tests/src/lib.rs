@@ -1,6 +1,7 @@
 //! What the whole-system tests share: where the programs are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The top directory of the checkout.
 pub fn top() -> PathBuf {
@@ -12,4 +13,24 @@ pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("because a running program has a path");
     let found = test.ancestors().map(|directory| directory.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("`{name}` is not built: run `cargo build --workspace`, or the tests by `make test`"))
+}
+
+/// Runs a story of this directory over the real programs, and gives what it said. Fails with all of it if it fails.
+pub fn run(story: &str) -> String {
+    let assets = std::env::var("TK8S_ASSETS").unwrap_or_else(|_| {
+        let built = Command::new(top().join("tests/cluster/build.sh")).output().expect("because bash is there");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        String::from_utf8_lossy(&built.stdout).trim().to_owned()
+    });
+    let output = Command::new(top().join(story))
+        .env("TK8S_AGENT_BIN", program("tk8s-agent"))
+        .env("TK8S_CHECK_BIN", program("check-history"))
+        .env("TK8S_ASSETS", assets)
+        .env_remove("KUBECONFIG")
+        .env_remove("KEEP")
+        .output()
+        .expect("because bash is there");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said
 }

@@ -11,11 +11,24 @@ use serde_json::Value;
 fn errors_of(example: &str) -> Vec<(String, String)> {
     let output = Command::new(env!("CARGO"))
         .current_dir(tk8s_tests::top())
-        .args(["build", "--offline", "--workspace", "--features", "tk8s-tests/compile-fail", "--message-format", "json", "--example", example])
+        .args([
+            "build",
+            "--offline",
+            "--workspace",
+            "--features",
+            "tk8s-tests/compile-fail",
+            "--message-format",
+            "json",
+            "--example",
+            example,
+        ])
         .output()
         .expect("because cargo runs this test");
     let lines = String::from_utf8_lossy(&output.stdout);
-    let messages = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|message| message["reason"] == "compiler-message");
+    let messages = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-message");
     let errors = messages.filter(|message| message["message"]["level"] == "error").filter_map(|message| {
         let code = message["message"]["code"]["code"].as_str()?.to_owned();
         Some((code, message["message"]["rendered"].as_str().unwrap_or_default().to_owned()))
