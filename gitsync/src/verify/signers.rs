@@ -132,10 +132,11 @@ impl Signers {
 fn judge(signer: &Signer, key: &Key, now: Timestamp) -> KeyVerdict {
     let refuse = |rule, why: String| KeyVerdict::Refused(rule, why);
     let name = &signer.name;
+    let since = signer.since.map(|since| format!(" since {since}")).unwrap_or_default();
     match signer.state {
         SignerState::Active => {}
-        SignerState::Retired => return refuse(Rule::RetiredSigner, format!("{name} is retired")),
-        SignerState::Compromised => return refuse(Rule::CompromisedSigner, format!("{name} is marked as compromised")),
+        SignerState::Retired => return refuse(Rule::RetiredSigner, format!("{name} is retired{since}")),
+        SignerState::Compromised => return refuse(Rule::CompromisedSigner, format!("{name} is marked as compromised{since}")),
     }
     if let Some(after) = key.valid_after.filter(|after| now < *after) {
         return refuse(Rule::KeyNotValidNow, format!("this key of {name} is valid from {after} on"));
