@@ -1,9 +1,16 @@
 //! Sending a plan: rank by rank, within a rank at the same time. Decides nothing about what is sent; stops at the first
 //! answer that the plan did not foresee.
+//!
+//! Promises: nothing is sent before the ledger's entry for exactly this plan was shown; every answer is heard, also those
+//! that come after something failed, and those that are not as planned. Doesn't wait for anything to become healthy.
 
-use futures::{StreamExt as _, stream};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde_json::Value;
+use tk8s_core::{FIELD_MANAGER, printable};
 use tk8s_diff::cluster::{Cluster, apply_request};
 use tk8s_diff::live::Live;
 use tk8s_diff::{Action, Change, rank};
@@ -11,6 +18,7 @@ use tk8s_history::Begun;
 use tokio::time::Instant;
 
 use crate::Error;
+use crate::images::replaced_image;
 use crate::sealed::{Answer, Applied, ApprovedPlan};
 
 /// How a plan is sent.
@@ -25,15 +33,18 @@ pub struct ApplyOptions {
 /// A plan whose writes stopped halfway: what was answered, and why it stopped.
 #[derive(Debug)]
 pub struct ApplyFailed {
-    /// What was answered before.
+    /// What was written before, and together with, what failed.
     pub answers: Vec<Answer>,
     /// The entry to close.
     pub begun: Begun,
-    /// Why.
+    /// Why: the first thing that failed.
     pub error: Error,
 }
 
 /// Sends every change of a plan. `heard` hears each answer as soon as it is there.
+///
+/// After a failure nothing new is sent. What was under way is heard to its end: an answer that nobody hears is an object
+/// that nobody remembers.
 pub async fn apply(
     cluster: &Cluster,
     live: &Live,
@@ -43,109 +54,123 @@ pub async fn apply(
     heard: &(dyn Fn(&Answer) + Sync),
 ) -> Result<Applied, Box<ApplyFailed>> {
     let plan = plan.plan;
-    let (turn, intent) = (plan.position(), begun.intent());
-    if intent.plan != plan.digest() || intent.release != plan.release().id || (intent.turn, intent.turns) != turn {
+    let intent = begun.intent();
+    if intent.plan != plan.digest() || intent.release != plan.release().id || (intent.turn, intent.turns) != plan.position() {
         let error = Error::NotBegun { begun: intent.plan, plan: plan.digest() };
         return Err(Box::new(ApplyFailed { answers: Vec::new(), begun, error }));
     }
     tk8s_core::crash::point("P4");
     let mut answers = Vec::new();
     for rank in plan.changes().chunk_by(|a, b| rank(&a.key) == rank(&b.key)) {
-        let mut sends = Vec::new();
-        for change in rank {
-            sends.push(send(cluster, change, options));
-        }
-        let mut sent = stream::iter(sends).buffer_unordered(options.concurrency.max(1));
+        let mut waiting = rank.iter();
+        let mut under_way = FuturesUnordered::new();
         let mut failed = None;
-        // What is under way is always heard to its end: an answer that is not heard is an object that is not remembered.
-        while let Some(result) = sent.next().await {
-            match result {
-                Ok((change, answer)) => {
+        loop {
+            while failed.is_none()
+                && under_way.len() < options.concurrency.max(1)
+                && let Some(change) = waiting.next()
+            {
+                under_way.push(async move { (change, send(cluster, change, options.deadline).await) });
+            }
+            match under_way.next().await {
+                None => break,
+                Some((_, Err(error))) => failed = failed.or(Some(error)),
+                Some((change, Ok(answer))) => {
                     tk8s_core::crash::point("P5");
-                    live.answered(&change.resource, &answer.object);
+                    hear(cluster, live, change, &answer);
                     heard(&answer);
+                    failed = failed.or_else(|| unforeseen(change, &answer));
                     answers.push(answer);
                 }
-                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        drop(sent);
+        drop(under_way);
         if let Some(error) = failed {
             return Err(Box::new(ApplyFailed { answers, begun, error }));
-        }
-        for change in rank.iter().filter(|change| change.key.kind == "CustomResourceDefinition") {
-            if let Some(group) = change.body.pointer("/spec/group").and_then(Value::as_str) {
-                cluster.forget(group);
-            }
         }
     }
     tk8s_core::crash::point("P6");
     Ok(Applied { plan, begun, answers })
 }
 
-async fn send<'a>(cluster: &Cluster, change: &'a Change, options: &ApplyOptions) -> Result<(&'a Change, Answer), Error> {
-    let key = &change.key;
-    let request = || apply_request(&change.resource, key, &change.body, change.uid.as_deref(), change.force, false);
-    let reply = cluster.exchange_until(request, options.deadline).await?;
-    let planned_create = change.action == Action::Create;
-    if !planned_create
-        && change.uid.is_some()
-        && matches!(reply.status, StatusCode::CONFLICT | StatusCode::NOT_FOUND)
-        && is_about_uid(&reply.body)
+/// What others are told of an answer at once: the watches, for which it is newer than what they said, and the list of
+/// kinds, which a CRD makes longer.
+fn hear(cluster: &Cluster, live: &Live, change: &Change, answer: &Answer) {
+    live.answered(&change.resource, &answer.object);
+    if change.key.kind == "CustomResourceDefinition"
+        && let Some(group) = change.body.pointer("/spec/group").and_then(Value::as_str)
     {
-        return Err(Error::Vanished(key.clone()));
+        cluster.forget(group);
     }
-    let created = reply.status == StatusCode::CREATED;
+}
+
+async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Answer, Error> {
+    let key = &change.key;
+    let tries = AtomicU32::new(0);
+    let request = || {
+        tries.fetch_add(1, Ordering::Relaxed);
+        apply_request(&change.resource, key, &change.body, change.uid.as_deref(), change.force, false)
+    };
+    let reply = cluster.exchange_until(request, deadline).await?;
+    if let Some(error) = overtaken(change, reply.status, &reply.body) {
+        return Err(error);
+    }
+    let status = reply.status;
     let reply = reply.yes(key)?;
-    let uid = reply.body.pointer("/metadata/uid").and_then(Value::as_str).ok_or_else(|| Error::NoObject(key.clone()))?.to_owned();
-    if planned_create && !created && !made_just_now(&reply.body) {
-        return Err(Error::MadeByOther(key.clone()));
-    }
-    same_images(change, &reply.body)?;
-    let answer = Answer {
+    let uid = reply.body.pointer("/metadata/uid").and_then(Value::as_str).ok_or_else(|| Error::NoObject(key.clone()))?;
+    let sent_twice = tries.into_inner() > 1;
+    Ok(Answer {
         key: key.clone(),
         resource: change.resource.clone(),
-        uid,
-        created: planned_create,
-        object: reply.body,
+        uid: uid.to_owned(),
+        created: status == StatusCode::CREATED || (change.action == Action::Create && sent_twice && only_we_wrote(&reply.body)),
         desired: change.desired,
         warnings: reply.warnings,
+        object: reply.body,
+    })
+}
+
+/// A refusal that says no more than that the cluster is not as it was when it was planned.
+fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Error> {
+    let contested = || {
+        let causes = answer["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict")
     };
-    Ok((change, answer))
-}
-
-/// Whether a refusal says that the UID is another one, and not that fields are contested.
-fn is_about_uid(status: &Value) -> bool {
-    let conflicts = status["details"]["causes"]
-        .as_array()
-        .is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict"));
-    !conflicts
-}
-
-/// A creation whose answer was lost is sent again and then answered by "it is there": it is ours if nobody but us, and the
-/// API server's own controllers, has applied anything to it.
-fn made_just_now(object: &Value) -> bool {
-    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    managers.iter().any(|entry| entry["manager"] == tk8s_core::FIELD_MANAGER)
-        && managers.iter().all(|entry| entry["operation"] != "Apply" || entry["manager"] == tk8s_core::FIELD_MANAGER)
-}
-
-/// Compares the images of what was sent with what was stored.
-fn same_images(change: &Change, stored: &Value) -> Result<(), Error> {
-    const TEMPLATES: [&str; 3] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
-    for (template, list) in TEMPLATES.iter().flat_map(|template| ["containers", "initContainers"].map(|list| (template, list))) {
-        let containers =
-            |object: &Value| object.pointer(&format!("{template}/{list}")).and_then(Value::as_array).cloned().unwrap_or_default();
-        let stored = containers(stored);
-        for sent in containers(&change.body) {
-            let twin = stored.iter().find(|container| container["name"] == sent["name"]);
-            if let (Some(sent), Some(stored)) = (sent["image"].as_str(), twin.and_then(|twin| twin["image"].as_str()))
-                && sent != stored
-            {
-                let shown = |image: &str| tk8s_core::printable(image, 200);
-                return Err(Error::ImageReplaced { key: change.key.clone(), sent: shown(sent), stored: shown(stored) });
-            }
+    match (change.action, status) {
+        // Of a planned creation there was nobody whose fields could be in the way. A quota that is being counted answers
+        // 409 too, and means something else by it.
+        (Action::Create, StatusCode::CONFLICT) => {
+            (contested() || answer["reason"] == "AlreadyExists").then(|| Error::MadeByOther(change.key.clone()))
         }
+        (Action::Create, _) => None,
+        // The UID is another one, or gone. Contested fields are told in the API server's own words.
+        (_, StatusCode::CONFLICT) => (change.uid.is_some() && !contested()).then(|| Error::Vanished(change.key.clone())),
+        (_, StatusCode::NOT_FOUND) => Some(Error::Vanished(change.key.clone())),
+        _ => None,
     }
-    Ok(())
 }
+
+/// What an answer that says yes has to say besides. It was written all the same, so it is heard first.
+fn unforeseen(change: &Change, answer: &Answer) -> Option<Error> {
+    if change.action == Action::Create && !answer.created {
+        return Some(Error::MadeByOther(change.key.clone()));
+    }
+    let (sent, stored) = replaced_image(&change.body, &answer.object)?;
+    Some(Error::ImageReplaced {
+        key: change.key.clone(),
+        sent: printable(sent, 200),
+        stored: printable(stored.unwrap_or("none"), 200),
+    })
+}
+
+/// A creation whose answer was lost is sent again and then answered by "it is there". It is ours only if nobody but us has
+/// written to the object: a doubt means that somebody else made it, and then it is never deleted.
+fn only_we_wrote(object: &Value) -> bool {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let whole = |entry: &&Value| entry.get("subresource").is_none_or(|name| name == "");
+    let mut entries = entries.iter().filter(whole).peekable();
+    entries.peek().is_some() && entries.all(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
+}
+
+#[cfg(test)]
+mod tests;

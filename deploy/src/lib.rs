@@ -6,6 +6,7 @@ mod apply;
 mod error;
 mod gate;
 pub mod health;
+mod images;
 mod prune;
 mod sealed;
 mod settle;

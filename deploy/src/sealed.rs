@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tk8s_core::{Health, ObjectKey};
-use tk8s_diff::Plan;
+use tk8s_diff::{Kept, Plan};
 use tk8s_history::{Begun, Intent};
 
 /// A plan that every rule let pass. Made by [`crate::gate`] only.
@@ -52,7 +52,7 @@ pub struct Answer {
     pub resource: tk8s_diff::cluster::Resource,
     /// Its UID.
     pub uid: String,
-    /// Whether the API server made it (201) or had it (200).
+    /// Whether it was made by this apply, and so may be deleted some day.
     pub created: bool,
     /// The whole answer; it may hold secrets.
     pub object: serde_json::Value,
@@ -112,6 +112,8 @@ impl Settled {
 pub struct Finished {
     pub(crate) begun: Begun,
     pub(crate) gone: Vec<ObjectKey>,
+    pub(crate) left: Vec<Kept>,
+    pub(crate) pending: Vec<Kept>,
     pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
 }
 
@@ -119,6 +121,16 @@ impl Finished {
     /// What was deleted and is gone.
     pub fn gone(&self) -> &[ObjectKey] {
         &self.gone
+    }
+
+    /// What was to be deleted and was not, because it is not ours any more or the turn did not settle, and why.
+    pub fn left(&self) -> &[Kept] {
+        &self.left
+    }
+
+    /// What was deleted and is still there, and what holds it. The inventory keeps it, so the next plan finds it again.
+    pub fn pending(&self) -> &[Kept] {
+        &self.pending
     }
 
     /// What is not healthy, and why.

@@ -156,6 +156,11 @@ impl Live {
         self.0.changes.subscribe()
     }
 
+    /// The instance whose objects are watched.
+    pub fn instance(&self) -> &InstanceName {
+        &self.0.instance
+    }
+
     /// The masker of everything that is kept here.
     pub fn masker(&self) -> &Masker {
         &self.0.masker
