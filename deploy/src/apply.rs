@@ -132,10 +132,8 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
 
 /// A refusal that says no more than that the cluster is not as it was when it was planned.
 fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Error> {
-    let contested = || {
-        let causes = answer["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict")
-    };
+    let causes = answer["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let contested = || causes.iter().any(|cause| cause["reason"] == "FieldManagerConflict");
     match (change.action, status) {
         // Of a planned creation there was nobody whose fields could be in the way. A quota that is being counted answers
         // 409 too, and means something else by it.
@@ -145,6 +143,9 @@ fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Erro
         (Action::Create, _) => None,
         // The UID is another one, or gone. Contested fields are told in the API server's own words.
         (_, StatusCode::CONFLICT) => (change.uid.is_some() && !contested()).then(|| Error::Vanished(change.key.clone())),
+        (_, StatusCode::UNPROCESSABLE_ENTITY) => {
+            causes.iter().any(|cause| cause["field"] == "metadata.uid").then(|| Error::Vanished(change.key.clone()))
+        }
         (_, StatusCode::NOT_FOUND) => Some(Error::Vanished(change.key.clone())),
         _ => None,
     }

@@ -1,4 +1,7 @@
-//! What the whole-system tests share: where the programs are.
+//! What the tests of several stages share: where the programs are, a control plane, the pipeline step by step.
+
+pub mod cluster;
+pub mod pipeline;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,17 +18,21 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("`{name}` is not built: run `cargo build --workspace`, or the tests by `make test`"))
 }
 
-/// Runs a story of this directory over the real programs, and gives what it said. Fails with all of it if it fails.
-pub fn run(story: &str) -> String {
-    let assets = std::env::var("TK8S_ASSETS").unwrap_or_else(|_| {
+/// The directory with the control plane's programs, built if it has to be.
+pub fn assets() -> String {
+    std::env::var("TK8S_ASSETS").unwrap_or_else(|_| {
         let built = Command::new(top().join("tests/cluster/build.sh")).output().expect("because bash is there");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         String::from_utf8_lossy(&built.stdout).trim().to_owned()
-    });
+    })
+}
+
+/// Runs a story of this directory over the real programs, and gives what it said. Fails with all of it if it fails.
+pub fn run(story: &str) -> String {
     let output = Command::new(top().join(story))
         .env("TK8S_AGENT_BIN", program("tk8s-agent"))
         .env("TK8S_CHECK_BIN", program("check-history"))
-        .env("TK8S_ASSETS", assets)
+        .env("TK8S_ASSETS", assets())
         .env_remove("KUBECONFIG")
         .env_remove("KEEP")
         .output()

@@ -43,6 +43,9 @@ fn refusals_that_mean_another_object_lead_to_another_plan() {
     let conflict = json!({"reason": "Conflict", "details": {"causes": [{"reason": "FieldManagerConflict"}]}});
     let exists = json!({"reason": "AlreadyExists"});
     let plain = json!({"reason": "Conflict", "message": "uid mismatch"});
+    // What the API server says when another object has the name: the UID is a field like others then.
+    let immutable =
+        json!({"reason": "Invalid", "details": {"causes": [{"reason": "FieldValueInvalid", "field": "metadata.uid"}]}});
     let (create, configure, adopt) =
         (change(Action::Create, None), change(Action::Configure, Some("u")), change(Action::Adopt, Some("u")));
     for (change, status, answer, expected) in [
@@ -55,6 +58,9 @@ fn refusals_that_mean_another_object_lead_to_another_plan() {
         (&configure, 404, &plain, Some("Vanished")),
         (&configure, 409, &conflict, None),
         (&adopt, 409, &plain, Some("Vanished")),
+        (&configure, 422, &immutable, Some("Vanished")),
+        (&configure, 422, &plain, None),
+        (&create, 422, &immutable, None),
         (&adopt, 403, &plain, None),
     ] {
         let status = StatusCode::from_u16(status).unwrap();

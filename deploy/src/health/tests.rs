@@ -200,7 +200,8 @@ fn jobs_come_to_an_end_and_cron_jobs_only_have_to_be_there() {
     check("batch/v1 Job", job("Failed"), Degraded, "JobFailed", "BackoffLimitExceeded: Job has reached");
     check("batch/v1 Job", job("Complete"), Healthy, "", "");
     check("batch/v1 Job", job("Suspended"), Suspended, "Suspended", "");
-    check("batch/v1 Job", job("FailureTarget"), Progressing, "JobRunning", "0 of 1 completions, 1 pods running, 2 failed");
+    check("batch/v1 Job", job("FailureTarget"), Degraded, "JobFailed", "BackoffLimitExceeded");
+    check("batch/v1 Job", job("SuccessCriteriaMet"), Progressing, "JobRunning", "0 of 1 completions, 1 pods running, 2 failed");
     check("batch/v1 Job", json!({"spec": {"suspend": true}}), Suspended, "Suspended", "");
     check("batch/v1 CronJob", json!({"spec": {}}), Healthy, "", "");
     check(

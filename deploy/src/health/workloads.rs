@@ -105,7 +105,8 @@ pub(super) fn daemon_set(object: &Value) -> Health {
 
 pub(super) fn job(object: &Value) -> Health {
     let conditions = Conditions::of(object);
-    if let Some(failed) = conditions.when_true("Failed") {
+    // `FailureTarget` stands there as long as its last pods take to end: it can't become anything but `Failed`.
+    if let Some(failed) = conditions.when_true("Failed").or_else(|| conditions.when_true("FailureTarget")) {
         return degraded("JobFailed", failed.said());
     }
     if conditions.when_true("Complete").is_some() {

@@ -1,0 +1,93 @@
+//! A real control plane for tests that speak to it themselves: one for each test program, ended with it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The control plane. Tests share it, each in namespaces and as an instance of its own.
+pub struct ControlPlane {
+    kubeconfig: PathBuf,
+    assets: String,
+}
+
+impl ControlPlane {
+    /// The one of this program, started at first use.
+    pub fn shared() -> &'static ControlPlane {
+        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        SHARED.get_or_init(ControlPlane::start)
+    }
+
+    fn start() -> ControlPlane {
+        let assets = crate::assets();
+        let kubeconfig = std::env::temp_dir().join(format!("tk8s-plane-{}.kubeconfig", std::process::id()));
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(crate::top().join("tests/cluster/run.sh")).arg(&kubeconfig);
+        command.env("TK8S_ASSETS", &assets).stdin(Stdio::null()).stdout(Stdio::piped());
+        let (says, said) = std::sync::mpsc::channel();
+        // The signal of a parent's death is that of its thread: this one lives as long as the program.
+        std::thread::spawn(move || {
+            let mut child = command.spawn().expect("because setpriv is part of util-linux");
+            for line in BufReader::new(child.stdout.take().expect("because it is piped")).lines().map_while(Result::ok) {
+                says.send(line).ok();
+            }
+            panic!("the control plane ended: {:?}", child.wait());
+        });
+        let ready = said.recv_timeout(Duration::from_secs(90)).expect("the control plane did not start in time");
+        assert!(ready.starts_with("the cluster runs"), "{ready}");
+        ControlPlane { kubeconfig, assets }
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A client with the administrator's rights.
+    pub async fn client(&self) -> kube::Client {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("because the control plane wrote it");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
+        kube::Client::try_from(config.expect("because it is complete")).expect("because it is usable")
+    }
+
+    /// Runs kubectl, as a person beside the agent would; fails with what it said.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.kubectl_with(arguments, "").unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+    }
+
+    /// Applies YAML, as a person would.
+    pub fn apply(&self, yaml: &str) {
+        self.kubectl_with(&["apply", "-f", "-"], yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    }
+
+    /// Runs kubectl with something to read; what it printed, or what it complained about.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut child = Command::new(Path::new(&self.assets).join("kubectl"))
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("because the assets hold kubectl");
+        child.stdin.take().expect("because it is piped").write_all(input.as_bytes()).ok();
+        let output = child.wait_with_output().expect("because it was started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Waits until kubectl prints this.
+    pub fn until(&self, expected: &str, arguments: &[&str]) {
+        let begun = Instant::now();
+        loop {
+            let found = self.kubectl_with(arguments, "");
+            if found.as_deref() == Ok(expected) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "kubectl {arguments:?}: expected {expected:?}, found {found:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

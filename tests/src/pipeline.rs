@@ -1,0 +1,213 @@
+//! The real pipeline, step by step, so that a test can do something in between: a commit in a temporary repository, its
+//! signature waived as `dev` allows, fetched, rendered, staged, planned, approved and begun. Sealed types come no other way.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tk8s_core::{ComponentName, Environment, InstanceName, ObjectKey, Secret, Timestamp, TreePath};
+use tk8s_deploy::{Answer, Applied, ApplyFailed, ApplyOptions, ApprovedPlan, GateRules, Settled, Trigger};
+use tk8s_diff::cluster::Cluster;
+use tk8s_diff::live::Live;
+use tk8s_diff::mask::Masker;
+use tk8s_diff::memory::{Known, Memory, Owned};
+use tk8s_diff::{Plan, Rules, Turn};
+use tk8s_gitsync::{Accepted, DevPolicy, Follow, Policy, Source, Waiver};
+use tk8s_history::{AppliedObject, Begun, Desired, History, Options, Staged, Watchdog};
+use tk8s_render::{Component, Placement};
+use tokio::time::Instant;
+
+use crate::cluster::ControlPlane;
+
+/// A repository with one component, an instance's history and its eyes on the cluster.
+pub struct Pipeline {
+    directory: TempDir,
+    /// The instance: also the name of the component and of its namespace.
+    pub name: String,
+    /// What it remembers.
+    pub history: History,
+    /// The cluster, as the agent asks it.
+    pub cluster: Cluster,
+    /// The cluster, as the watches tell it.
+    pub live: Live,
+    known: Mutex<HashMap<ObjectKey, Known>>,
+}
+
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Pipeline {
+    /// A new instance of this name, with an empty namespace of the same name.
+    pub async fn new(plane: &ControlPlane, name: &str) -> Pipeline {
+        plane.kubectl(&["create", "namespace", name]);
+        plane.until("Active", &["get", "namespace", name, "-o", "jsonpath={.status.phase}"]);
+        let directory = tempfile::tempdir().expect("because there is room");
+        git(directory.path(), &["init", "-q", "-b", "main", "repository"]);
+        let cluster = Cluster::new(plane.client().await, Vec::new());
+        let live =
+            Live::new(cluster.clone(), name.parse().expect("a valid name"), tk8s_deploy::health::judge, Masker::new(&[7; 32]));
+        let history = History::open(
+            Options {
+                dir: directory.path().join("history"),
+                instance: name.parse().expect("a valid name"),
+                origin: format!("tk8s.io/test/{name}"),
+                identity_key: identity(directory.path()),
+                encryption_key: Secret::new(b"5d41402abc4b2a76b9719d911017c5925d41402abc4b2a76b9719d911017c592".to_vec()),
+                keep_releases: 50,
+                watchdog: Watchdog::default(),
+            },
+            Timestamp::now(),
+        )
+        .expect("a new history");
+        Pipeline { directory, name: name.into(), history, cluster, live, known: Mutex::default() }
+    }
+
+    fn instance(&self) -> InstanceName {
+        self.name.parse().expect("a valid name")
+    }
+
+    fn component(&self) -> ComponentName {
+        self.name.parse().expect("a valid name")
+    }
+
+    /// Commits these objects, and nothing else, and takes them as far as they get without a cluster: steps 1 to 6.
+    pub fn stage(&self, yaml: &str) -> Staged {
+        let repository = self.directory.path().join("repository");
+        std::fs::write(repository.join("all.yaml"), yaml).expect("because the directory is ours");
+        git(&repository, &["add", "-A"]);
+        git(&repository, &["commit", "-q", "--allow-empty", "-m", "a change"]);
+        let source = Source {
+            url: format!("file://{}", repository.display()).parse().expect("a valid URL"),
+            ssh: None,
+            mirror: self.directory.path().join("mirror"),
+            follow: Follow::Branch("main".into()),
+            timeout: PATIENCE,
+        };
+        let policy = Policy::Dev(DevPolicy { signers: None, waive: Some(Waiver::new("a test").expect("a reason")) });
+        let fetched = tk8s_gitsync::fetch(&source).expect("fetched");
+        let verified = tk8s_gitsync::verify(&fetched, &policy, &Accepted::default()).expect("verified");
+        let tree = tk8s_gitsync::tree(&Arc::new(verified.revision.expect("accepted"))).expect("a tree");
+        let component = Component {
+            name: self.component(),
+            layer: Placement::Fixed("1-test".parse().expect("a valid layer")),
+            path: TreePath::root(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            namespace: Some(self.name.clone()),
+            create_namespace: false,
+        };
+        let rendered = tk8s_render::render(&Arc::new(tree), &component).expect("rendered");
+        let resolved = tk8s_images::resolve(rendered, tk8s_images::Policy::Unverified).expect("resolved");
+        self.history.stage(resolved, Timestamp::now()).expect("staged")
+    }
+
+    /// The turns of a release of these objects.
+    pub fn turns(&self, yaml: &str) -> Vec<Turn> {
+        tk8s_diff::turns(Desired::from(self.stage(yaml)), &self.instance())
+    }
+
+    /// Steps 7 and 8: what the cluster says to a turn, and the plan that follows.
+    pub async fn plan(&self, turn: Turn) -> Plan {
+        let rules = Rules { prune: true, protect: Vec::new() };
+        let observed = tk8s_diff::observe(&self.cluster, &self.live, turn, self, &rules, 4, soon()).await.expect("observed");
+        let plan = tk8s_diff::plan(observed);
+        for (key, known) in plan.confirmed() {
+            self.known().insert(key.clone(), known.clone());
+        }
+        plan
+    }
+
+    /// Steps 9 and 10: approved and begun.
+    pub fn begin(&self, plan: Plan) -> (ApprovedPlan, Begun) {
+        let approved = tk8s_deploy::gate(plan, &Trigger::Sync, &GateRules::of(Environment::Dev)).expect("approved");
+        let begun = self.history.begin(approved.intent(), Timestamp::now()).expect("begun");
+        (approved, begun)
+    }
+
+    /// The only turn of a release of these objects, ready to be applied.
+    pub async fn ready(&self, yaml: &str) -> (ApprovedPlan, Begun) {
+        let mut turns = self.turns(yaml);
+        assert_eq!(turns.len(), 1, "one turn");
+        self.begin(self.plan(turns.remove(0)).await)
+    }
+
+    /// Step 11, one object at a time, with all that was heard put into the inventory.
+    pub async fn apply(&self, (approved, begun): (ApprovedPlan, Begun)) -> Result<Applied, Box<ApplyFailed>> {
+        let options = ApplyOptions { concurrency: 1, deadline: soon() };
+        let heard = |answer: &Answer| {
+            if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
+                self.known().insert(answer.key.clone(), known);
+            }
+        };
+        let result = tk8s_deploy::apply(&self.cluster, &self.live, approved, begun, &options, &heard).await;
+        let (begun, answers) = match &result {
+            Ok(applied) => (applied.begun(), applied.answers()),
+            Err(failed) => (&failed.begun, failed.answers.as_slice()),
+        };
+        let object =
+            |answer: &Answer| AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: answer.created };
+        let objects: Vec<_> = answers.iter().map(object).collect();
+        self.history.applied(begun, &objects, Timestamp::now()).expect("written down");
+        result
+    }
+
+    /// Steps 7 to 12 for every turn, which all have to settle; gives the last one.
+    pub async fn settle(&self, yaml: &str) -> Settled {
+        let mut last = None;
+        for turn in self.turns(yaml) {
+            let applied = self.apply(self.begin(self.plan(turn).await)).await.expect("applied");
+            let settled = tk8s_deploy::settle(&self.live, applied, PATIENCE, std::future::pending()).await;
+            assert!(settled.unhealthy().is_empty(), "{:?}", settled.unhealthy());
+            last = Some(settled);
+        }
+        last.expect("a release has a turn")
+    }
+
+    /// Step 13.
+    pub async fn prune(&self, settled: Settled) -> tk8s_deploy::Finished {
+        let finished = tk8s_deploy::prune(&self.cluster, &self.live, settled, soon()).await.expect("pruned");
+        self.history.pruned(finished.begun(), finished.gone(), Timestamp::now()).expect("written down");
+        finished
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Known>> {
+        self.known.lock().expect("because nobody panics while holding it")
+    }
+}
+
+impl Memory for Pipeline {
+    fn known(&self, key: &ObjectKey) -> Option<Known> {
+        Pipeline::known(self).get(key).cloned()
+    }
+
+    fn inventory(&self, component: &ComponentName) -> Vec<(ObjectKey, Owned)> {
+        let entries = self.history.inventory(component).into_iter();
+        entries.map(|entry| (entry.key, Owned { uid: entry.uid, created: entry.created })).collect()
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn identity(directory: &Path) -> Secret {
+    let path = directory.join("identity.pem");
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&path).output().expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Secret::new(std::fs::read(path).expect("because openssl wrote it"))
+}
+
+fn git(directory: &Path, arguments: &[&str]) {
+    let output = Command::new("git")
+        .current_dir(directory)
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .output()
+        .expect("git");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
