@@ -126,8 +126,10 @@ fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)
         _ if run.cancel.is_cancelled() => Status::Superseded,
         _ => Status::Unhealthy,
     };
-    let message: Vec<_> =
-        finished.unhealthy().iter().take(5).map(|(key, health)| format!("{key}: {} {}", health.reason, health.message)).collect();
+    let unhealthy =
+        finished.unhealthy().iter().take(5).map(|(key, health)| format!("{key}: {} {}", health.reason, health.message));
+    let pending = finished.pending().iter().take(5).map(|kept| format!("{} is not gone yet: {}", kept.key, kept.why));
+    let message: Vec<_> = unhealthy.chain(pending).collect();
     Outcome { status, turn, turns, message: message.join("; "), trigger: run.trigger.as_str().into() }
 }
 

@@ -34,7 +34,7 @@ pub async fn run(config: AgentConfig, kubeconfig: Option<PathBuf>) -> Result<()>
     let cluster = Cluster::new(client.clone(), memory.resources());
     let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker(&config)?);
     let holder = format!("{}-{}", hostname(), std::process::id());
-    let namespace = config.lease.namespace.clone().unwrap_or_else(own_namespace);
+    let namespace = namespace(&config);
     let (keeper, tenure) = lease::Keeper::new(client, &namespace, &config.instance, holder);
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
@@ -111,10 +111,13 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
     kube::Client::try_from(settings).context("could not make a client for the cluster")
 }
 
-/// The namespace of the pod, or `default` outside of one.
-fn own_namespace() -> String {
-    std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-        .map_or_else(|_| "default".into(), |text| text.trim().into())
+/// Where the agent runs: as configured, else the namespace of the pod, or `default` outside of one.
+pub fn namespace(config: &AgentConfig) -> String {
+    let of_the_pod = || {
+        std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+            .map_or_else(|_| "default".into(), |text| text.trim().into())
+    };
+    config.lease.namespace.clone().unwrap_or_else(of_the_pod)
 }
 
 fn hostname() -> String {

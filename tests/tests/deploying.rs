@@ -24,13 +24,13 @@ fn reasons(kept: &[tk8s_diff::Kept]) -> Vec<(&str, &str)> {
 }
 
 async fn pipeline(name: &str) -> (&'static ControlPlane, Pipeline) {
-    let plane = tokio::task::spawn_blocking(ControlPlane::shared).await.unwrap();
+    let plane = tokio::task::spawn_blocking(ControlPlane::shared).await.expect("the control plane starts");
     let pipeline = Pipeline::new(plane, name).await;
     (plane, pipeline)
 }
 
 fn failed(result: Result<tk8s_deploy::Applied, Box<ApplyFailed>>) -> Box<ApplyFailed> {
-    result.map(|applied| panic!("applied: {:?}", applied.answers())).unwrap_err()
+    result.expect_err("it has to stop")
 }
 
 #[tokio::test(flavor = "multi_thread")]

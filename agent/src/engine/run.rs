@@ -162,7 +162,8 @@ impl Engine {
 
     pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
         let held = disk(|| self.history.component(component)).and_then(|view| view.hold);
-        GateRules { held, ..GateRules::of(self.environment()) }
+        let instance_namespace = Some(crate::run::namespace(&self.config));
+        GateRules { held, instance_namespace, ..GateRules::of(self.environment()) }
     }
 }
 
