@@ -20,6 +20,9 @@ struct Entry {
     key: ObjectKey,
     component: ComponentName,
     known: Known,
+    /// It is no longer part of the component's release, and still there: kept, or held by a finalizer.
+    #[serde(default)]
+    left: bool,
 }
 
 /// The memory of the process. A view over the cache: losing it costs dry-runs, never correctness.
@@ -45,32 +48,57 @@ impl Remembered {
         if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
             let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
             if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
-                self.put(Entry { key: answer.key.clone(), component, known });
+                self.put(Entry { key: answer.key.clone(), component, known, left: false });
             }
         }
     }
 
-    /// What a plan found to be as it should be already.
+    /// What a plan found: objects that are as they should be already, and objects that have left the release.
     pub fn confirm(&self, plan: &Plan) {
         for (key, known) in plan.confirmed() {
-            self.put(Entry { key: key.clone(), component: plan.release().id.component.clone(), known: known.clone() });
+            let component = plan.release().id.component.clone();
+            self.put(Entry { key: key.clone(), component, known: known.clone(), left: false });
         }
+        self.mark(plan.unchanged(), false);
+        self.mark(plan.prune().iter().map(|prune| &prune.key).chain(plan.kept().iter().map(|kept| &kept.key)), true);
     }
 
-    /// Objects that are no longer there.
-    pub fn forget(&self, keys: &[ObjectKey]) {
+    fn mark<'a>(&self, keys: impl IntoIterator<Item = &'a ObjectKey>, left: bool) {
         for key in keys {
-            self.write().remove(key);
-            self.history.cache_remove(&cache_key(key));
+            let entry = self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+            if let Some(entry) = entry.filter(|entry| entry.left != left) {
+                self.put(Entry { left, ..entry });
+            }
         }
     }
 
-    /// What is remembered of a component's objects.
+    /// Objects that a component does not own any more: they are gone, or somebody else's.
+    pub fn forget(&self, component: &ComponentName, keys: &[ObjectKey]) {
+        for key in keys {
+            let mut entries = self.write();
+            if entries.get(key).is_some_and(|entry| entry.component == *component) {
+                entries.remove(key);
+                drop(entries);
+                self.history.cache_remove(&cache_key(key));
+            }
+        }
+    }
+
+    /// What is remembered of the objects that are part of a component.
     pub fn of_component(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
+        self.entries_of(component, false)
+    }
+
+    /// What is remembered of objects that left a component's release and are still owned.
+    pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
+        self.entries_of(component, true)
+    }
+
+    fn entries_of(&self, component: &ComponentName, left: bool) -> Vec<(ObjectKey, Known)> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let mut known: Vec<_> = entries
             .values()
-            .filter(|entry| entry.component == *component)
+            .filter(|entry| entry.component == *component && entry.left == left)
             .map(|entry| (entry.key.clone(), entry.known.clone()))
             .collect();
         known.sort_by(|a, b| a.0.cmp(&b.0));

@@ -83,8 +83,9 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
             Ok(finished) => finished, //                                                                              13 DELETES
             Err(failed) => return Err(close(run, Vec::new(), &failed.gone, failed.begun, failed.error, (index, of))),
         };
-        disk(|| run.history.pruned(finished.begun(), finished.gone(), now()))?;
-        run.memory.forget(finished.gone());
+        let forgotten = finished.forgotten();
+        disk(|| run.history.pruned(finished.begun(), &forgotten, now()))?;
+        run.memory.forget(&finished.begun().intent().release.component, &forgotten);
         run.metrics.pruned(&finished);
         let outcome = outcome(run, &finished, (index, of));
         let status = outcome.status;

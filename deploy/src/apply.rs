@@ -10,15 +10,14 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde_json::Value;
-use tk8s_core::{FIELD_MANAGER, printable};
 use tk8s_diff::cluster::{Cluster, apply_request};
 use tk8s_diff::live::Live;
-use tk8s_diff::{Action, Change, rank};
+use tk8s_diff::memory::only_we_wrote;
+use tk8s_diff::{Action, Change, images_as_sent, rank};
 use tk8s_history::Begun;
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::images::replaced_image;
 use crate::sealed::{Answer, Applied, ApprovedPlan};
 
 /// How a plan is sent.
@@ -41,7 +40,8 @@ pub struct ApplyFailed {
     pub error: Error,
 }
 
-/// Sends every change of a plan. `heard` hears each answer as soon as it is there.
+/// Sends every change of a plan. `heard` hears each answer that is as planned, as soon as it is there: what is not has to
+/// be looked at anew by the next plan, so nobody may take it for known.
 ///
 /// After a failure nothing new is sent. What was under way is heard to its end: an answer that nobody hears is an object
 /// that nobody remembers.
@@ -78,8 +78,10 @@ pub async fn apply(
                 Some((change, Ok(answer))) => {
                     tk8s_core::crash::point("P5");
                     hear(cluster, live, change, &answer);
-                    heard(&answer);
-                    failed = failed.or_else(|| unforeseen(change, &answer));
+                    match unforeseen(change, &answer) {
+                        None => heard(&answer),
+                        Some(error) => failed = failed.or(Some(error)),
+                    }
                     answers.push(answer);
                 }
             }
@@ -123,6 +125,7 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
         key: key.clone(),
         resource: change.resource.clone(),
         uid: uid.to_owned(),
+        // A creation whose answer was lost is sent again, and then answered by "it is there".
         created: status == StatusCode::CREATED || (change.action == Action::Create && sent_twice && only_we_wrote(&reply.body)),
         desired: change.desired,
         warnings: reply.warnings,
@@ -151,26 +154,12 @@ fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Erro
     }
 }
 
-/// What an answer that says yes has to say besides. It was written all the same, so it is heard first.
+/// What an answer that says yes has to say besides. It was written all the same, so it is in the answers.
 fn unforeseen(change: &Change, answer: &Answer) -> Option<Error> {
     if change.action == Action::Create && !answer.created {
         return Some(Error::MadeByOther(change.key.clone()));
     }
-    let (sent, stored) = replaced_image(&change.body, &answer.object)?;
-    Some(Error::ImageReplaced {
-        key: change.key.clone(),
-        sent: printable(sent, 200),
-        stored: printable(stored.unwrap_or("none"), 200),
-    })
-}
-
-/// A creation whose answer was lost is sent again and then answered by "it is there". It is ours only if nobody but us has
-/// written to the object: a doubt means that somebody else made it, and then it is never deleted.
-fn only_we_wrote(object: &Value) -> bool {
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let whole = |entry: &&Value| entry.get("subresource").is_none_or(|name| name == "");
-    let mut entries = entries.iter().filter(whole).peekable();
-    entries.peek().is_some() && entries.all(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
+    images_as_sent(&change.key, &change.body, &answer.object).err().map(Error::from)
 }
 
 #[cfg(test)]

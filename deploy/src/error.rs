@@ -19,16 +19,6 @@ pub enum Error {
     /// A planned change found another object, or none.
     #[error("{0} vanished or was replaced since it was planned: it is planned again")]
     Vanished(ObjectKey),
-    /// The API server stored another image than was sent.
-    #[error("{key}: somebody between us and the API server replaced the image `{sent}` by `{stored}`")]
-    ImageReplaced {
-        /// The object.
-        key: ObjectKey,
-        /// What was sent.
-        sent: String,
-        /// What was stored.
-        stored: String,
-    },
     /// An answer without what every object has.
     #[error("the API server's answer about {0} is no object")]
     NoObject(ObjectKey),
@@ -42,7 +32,6 @@ impl Classified for Error {
         match self {
             Error::NotBegun { .. } => Class::Bug,
             Error::MadeByOther(_) | Error::Vanished(_) | Error::NoObject(_) => Class::Transient,
-            Error::ImageReplaced { .. } => Class::Denied,
             Error::Cluster(error) => error.class(),
         }
     }
@@ -53,7 +42,6 @@ impl Classified for Error {
             Error::MadeByOther(_) => "MadeByOther",
             Error::Vanished(_) => "Vanished",
             Error::NoObject(_) => "NoObject",
-            Error::ImageReplaced { .. } => "ImageReplaced",
             Error::Cluster(error) => error.reason(),
         }
     }

@@ -6,7 +6,6 @@ mod apply;
 mod error;
 mod gate;
 pub mod health;
-mod images;
 mod prune;
 mod sealed;
 mod settle;

@@ -44,11 +44,12 @@ pub async fn prune(cluster: &Cluster, live: &Live, settled: Settled, deadline: I
     if !unhealthy.is_empty() {
         let stays = |prune: &Prune| kept(&prune.key, "the release is not healthy, and nothing is deleted after a failure");
         let left = plan.prune().iter().map(stays).collect();
-        return Ok(Finished { begun, gone: Vec::new(), left, pending: Vec::new(), unhealthy });
+        return Ok(Finished { begun, gone: Vec::new(), released: Vec::new(), left, pending: Vec::new(), unhealthy });
     }
     let patience = Instant::now() + PATIENCE;
     let deletion = Deletion { cluster, live, component: &plan.release().id.component, deadline: deadline.max(patience) };
     let (mut gone, mut left, mut deleting) = (Vec::new(), Vec::new(), Vec::new());
+    let mut released = plan.released().to_vec();
     let mut leaving: Vec<&Prune> = plan.prune().iter().collect();
     leaving.sort_by(|a, b| (rank(&b.key), &b.key).cmp(&(rank(&a.key), &a.key)));
     for same_rank in leaving.chunk_by(|a, b| rank(&a.key) == rank(&b.key)) {
@@ -62,6 +63,7 @@ pub async fn prune(cluster: &Cluster, live: &Live, settled: Settled, deadline: I
             match fate {
                 Ok(Fate::Gone) => gone.push(prune.key.clone()),
                 Ok(Fate::Deleting) => deleting.push(prune),
+                Ok(Fate::Released(why)) => released.push(kept(&prune.key, why)),
                 Ok(Fate::Left(why)) => left.push(kept(&prune.key, why)),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -75,7 +77,7 @@ pub async fn prune(cluster: &Cluster, live: &Live, settled: Settled, deadline: I
     }
     let pending = deleting.iter().map(|prune| kept(&prune.key, &what_holds(live, prune))).collect();
     tk8s_core::crash::point("P10");
-    Ok(Finished { begun, gone, left, pending, unhealthy })
+    Ok(Finished { begun, gone, released, left, pending, unhealthy })
 }
 
 fn kept(key: &ObjectKey, why: &str) -> Kept {
@@ -90,7 +92,9 @@ enum Fate {
     Gone,
     /// The API server agreed; grace periods and finalizers take their time.
     Deleting,
-    /// It is not ours to delete, and why.
+    /// It is not ours any more, and why.
+    Released(&'static str),
+    /// It is ours and still there, and why.
     Left(&'static str),
 }
 
@@ -113,7 +117,7 @@ impl Deletion<'_> {
     async fn delete<'p>(&self, prune: &'p Prune) -> (&'p Prune, Result<Fate, Error>) {
         let fate = self.decide(prune).await;
         if matches!(fate, Ok(Fate::Gone)) {
-            self.live.gone(&prune.key);
+            self.live.gone(&prune.key, &prune.uid);
         }
         (prune, fate)
     }
@@ -171,8 +175,8 @@ impl Deletion<'_> {
 fn without_asking(found: &Standing, uid: &str) -> Option<Fate> {
     match found {
         // The one that we made is gone, and its name was used again.
-        found if found.uid != uid => Some(Fate::Left("another object has its name now")),
-        found if !found.ours => Some(Fate::Left("our labels were taken off it: it is somebody else's now")),
+        found if found.uid != uid => Some(Fate::Released("another object has its name now")),
+        found if !found.ours => Some(Fate::Released("our labels were taken off it: it is somebody else's now")),
         found if found.deleting => Some(Fate::Deleting),
         _ => None,
     }

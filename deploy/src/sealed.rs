@@ -112,6 +112,7 @@ impl Settled {
 pub struct Finished {
     pub(crate) begun: Begun,
     pub(crate) gone: Vec<ObjectKey>,
+    pub(crate) released: Vec<Kept>,
     pub(crate) left: Vec<Kept>,
     pub(crate) pending: Vec<Kept>,
     pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
@@ -123,7 +124,17 @@ impl Finished {
         &self.gone
     }
 
-    /// What was to be deleted and was not, because it is not ours any more or the turn did not settle, and why.
+    /// What left the release and is not ours any more, and why: the inventory forgets it.
+    pub fn released(&self) -> &[Kept] {
+        &self.released
+    }
+
+    /// What the inventory forgets: what is gone, and what is not ours any more.
+    pub fn forgotten(&self) -> Vec<ObjectKey> {
+        self.gone.iter().chain(self.released.iter().map(|released| &released.key)).cloned().collect()
+    }
+
+    /// What was to be deleted and was not, because the turn did not settle or it changed all the time.
     pub fn left(&self) -> &[Kept] {
         &self.left
     }

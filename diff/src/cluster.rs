@@ -135,6 +135,32 @@ impl Cluster {
         Ok(known.get(kind).cloned())
     }
 
+    /// How the API server calls the kind of an object of which only the key is known: in any version that it serves.
+    pub async fn resource_of(&self, key: &ObjectKey) -> Result<Option<Resource>, Error> {
+        let known = self.known().values().find(|known| known.kind.group == key.group && known.kind.kind == key.kind).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let of = |version: &str| GroupVersionKind { group: key.group.clone(), version: version.into(), kind: key.kind.clone() };
+        if key.group.is_empty() {
+            return self.resource(&of("v1")).await;
+        }
+        let path = format!("/apis/{}", key.group);
+        let request = || Request::get(path.as_str()).body(Vec::new()).expect("because the path is made of valid names");
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let group = reply.yes(key)?.body;
+        // The API server lists the versions that it prefers first.
+        for version in group["versions"].as_array().into_iter().flatten().filter_map(|version| version["version"].as_str()) {
+            if let Some(found) = self.resource(&of(version)).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Forgets the kinds of a group: its CRDs came or went.
     pub fn forget(&self, group: &str) {
         self.known().retain(|kind, _| kind.group != group);

@@ -1,7 +1,7 @@
 //! What can go wrong when the cluster is asked. Messages about Secrets hold reasons and fields, never what the API server
 //! quoted.
 
-use tk8s_core::{Class, Classified, GroupVersionKind};
+use tk8s_core::{Class, Classified, GroupVersionKind, ObjectKey};
 
 /// Why the cluster did not answer as needed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,16 @@ pub enum Error {
         /// Where it was read.
         origin: String,
     },
+    /// The API server answers with another image than was sent.
+    #[error("{key}: somebody between us and the API server replaced the image `{sent}` by `{stored}`")]
+    ImageReplaced {
+        /// The object.
+        key: ObjectKey,
+        /// What was sent.
+        sent: String,
+        /// What is, or would be, stored.
+        stored: String,
+    },
     /// Several objects of a turn were refused.
     #[error("{} objects were refused: {}", .0.len(), .0.iter().map(tk8s_core_chain).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
@@ -83,6 +93,7 @@ impl Classified for Error {
             // A token that is being rotated, a namespace that is not there yet, an object that changed meanwhile.
             Error::Refused { code: 401 | 403 | 404 | 409, .. } | Error::UnknownKind { .. } => Class::Waiting,
             Error::Refused { .. } | Error::NoNamespace { .. } => Class::Stalled,
+            Error::ImageReplaced { .. } => Class::Denied,
             Error::Several(errors) => errors
                 .iter()
                 .map(Classified::class)
@@ -103,6 +114,7 @@ impl Classified for Error {
             Error::Refused { .. } => "Refused",
             Error::UnknownKind { .. } => "UnknownKind",
             Error::NoNamespace { .. } => "NoNamespace",
+            Error::ImageReplaced { .. } => "ImageReplaced",
             Error::Several(errors) => errors.first().map_or("Refused", Classified::reason),
         }
     }

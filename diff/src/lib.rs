@@ -4,6 +4,7 @@
 
 pub mod cluster;
 mod error;
+mod images;
 pub mod live;
 pub mod mask;
 pub mod memory;
@@ -14,6 +15,7 @@ mod sealed;
 mod text;
 
 pub use error::Error;
+pub use images::images_as_sent;
 pub use observe::{Rules, observe, plan};
 pub use order::{in_order, order, rank, turns};
 pub use preview::{PreviewDiff, preview};

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Resource};
 use crate::mask::Masker;
-use crate::memory::owned_fields;
+use crate::memory::{only_we_wrote, owned_fields};
 
 /// An object, as the watches last told it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct SeenObject {
     pub health: Health,
     /// The digest of the fields that we own, if we own any.
     pub fields: Option<Digest>,
+    /// Whether nobody but us has written to it.
+    pub only_ours: bool,
     /// The component that it belongs to.
     pub component: Option<ComponentName>,
     packed: Arc<Vec<u8>>,
@@ -63,11 +65,94 @@ struct Inner {
     instance: InstanceName,
     judge: fn(&Value) -> Health,
     masker: Masker,
-    objects: Mutex<HashMap<ObjectKey, SeenObject>>,
-    /// By group and kind: whether the first list is complete.
-    kinds: Mutex<BTreeMap<(String, String), bool>>,
+    state: Mutex<State>,
+    watched: Mutex<HashSet<(String, String)>>,
     changes: watch::Sender<u64>,
     tasks: Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+/// What the watches told, and what answers to our own applies told before them.
+#[derive(Default)]
+struct State {
+    objects: HashMap<ObjectKey, SeenObject>,
+    /// By group and kind.
+    kinds: BTreeMap<(String, String), Told>,
+}
+
+/// How far the watch of a kind is.
+#[derive(Default)]
+struct Told {
+    /// Whether the first list is complete.
+    listed: bool,
+    /// The newest version that the watch told of: whatever is older and not here is gone.
+    until: u64,
+}
+
+impl State {
+    fn told(&mut self, resource: &Resource) -> &mut Told {
+        self.kinds.entry(kind_of(resource)).or_default()
+    }
+
+    fn knows_newer(&self, key: &ObjectKey, version: u64) -> bool {
+        self.objects.get(key).is_some_and(|known| count(&known.resource_version) > version)
+    }
+
+    /// The watch says that an object is so.
+    fn told_of(&mut self, resource: &Resource, key: ObjectKey, seen: SeenObject) {
+        let version = count(&seen.resource_version);
+        let told = self.told(resource);
+        told.until = told.until.max(version);
+        if !self.knows_newer(&key, version) {
+            self.objects.insert(key, seen);
+        }
+    }
+
+    /// The watch says that an object was deleted, by this version.
+    fn told_of_end(&mut self, resource: &Resource, key: &ObjectKey, version: u64) {
+        let told = self.told(resource);
+        told.until = told.until.max(version);
+        if !self.knows_newer(key, version) {
+            self.objects.remove(key);
+        }
+    }
+
+    /// An answer of the API server says that an object is so. The watch may be ahead of it already.
+    fn answered(&mut self, resource: &Resource, key: ObjectKey, seen: SeenObject) {
+        let version = count(&seen.resource_version);
+        let told = self.told(resource);
+        let gone = told.listed && version <= told.until && !self.objects.contains_key(&key);
+        if !gone && !self.knows_newer(&key, version) {
+            self.objects.insert(key, seen);
+        }
+    }
+
+    /// A list is complete. What it does not hold is gone, unless it is newer than everything that the list holds: the list
+    /// says nothing about that, and it has to be asked for.
+    fn listed(&mut self, resource: &Resource, list: &HashSet<ObjectKey>) -> Vec<ObjectKey> {
+        let told = self.told(resource);
+        told.listed = true;
+        let until = told.until;
+        let mut unsure = Vec::new();
+        self.objects.retain(|key, seen| {
+            if !is_of(resource, key) || list.contains(key) {
+                return true;
+            }
+            let newer = count(&seen.resource_version) > until;
+            if newer {
+                unsure.push(key.clone());
+            }
+            newer
+        });
+        unsure
+    }
+}
+
+fn kind_of(resource: &Resource) -> (String, String) {
+    (resource.kind.group.clone(), resource.kind.kind.clone())
+}
+
+fn is_of(resource: &Resource, key: &ObjectKey) -> bool {
+    key.group == resource.kind.group && key.kind == resource.kind.kind
 }
 
 impl Drop for Inner {
@@ -90,8 +175,8 @@ impl Live {
             instance,
             judge,
             masker,
-            objects: Mutex::default(),
-            kinds: Mutex::default(),
+            state: Mutex::default(),
+            watched: Mutex::default(),
             changes: watch::Sender::new(0),
             tasks: Mutex::default(),
         }))
@@ -99,11 +184,9 @@ impl Live {
 
     /// Watches a kind from now on. One broken kind disturbs no other.
     pub fn watch(&self, resource: &Resource) {
-        let kind = (resource.kind.group.clone(), resource.kind.kind.clone());
-        if lock(&self.0.kinds).contains_key(&kind) {
+        if !lock(&self.0.watched).insert(kind_of(resource)) {
             return;
         }
-        lock(&self.0.kinds).insert(kind, false);
         let task =
             tokio::spawn(follow(Arc::downgrade(&self.0), self.0.cluster.clone(), self.0.instance.clone(), resource.clone()));
         lock(&self.0.tasks).push(task.abort_handle());
@@ -112,13 +195,12 @@ impl Live {
     /// Waits until these kinds have been listed, or the time is over; true if they have.
     pub async fn synced(&self, resources: &[Resource], deadline: Duration) -> bool {
         let mut changes = self.changes();
-        let wanted: HashSet<_> =
-            resources.iter().map(|resource| (resource.kind.group.clone(), resource.kind.kind.clone())).collect();
+        let wanted: HashSet<_> = resources.iter().map(kind_of).collect();
         let complete = async {
             loop {
                 let done = {
-                    let kinds = lock(&self.0.kinds);
-                    wanted.iter().all(|kind| kinds.get(kind).copied().unwrap_or(false))
+                    let state = lock(&self.0.state);
+                    wanted.iter().all(|kind| state.kinds.get(kind).is_some_and(|told| told.listed))
                 };
                 if done || changes.changed().await.is_err() {
                     return done;
@@ -130,24 +212,29 @@ impl Live {
 
     /// What is known of an object.
     pub fn seen(&self, key: &ObjectKey) -> Seen {
-        if let Some(seen) = lock(&self.0.objects).get(key) {
-            return Seen::Present(Box::new(seen.clone()));
-        }
-        match lock(&self.0.kinds).get(&(key.group.clone(), key.kind.clone())) {
-            Some(true) => Seen::Absent,
-            _ => Seen::Unwatched,
+        let state = lock(&self.0.state);
+        match state.objects.get(key) {
+            Some(seen) => Seen::Present(Box::new(seen.clone())),
+            None if state.kinds.get(&(key.group.clone(), key.kind.clone())).is_some_and(|told| told.listed) => Seen::Absent,
+            None => Seen::Unwatched,
         }
     }
 
-    /// An answer to an apply of ours: newer than whatever the watch said so far.
+    /// An answer to an apply of ours. Usually newer than what the watch said so far.
     pub fn answered(&self, resource: &Resource, answer: &Value) {
-        self.0.put(resource, answer.clone());
+        if let Some((key, seen)) = self.0.read(resource, answer.clone()) {
+            lock(&self.0.state).answered(resource, key, seen);
+        }
         self.0.changed();
     }
 
-    /// An object that is known to be gone.
-    pub fn gone(&self, key: &ObjectKey) {
-        lock(&self.0.objects).remove(key);
+    /// This incarnation of an object is known to be gone.
+    pub fn gone(&self, key: &ObjectKey, uid: &str) {
+        let mut state = lock(&self.0.state);
+        if state.objects.get(key).is_some_and(|known| known.uid == uid) {
+            state.objects.remove(key);
+        }
+        drop(state);
         self.0.changed();
     }
 
@@ -172,34 +259,22 @@ impl Inner {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Keeps an object, unless something newer is known of it.
-    fn put(&self, resource: &Resource, object: Value) {
-        let Some(key) = key_of(resource, &object) else { return };
-        let Some(seen) = self.reduce(object) else { return };
-        let mut objects = lock(&self.objects);
-        let newer = objects
-            .get(&key)
-            .is_none_or(|known| known.uid != seen.uid || count(&known.resource_version) <= count(&seen.resource_version));
-        if newer {
-            objects.insert(key, seen);
-        }
+    /// What is kept of an object, and under which name.
+    fn read(&self, resource: &Resource, object: Value) -> Option<(ObjectKey, SeenObject)> {
+        Some((key_of(resource, &object)?, self.reduce(object)?))
     }
 
     fn reduce(&self, mut object: Value) -> Option<SeenObject> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(String::from);
         let (uid, resource_version) = (text("/metadata/uid")?, text("/metadata/resourceVersion")?);
-        let component = object
-            .pointer("/metadata/labels")
-            .and_then(|labels| labels.get(COMPONENT_LABEL))
-            .and_then(Value::as_str)
-            .and_then(|name| name.parse().ok());
+        let component = label(&object, COMPONENT_LABEL).and_then(|name| name.parse().ok());
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
-        let (health, fields) = ((self.judge)(&object), owned_fields(&object));
+        let (health, fields, only_ours) = ((self.judge)(&object), owned_fields(&object), only_we_wrote(&object));
         if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
             metadata.remove("managedFields");
         }
         let packed = zstd::encode_all(self.masker.mask(object).to_string().as_bytes(), 1).ok()?;
-        Some(SeenObject { uid, resource_version, deleting, health, fields, component, packed: Arc::new(packed) })
+        Some(SeenObject { uid, resource_version, deleting, health, fields, only_ours, component, packed: Arc::new(packed) })
     }
 }
 
@@ -212,6 +287,29 @@ fn key_of(resource: &Resource, object: &Value) -> Option<ObjectKey> {
     let name = object.pointer("/metadata/name")?.as_str()?.to_owned();
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).map(String::from);
     Some(ObjectKey { group: resource.kind.group.clone(), kind: resource.kind.kind.clone(), namespace, name })
+}
+
+/// Asks for objects of which a list could not say whether they are there.
+async fn make_sure(live: &Inner, resource: &Resource, unsure: Vec<ObjectKey>) {
+    for key in unsure {
+        match live.cluster.get(resource, &key).await {
+            Ok(found) => {
+                let found = found.filter(|found| label(found, INSTANCE_LABEL) == Some(live.instance.as_str()));
+                let seen = found.and_then(|found| live.read(resource, found));
+                let mut state = lock(&live.state);
+                match seen {
+                    Some((key, seen)) => state.answered(resource, key, seen),
+                    None => drop(state.objects.remove(&key)),
+                }
+            }
+            // Then it counts as there, until the watch says otherwise or is opened again.
+            Err(error) => tracing::warn!(object = %key, error = %tk8s_core::chain(&error), "could not make sure of an object"),
+        }
+    }
+}
+
+fn label<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/labels")?.get(name)?.as_str()
 }
 
 /// One watch: lists, then follows; begins again by itself when the stream ends or is too old.
@@ -230,39 +328,29 @@ async fn follow(live: Weak<Inner>, cluster: Cluster, instance: InstanceName, res
     let mut listed: HashSet<ObjectKey> = HashSet::new();
     while let Some(event) = events.next().await {
         let Some(live) = live.upgrade() else { return };
-        let take = |object: DynamicObject| serde_json::to_value(object).ok();
+        let take = |object: DynamicObject| live.read(&resource, serde_json::to_value(object).ok()?);
         match event {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
-                if let Some(object) = take(object) {
-                    listed.extend(key_of(&resource, &object));
-                    live.put(&resource, object);
+                if let Some((key, seen)) = take(object) {
+                    listed.insert(key.clone());
+                    lock(&live.state).told_of(&resource, key, seen);
                 }
             }
             Ok(Event::InitDone) => {
-                let ours = |key: &ObjectKey| key.group == kind.group && key.kind == kind.kind;
-                lock(&live.objects).retain(|key, _| !ours(key) || listed.contains(key));
-                lock(&live.kinds).insert((kind.group.clone(), kind.kind.clone()), true);
+                let unsure = lock(&live.state).listed(&resource, &listed);
+                make_sure(&live, &resource, unsure).await;
                 live.changed();
             }
             Ok(Event::Apply(object)) => {
-                if let Some(object) = take(object) {
-                    live.put(&resource, object);
+                if let Some((key, seen)) = take(object) {
+                    lock(&live.state).told_of(&resource, key, seen);
                     live.changed();
                 }
             }
             Ok(Event::Delete(object)) => {
-                if let Some(object) = take(object)
-                    && let Some(key) = key_of(&resource, &object)
-                {
-                    let mut objects = lock(&live.objects);
-                    if objects
-                        .get(&key)
-                        .is_some_and(|known| object.pointer("/metadata/uid").and_then(Value::as_str) == Some(&known.uid))
-                    {
-                        objects.remove(&key);
-                    }
-                    drop(objects);
+                if let Some((key, seen)) = take(object) {
+                    lock(&live.state).told_of_end(&resource, &key, count(&seen.resource_version));
                     live.changed();
                 }
             }
@@ -270,5 +358,89 @@ async fn follow(live: Weak<Inner>, cluster: Cluster, instance: InstanceName, res
                 tracing::warn!(kind = %kind, error = %tk8s_core::chain(&error), "the watch was interrupted: it is opened again")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tk8s_core::GroupVersionKind;
+
+    use super::*;
+
+    fn maps() -> Resource {
+        Resource { kind: GroupVersionKind::new("v1", "ConfigMap"), plural: "configmaps".into(), namespaced: true }
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: Some("shop".into()), name: name.into() }
+    }
+
+    fn seen(uid: &str, version: u64) -> SeenObject {
+        SeenObject {
+            uid: uid.into(),
+            resource_version: version.to_string(),
+            deleting: false,
+            health: Health::because(tk8s_core::HealthState::Healthy, "", ""),
+            fields: None,
+            only_ours: true,
+            component: None,
+            packed: Arc::default(),
+        }
+    }
+
+    fn versions(state: &State) -> Vec<(String, String)> {
+        let mut found: Vec<_> =
+            state.objects.iter().map(|(key, seen)| (key.name.clone(), seen.resource_version.clone())).collect();
+        found.sort();
+        found
+    }
+
+    fn listed(names: &[(&str, u64)]) -> State {
+        let mut state = State::default();
+        for (name, version) in names {
+            state.told_of(&maps(), key(name), seen("u", *version));
+        }
+        let list = names.iter().map(|(name, _)| key(name)).collect();
+        assert!(state.listed(&maps(), &list).is_empty());
+        state
+    }
+
+    #[test]
+    fn an_older_event_never_replaces_a_newer_answer_whatever_its_uid() {
+        let mut state = listed(&[("a", 5)]);
+        state.answered(&maps(), key("a"), seen("new", 9));
+        state.told_of(&maps(), key("a"), seen("u", 7));
+        state.told_of_end(&maps(), &key("a"), 8);
+        assert_eq!(versions(&state), [("a".into(), "9".into())]);
+        state.told_of_end(&maps(), &key("a"), 10);
+        assert!(versions(&state).is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_the_watch_has_overtaken_brings_nothing_back() {
+        let mut state = listed(&[("a", 5)]);
+        state.told_of_end(&maps(), &key("b"), 8);
+        state.answered(&maps(), key("b"), seen("b", 7));
+        assert_eq!(versions(&state), [("a".into(), "5".into())]);
+        state.answered(&maps(), key("b"), seen("b", 9));
+        assert_eq!(versions(&state), [("a".into(), "5".into()), ("b".into(), "9".into())]);
+    }
+
+    #[test]
+    fn what_a_list_can_not_know_of_is_asked_for_and_the_rest_is_gone() {
+        let mut state = listed(&[("a", 5), ("old", 4)]);
+        state.answered(&maps(), key("fresh"), seen("f", 9));
+        state.told_of(&maps(), key("a"), seen("u", 8));
+        assert_eq!(state.listed(&maps(), &HashSet::from([key("a")])), [key("fresh")]);
+        assert_eq!(versions(&state), [("a".into(), "8".into()), ("fresh".into(), "9".into())]);
+    }
+
+    #[test]
+    fn an_answer_before_the_first_list_is_kept() {
+        let mut state = State::default();
+        state.answered(&maps(), key("a"), seen("u", 3));
+        state.told_of(&maps(), key("b"), seen("v", 4));
+        assert!(state.listed(&maps(), &HashSet::from([key("b")])).is_empty(), "the list is newer: it is gone");
+        assert_eq!(versions(&state), [("b".into(), "4".into())]);
     }
 }

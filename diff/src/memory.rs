@@ -65,6 +65,15 @@ pub fn owned_fields(object: &Value) -> Option<Digest> {
     Some(Digest::of(canonical_json(&ours["fieldsV1"])))
 }
 
+/// Whether nobody but us has written to an object (to its status and the like they may). For a creation that nobody heard
+/// of this decides whether it was ours: a doubt means that somebody else made the object, and then it is never deleted.
+pub fn only_we_wrote(object: &Value) -> bool {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let whole = |entry: &&Value| entry.get("subresource").is_none_or(|name| name == "");
+    let mut entries = entries.iter().filter(whole).peekable();
+    entries.peek().is_some() && entries.all(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
+}
+
 /// How an object is no longer as we left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drift {

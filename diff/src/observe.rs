@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::cluster::{Cluster, Reply, Resource, apply_request};
+use crate::images::images_as_sent;
 use crate::live::{Live, Seen};
-use crate::memory::{Known, Memory, Owned, drift};
-use crate::sealed::{Action, Change, Conflict, Kept, Observed, Plan, Prune, Turn};
+use crate::memory::{Known, Memory, Owned, drift, only_we_wrote};
+use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Prune, Turn};
 use crate::text;
 
 /// What may be deleted.
@@ -99,12 +100,9 @@ pub async fn observe(
         1 => return Err(errors.remove(0)),
         _ => return Err(Error::Several(errors)),
     }
-    let (leaving, kept) = if turn.index + 1 == turn.of {
-        leaving(cluster, live, memory, &turn, inventory, rules).await?
-    } else {
-        Default::default()
-    };
-    Ok(Observed { turn, findings, leaving, kept })
+    let last = turn.index + 1 == turn.of;
+    let leaving = if last { leaving(cluster, live, memory, &turn, inventory, rules).await? } else { Leaving::default() };
+    Ok(Observed { turn, findings, leaving })
 }
 
 /// The object as its kind's scope wants it, and how the API server calls the kind.
@@ -152,6 +150,7 @@ async fn ask(
         reply = dry_run(true).await?;
     }
     let Reply { status, body: answer, warnings, .. } = reply.yes(key)?;
+    images_as_sent(key, &body, &answer)?;
     let masker = live.masker();
     let planned = masker.mask(answer.clone());
     let (action, before) = match &seen {
@@ -230,7 +229,7 @@ fn of_another(key: &ObjectKey, found: &Value, manifest: &Manifest) -> Option<Con
     None
 }
 
-/// What the component owns and the release does not have: what may be deleted, and what stays, and why.
+/// What the component owns and the release does not have: what may be deleted, what stays, and why.
 async fn leaving(
     cluster: &Cluster,
     live: &Live,
@@ -238,8 +237,8 @@ async fn leaving(
     turn: &Turn,
     inventory: Vec<(ObjectKey, Owned)>,
     rules: &Rules,
-) -> Result<(Vec<Prune>, Vec<Kept>), Error> {
-    let (mut leaving, mut kept) = (Vec::new(), Vec::new());
+) -> Result<Leaving, Error> {
+    let Leaving { mut prune, mut released, mut kept } = Leaving::default();
     let component = turn.release.id.component.as_str();
     let wanted = |key: &ObjectKey| {
         turn.all.iter().any(|wanted| {
@@ -251,23 +250,30 @@ async fn leaving(
     };
     for (key, owned) in inventory.into_iter().filter(|(key, _)| !wanted(key)) {
         let mut keep = |why: &str| kept.push(Kept { key: key.clone(), why: why.into() });
-        let Some(resource) = memory.known(&key).map(|known| known.resource) else {
-            keep("nothing is remembered of it");
-            continue;
+        let resource = match memory.known(&key) {
+            Some(known) => known.resource,
+            None => match cluster.resource_of(&key).await? {
+                Some(resource) => resource,
+                None => {
+                    keep("the cluster does not serve its kind");
+                    continue;
+                }
+            },
         };
         let object = match live.seen(&key) {
-            Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.fields.is_some())),
+            Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.only_ours)),
             Seen::Absent => None,
             Seen::Unwatched => cluster.get(&resource, &key).await?.and_then(|found| {
                 let uid = found.pointer("/metadata/uid")?.as_str()?.to_owned();
-                let ours = crate::memory::owned_fields(&found).is_some();
-                Some((uid, found, ours))
+                let only_ours = only_we_wrote(&found);
+                Some((uid, found, only_ours))
             }),
         };
-        let Some((uid, object, ours)) = object else {
-            // It is gone already: deleting it once more is how the inventory learns that.
-            if let Some(uid) = owned.uid {
-                leaving.push(Prune { key, resource, uid });
+        let Some((uid, object, only_ours)) = object else {
+            match owned.uid {
+                // It is gone already: deleting it once more is how the inventory learns that.
+                Some(uid) => prune.push(Prune { key, resource, uid }),
+                None => released.push(Kept { key, why: "it was never made".into() }),
             }
             continue;
         };
@@ -277,26 +283,31 @@ async fn leaving(
             .and_then(|annotations| annotations.get("tk8s.io/prune"))
             .and_then(Value::as_str);
         let system = key.kind == "Namespace" && (key.name == "default" || key.name.starts_with("kube-"));
-        // An interrupted run could not write down whether it made the object: its marks on it tell.
-        let created = owned.created.unwrap_or(ours);
+        // A run that was killed could not write down whether it made the object: then it did if nobody else wrote to it.
+        let created = owned.created.unwrap_or(only_ours);
         match () {
             () if !rules.prune => keep("`prune` is off"),
             () if turn.all.is_empty() => keep("the release is empty"),
-            () if label != Some(component) => keep("it belongs to another component now"),
+            () if label != Some(component) => released.push(Kept { key, why: "it belongs to another component now".into() }),
+            () if owned.uid.as_ref().is_some_and(|known| *known != uid) => {
+                released.push(Kept { key, why: "another object has its name now".into() });
+            }
+            () if !created && owned.created.is_none() => {
+                keep("the run that wrote it was interrupted, and others wrote to it too")
+            }
             () if !created => keep("it was there before us"),
-            () if owned.uid.as_ref().is_some_and(|known| *known != uid) => keep("another object has its name now"),
             () if rules.protect.contains(&key.kind) => keep("its kind is protected"),
             () if system => keep("it is a system namespace"),
             () if annotated == Some("false") => keep("it is annotated with `tk8s.io/prune: \"false\"`"),
-            () => leaving.push(Prune { key, resource, uid }),
+            () => prune.push(Prune { key, resource, uid }),
         }
     }
-    Ok((leaving, kept))
+    Ok(Leaving { prune, released, kept })
 }
 
 /// The plan that follows from what was observed. Pure: the same observation gives the same plan.
 pub fn plan(observed: Observed) -> Plan {
-    let Observed { turn, findings, leaving, kept } = observed;
+    let Observed { turn, findings, leaving } = observed;
     let (mut changes, mut unchanged, mut confirmed, mut conflicts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for finding in findings {
         match finding {
@@ -309,8 +320,8 @@ pub fn plan(observed: Observed) -> Plan {
             Finding::Contested(conflict) => conflicts.push(conflict),
         }
     }
-    let digest = digest(&turn, &changes, &leaving);
-    Plan { turn, changes, unchanged, confirmed, conflicts, prune: leaving, kept, digest }
+    let digest = digest(&turn, &changes, &leaving.prune);
+    Plan { turn, changes, unchanged, confirmed, conflicts, leaving, digest }
 }
 
 fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {

@@ -46,7 +46,17 @@ impl Turn {
 pub struct Observed {
     pub(crate) turn: Turn,
     pub(crate) findings: Vec<crate::observe::Finding>,
-    pub(crate) leaving: Vec<Prune>,
+    pub(crate) leaving: Leaving,
+}
+
+/// What the component owns and the release does not have.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    /// To be deleted.
+    pub(crate) prune: Vec<Prune>,
+    /// Not ours any more: the inventory forgets it, and nothing is sent.
+    pub(crate) released: Vec<Kept>,
+    /// Ours, and kept.
     pub(crate) kept: Vec<Kept>,
 }
 
@@ -126,8 +136,7 @@ pub struct Plan {
     pub(crate) unchanged: Vec<ObjectKey>,
     pub(crate) confirmed: Vec<(ObjectKey, crate::memory::Known)>,
     pub(crate) conflicts: Vec<Conflict>,
-    pub(crate) prune: Vec<Prune>,
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) leaving: Leaving,
     pub(crate) digest: Digest,
 }
 
@@ -164,12 +173,17 @@ impl Plan {
 
     /// What is deleted after settling; in the last turn only.
     pub fn prune(&self) -> &[Prune] {
-        &self.prune
+        &self.leaving.prune
     }
 
-    /// What left the release and stays.
+    /// What left the release and is not ours any more: the inventory forgets it.
+    pub fn released(&self) -> &[Kept] {
+        &self.leaving.released
+    }
+
+    /// What left the release, is ours, and stays.
     pub fn kept(&self) -> &[Kept] {
-        &self.kept
+        &self.leaving.kept
     }
 
     /// Every object of this turn, changed or not: what has to be healthy for it to settle.
@@ -184,6 +198,6 @@ impl Plan {
 
     /// Whether executing it would send nothing.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.prune.is_empty()
+        self.changes.is_empty() && self.leaving.prune.is_empty()
     }
 }

@@ -21,6 +21,7 @@ use tk8s_render::{Component, Placement};
 use tokio::time::Instant;
 
 use crate::cluster::ControlPlane;
+use crate::system::git;
 
 /// A repository with one component, an instance's history and its eyes on the cluster.
 pub struct Pipeline {
@@ -111,13 +112,18 @@ impl Pipeline {
 
     /// Steps 7 and 8: what the cluster says to a turn, and the plan that follows.
     pub async fn plan(&self, turn: Turn) -> Plan {
+        self.try_plan(turn).await.expect("observed")
+    }
+
+    /// The same, where it may be refused.
+    pub async fn try_plan(&self, turn: Turn) -> Result<Plan, tk8s_diff::Error> {
         let rules = Rules { prune: true, protect: Vec::new() };
-        let observed = tk8s_diff::observe(&self.cluster, &self.live, turn, self, &rules, 4, soon()).await.expect("observed");
+        let observed = tk8s_diff::observe(&self.cluster, &self.live, turn, self, &rules, 4, soon()).await?;
         let plan = tk8s_diff::plan(observed);
         for (key, known) in plan.confirmed() {
             self.known().insert(key.clone(), known.clone());
         }
-        plan
+        Ok(plan)
     }
 
     /// Steps 9 and 10: approved and begun.
@@ -169,7 +175,7 @@ impl Pipeline {
     /// Step 13.
     pub async fn prune(&self, settled: Settled) -> tk8s_deploy::Finished {
         let finished = tk8s_deploy::prune(&self.cluster, &self.live, settled, soon()).await.expect("pruned");
-        self.history.pruned(finished.begun(), finished.gone(), Timestamp::now()).expect("written down");
+        self.history.pruned(finished.begun(), &finished.forgotten(), Timestamp::now()).expect("written down");
         finished
     }
 
@@ -198,16 +204,4 @@ fn identity(directory: &Path) -> Secret {
     let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&path).output().expect("openssl");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     Secret::new(std::fs::read(path).expect("because openssl wrote it"))
-}
-
-fn git(directory: &Path, arguments: &[&str]) {
-    let output = Command::new("git")
-        .current_dir(directory)
-        .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
-        .args(arguments)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .output()
-        .expect("git");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

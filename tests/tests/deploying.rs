@@ -106,6 +106,9 @@ async fn after_a_refusal_nothing_more_is_sent() {
 async fn an_image_that_somebody_exchanges_on_the_way_fails_the_release() {
     let (plane, pipeline) = pipeline("exchanged").await;
     let namespace = pipeline.name.as_str();
+    plane.until("default", &["-n", namespace, "get", "serviceaccount", "default", "-o", "jsonpath={.metadata.name}"]);
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: web, image: 'web:1'}]}\n";
+    let ready = pipeline.ready(pod).await;
     plane.apply(&format!(
         r#"
 apiVersion: admissionregistration.k8s.io/v1
@@ -128,15 +131,19 @@ metadata: {{name: exchange}}
 spec: {{policyName: exchange}}
 "#
     ));
-    plane.until("default", &["-n", namespace, "get", "serviceaccount", "default", "-o", "jsonpath={.metadata.name}"]);
     let probe =
         ["-n", namespace, "run", "probe", "--image=web:1", "--dry-run=server", "-o", "jsonpath={.spec.containers[0].image}"];
     plane.until("mirror.example.com/web:1", &probe);
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: web, image: 'web:1'}]}\n";
-    let failed = failed(pipeline.apply(pipeline.ready(pod).await).await);
+    let failed = failed(pipeline.apply(ready).await);
     assert_eq!(failed.error.reason(), "ImageReplaced");
     assert!(failed.error.to_string().contains("`web:1` by `mirror.example.com/web:1`"), "{}", failed.error);
     assert_eq!(names(failed.answers.iter().map(|answer| &answer.key)), ["web"], "it is there, so it is remembered");
+    // The next plan does not take it for known: it wants the image back.
+    assert_eq!(pipeline.plan(pipeline.turns(pod).remove(0)).await.changes().len(), 1);
+    let other = pod.replace("name: web}", "name: other}");
+    let refused = pipeline.try_plan(pipeline.turns(&other).remove(0)).await.unwrap_err();
+    assert_eq!(refused.reason(), "ImageReplaced", "nothing is written for it");
+    assert_eq!(plane.kubectl(&["-n", namespace, "get", "pod", "other", "--ignore-not-found"]), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,10 +224,12 @@ async fn only_what_is_still_ours_is_deleted_and_what_hangs_is_named() {
     let mut gone = names(finished.gone());
     gone.sort_unstable();
     assert_eq!(gone, ["plain", "touched"]);
-    let mut left = reasons(finished.left());
-    left.sort_unstable();
+    let mut released = reasons(finished.released());
+    released.sort_unstable();
     let taken = "our labels were taken off it: it is somebody else's now";
-    assert_eq!(left, [("adopted", taken), ("released", taken), ("replaced", "another object has its name now")]);
+    assert_eq!(released, [("adopted", taken), ("released", taken), ("replaced", "another object has its name now")]);
+    let owned = pipeline.history.inventory(&namespace.parse().unwrap());
+    assert_eq!(names(owned.iter().map(|entry| &entry.key)), ["keep"]);
     let there = edit(&["get", "configmaps", "-o", "jsonpath={.items[*].metadata.name}"]);
     assert_eq!(there, "adopted keep kube-root-ca.crt released replaced");
 }

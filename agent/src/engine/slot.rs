@@ -88,18 +88,19 @@ impl Slot {
     }
 
     pub fn set(&self, progress: Progress) {
-        match &progress {
-            Progress::Settled => {
-                self.failures.store(0, Ordering::SeqCst);
-                *lock(&self.retry_at) = None;
-            }
+        let retry_at = match &progress {
             Progress::Failed { class: Class::Transient | Class::Waiting, .. } => {
                 let failures = self.failures.fetch_add(1, Ordering::SeqCst);
                 let pause = Duration::from_secs(1 << failures.min(6)).min(LONGEST_PAUSE);
-                *lock(&self.retry_at) = Some(Instant::now() + pause.mul_f64(0.75 + rand::random::<f64>() / 2.0));
+                Some(Instant::now() + pause.mul_f64(0.75 + rand::random::<f64>() / 2.0))
             }
-            _ => {}
+            // What was refused, or waits already, is not tried again by the clock.
+            _ => None,
+        };
+        if matches!(progress, Progress::Settled) {
+            self.failures.store(0, Ordering::SeqCst);
         }
+        *lock(&self.retry_at) = retry_at;
         self.progress.send_replace(progress);
     }
 
@@ -136,6 +137,21 @@ mod tests {
         assert!(slot.is_current(first));
         let (second, _) = slot.supersede();
         assert!(token.is_cancelled() && !slot.is_current(first) && slot.is_current(second));
+    }
+
+    #[test]
+    fn only_what_failed_for_a_passing_reason_is_tried_again_by_the_clock() {
+        let slot = Slot::new();
+        let failed = |class| Progress::Failed { class, reason: "R".into(), message: String::new() };
+        slot.set(failed(Class::Transient));
+        let first = slot.retry_at().expect("it passes");
+        slot.set(failed(Class::Waiting));
+        assert!(slot.retry_at().expect("it passes") > first, "pauses grow");
+        for progress in [failed(Class::Denied), failed(Class::Stalled), Progress::Running, Progress::Settled] {
+            slot.set(failed(Class::Transient));
+            slot.set(progress.clone());
+            assert_eq!(slot.retry_at(), None, "{progress:?}");
+        }
     }
 
     #[test]

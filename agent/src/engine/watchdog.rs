@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, HealthState};
+use tk8s_core::{ComponentName, HealthState, ObjectKey};
 use tk8s_deploy::Trigger;
 use tk8s_diff::live::Seen;
 use tk8s_diff::memory::drift;
@@ -56,21 +56,20 @@ impl Engine {
             if !slot.is_idle() {
                 continue;
             }
-            let drifted = self
-                .memory
-                .of_component(name)
-                .into_iter()
-                .find_map(|(key, known)| Some((drift(&known, &self.live.seen(&key))?, key)));
             let Some(view) = disk(|| self.history.component(name)) else { continue };
-            match drifted {
-                Some((kind, key)) if view.unfinished.is_none() => {
-                    let Some(current) = view.current.clone() else { continue };
+            let finished = view.current.clone().filter(|_| view.unfinished.is_none());
+            match (self.drifted(name), finished) {
+                (Some((kind, key)), Some(current)) => {
                     if !slot.may_repair(Instant::now()) {
                         continue;
                     }
                     tracing::warn!(component = %name, object = %key, drift = ?kind, "drift: repairing");
                     self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc();
                     self.start_alone(unit, Job::Known(current), Trigger::Drift);
+                }
+                (None, Some(current)) if self.is_rid_of(name) && slot.may_repair(Instant::now()) => {
+                    tracing::info!(component = %name, "what had left the release is gone: the inventory forgets it");
+                    self.start_alone(unit, Job::Known(current), Trigger::Restart);
                 }
                 _ => {
                     let late = matches!(slot.progress(), Progress::Failed { reason, .. } if reason == "NotHealthyInTime");
@@ -84,6 +83,21 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// The first object of a component that is not as we left it.
+    fn drifted(&self, name: &ComponentName) -> Option<(tk8s_diff::memory::Drift, ObjectKey)> {
+        let all = self.memory.of_component(name).into_iter();
+        all.into_iter().find_map(|(key, known)| Some((drift(&known, &self.live.seen(&key))?, key)))
+    }
+
+    /// Whether something that left the release and stayed is gone by now.
+    fn is_rid_of(&self, name: &ComponentName) -> bool {
+        self.memory.left_behind(name).iter().any(|(key, known)| match self.live.seen(key) {
+            Seen::Absent => true,
+            Seen::Present(seen) => seen.uid != known.uid,
+            Seen::Unwatched => false,
+        })
     }
 
     /// A run that waits for nothing below: what it brings has run before.

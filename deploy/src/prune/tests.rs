@@ -10,11 +10,11 @@ fn standing() -> Standing {
 fn only_the_object_that_we_made_and_that_is_still_ours_is_deleted() {
     assert_eq!(without_asking(&standing(), "u"), None);
     let replaced = without_asking(&standing(), "another");
-    assert_eq!(replaced, Some(Fate::Left("another object has its name now")));
+    assert_eq!(replaced, Some(Fate::Released("another object has its name now")));
     let taken = Standing { ours: false, ..standing() };
-    assert!(matches!(without_asking(&taken, "u"), Some(Fate::Left(why)) if why.contains("somebody else's")));
+    assert!(matches!(without_asking(&taken, "u"), Some(Fate::Released(why)) if why.contains("somebody else's")));
     // Also if it is on its way out: who deletes it is not our business then.
-    assert!(matches!(without_asking(&Standing { deleting: true, ..taken }, "u"), Some(Fate::Left(_))));
+    assert!(matches!(without_asking(&Standing { deleting: true, ..taken }, "u"), Some(Fate::Released(_))));
     assert_eq!(without_asking(&Standing { deleting: true, ..standing() }, "u"), Some(Fate::Deleting));
 }
 

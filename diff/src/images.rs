@@ -1,15 +1,25 @@
-//! Images, compared: what was sent with what was stored. A mutating webhook that exchanges one has changed what was
-//! verified.
+//! Images, compared: what was sent with what the API server made of it. A mutating webhook that exchanges one has changed
+//! what was verified.
 //!
 //! Pure. Looks at what was sent only: a container that a webhook adds is somebody else's field, and shows up as such.
 
 use serde_json::Value;
+use tk8s_core::{ObjectKey, printable};
+
+use crate::Error;
 
 /// Where containers stand, at any depth: pod templates of custom kinds are seen too.
 const LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
+/// Refuses an answer, to a dry-run or to an apply, that holds another image than was sent.
+pub fn images_as_sent(key: &ObjectKey, sent: &Value, stored: &Value) -> Result<(), Error> {
+    let Some((sent, stored)) = replaced_image(sent, stored) else { return Ok(()) };
+    let stored = printable(stored.unwrap_or("none"), 200);
+    Err(Error::ImageReplaced { key: key.clone(), sent: printable(sent, 200), stored })
+}
+
 /// The first image that was sent and not stored as it was, and what is stored in its place, if anything.
-pub(crate) fn replaced_image<'a>(sent: &'a Value, stored: &'a Value) -> Option<(&'a str, Option<&'a str>)> {
+fn replaced_image<'a>(sent: &'a Value, stored: &'a Value) -> Option<(&'a str, Option<&'a str>)> {
     match sent {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
             let twin = &stored[name.as_str()];
