@@ -4,17 +4,17 @@ TK8S_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tk8s-agent
 export TK8S_CACHE
 export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
-.PHONY: help build demo cluster test lint
+.PHONY: help build programs demo cluster test lint
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-bin/programs: scripts/prerequisites.sh tests/cluster/build.sh tests/cluster/main.go tests/cluster/go.mod
-	scripts/prerequisites.sh
+programs:
+	@scripts/prerequisites.sh
 	@mkdir -p bin
-	tests/cluster/build.sh > $@.new && mv $@.new $@
+	@tests/cluster/build.sh > bin/programs.new && mv bin/programs.new bin/programs
 
-build: bin/programs ## put tk8s-agent and the cluster's programs under bin/
+build: programs ## put tk8s-agent and the cluster's programs under bin/
 	cargo build --workspace
 	@for program in $$(cat bin/programs)/*; do ln -sf $$program bin/; done
 	@ln -sf $(CARGO_TARGET_DIR)/debug/tk8s-agent bin/tk8s-agent

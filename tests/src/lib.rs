@@ -2,6 +2,8 @@
 
 pub mod cluster;
 pub mod pipeline;
+pub mod proxy;
+pub mod system;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,0 +1,273 @@
+//! The whole agent, as its own process, with a repository on disk and a [`Proxy`] between it and the API server: what the
+//! scenarios in Rust begin with.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cluster::ControlPlane;
+use crate::program;
+use crate::proxy::Proxy;
+
+/// How long anything may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An instance in `dev` that follows the branch `main` of its own repository, without signatures. Its name is also that of
+/// its namespace. The process ends with it.
+pub struct System {
+    directory: TempDir,
+    /// The instance, and its namespace.
+    pub name: String,
+    /// Between the agent and the API server.
+    pub proxy: Proxy,
+    /// The cluster, as a person beside the agent sees it.
+    pub plane: &'static ControlPlane,
+    /// What the agent's file holds besides; to be changed before [`System::start`].
+    pub repository_url: String,
+    /// How often Git is looked at without being woken.
+    pub interval: &'static str,
+    agent: Option<Child>,
+}
+
+impl System {
+    /// A new instance with an empty namespace and an empty repository. Nothing runs yet.
+    pub async fn new(name: &str) -> System {
+        let plane = tokio::task::spawn_blocking(ControlPlane::shared).await.expect("the control plane starts");
+        plane.kubectl(&["create", "namespace", name]);
+        let directory = tempfile::tempdir().expect("because there is room");
+        let proxy = Proxy::before(plane.client().await).await;
+        proxy.write_kubeconfig(&directory.path().join("kubeconfig"));
+        let openssl = |arguments: &[&str], file: &str| {
+            let output = Command::new("openssl").args(arguments).output().expect("openssl");
+            std::fs::write(directory.path().join(file), output.stdout).expect("because the directory is ours");
+        };
+        openssl(&["genpkey", "-algorithm", "ed25519"], "identity.pem");
+        openssl(&["rand", "-hex", "32"], "history.key");
+        openssl(&["rand", "-hex", "32"], "token");
+        openssl(&["rand", "-hex", "32"], "webhook");
+        git(directory.path(), &["init", "-q", "-b", "main", "repository"]);
+        let repository_url = format!("file://{}/repository", directory.path().display());
+        System { directory, name: name.into(), proxy, plane, repository_url, interval: "1s", agent: None }
+    }
+
+    /// A file of the instance's own directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file of the repository.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.file("repository").join(path);
+        std::fs::create_dir_all(path.parent().expect("because it is below the repository")).expect("because it is ours");
+        std::fs::write(path, text).expect("because it is ours");
+    }
+
+    /// Writes a component of one ConfigMap, whose `at` is this.
+    pub fn write_map(&self, component: &str, at: &str) {
+        let name = &self.name;
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {component}, namespace: {name}}}\ndata: {{at: \"{at}\"}}\n"
+        );
+        self.write(&format!("{component}/all.yaml"), &text);
+    }
+
+    /// Writes a platform of one layer for each of these lists of components.
+    pub fn write_platform(&self, layers: &[&[&str]]) {
+        let mut text = "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n".to_owned();
+        for (number, components) in layers.iter().enumerate() {
+            let components: Vec<_> = components.iter().map(|name| format!("{{name: {name}, path: {name}}}")).collect();
+            text.push_str(&format!("  - {{number: {number}, name: l{number}, components: [{}]}}\n", components.join(", ")));
+        }
+        self.write("tk8s.yaml", &text);
+    }
+
+    /// Commits everything.
+    pub fn commit(&self, message: &str) {
+        git(&self.file("repository"), &["add", "-A"]);
+        git(&self.file("repository"), &["commit", "-q", "--allow-empty", "-m", message]);
+    }
+
+    /// Starts the agent and waits until it listens.
+    pub fn start(&mut self) {
+        let at = |file: &str| self.file(file).display().to_string();
+        let (url, interval, name) = (&self.repository_url, self.interval, &self.name);
+        let text = format!(
+            r#"apiVersion: agent.tk8s.io/v1alpha1
+kind: AgentConfig
+instance: {name}
+cluster: test
+environment: dev
+repository: {{url: "{url}", branch: main, interval: {interval}, timeout: 3s, auth: {{sshKeyFile: {ssh}, knownHostsFile: {hosts}}}}}
+trust: {{waive: {{reason: "a test"}}}}
+history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}}}
+api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}}}
+webhook: {{secretFile: {webhook}}}
+lease: {{namespace: {name}}}
+"#,
+            ssh = at("ssh.key"),
+            hosts = at("known_hosts"),
+            history = at("history"),
+            identity = at("identity.pem"),
+            key = at("history.key"),
+            token = at("token"),
+            address = at("address"),
+            webhook = at("webhook"),
+        );
+        std::fs::write(self.file("agent.yaml"), text).expect("because it is ours");
+        std::fs::remove_file(self.file("address")).ok();
+        let log = std::fs::File::options().create(true).append(true).open(self.file("agent.log")).expect("because it is ours");
+        let child = Command::new(program("tk8s-agent"))
+            .arg("run")
+            .arg("--config")
+            .arg(self.file("agent.yaml"))
+            .arg("--kubeconfig")
+            .arg(self.file("kubeconfig"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("because it is open"))
+            .stderr(log)
+            .spawn()
+            .expect("because the agent is built");
+        self.agent = Some(child);
+        self.until("the agent listens", || self.file("address").exists());
+    }
+
+    /// Ends the agent as Kubernetes would, and waits until it is gone.
+    pub fn stop(&mut self) {
+        let Some(mut agent) = self.agent.take() else { return };
+        Command::new("kill").arg(agent.id().to_string()).status().expect("because kill is there");
+        let begun = Instant::now();
+        while agent.try_wait().expect("because it is our child").is_none() {
+            if begun.elapsed() > PATIENCE {
+                agent.kill().ok();
+                panic!("the agent did not end: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until something is true.
+    pub fn until(&self, what: &str, is: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is() {
+            assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}\n{}\n{}", self.text_status(), self.log());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Waits until every component has this state.
+    pub fn until_all(&self, state: &str) {
+        self.until(&format!("all are {state}"), || {
+            let status = self.status();
+            let components = status["components"].as_array().map(Vec::as_slice).unwrap_or_default();
+            !components.is_empty() && components.iter().all(|component| component["state"] == state)
+        });
+    }
+
+    /// Waits until a component has this state, with a message that holds these words.
+    pub fn until_says(&self, component: &str, state: &str, words: &str) {
+        self.until(&format!("{component} is {state}: {words}"), || {
+            let found = self.component(component);
+            found["state"] == state && found["message"].as_str().is_some_and(|message| message.contains(words))
+        });
+    }
+
+    /// Waits until the ConfigMap of a component holds this.
+    pub fn until_map(&self, component: &str, at: &str) {
+        self.until(&format!("{component} is at {at}"), || self.map(component) == at);
+    }
+
+    /// What the ConfigMap of a component holds; empty if it is not there.
+    pub fn map(&self, component: &str) -> String {
+        self.kubectl(&["get", "configmap", component, "--ignore-not-found", "-o", "jsonpath={.data.at}"])
+    }
+
+    /// kubectl in the instance's namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.plane.kubectl(&[&["-n", self.name.as_str()], arguments].concat())
+    }
+
+    /// Runs a command that talks to the agent.
+    pub fn tk8s(&self, arguments: &[&str]) -> Output {
+        Command::new(program("tk8s-agent"))
+            .args(arguments)
+            .args(["--server", &format!("http://{}", self.address("api"))])
+            .arg("--token-file")
+            .arg(self.file("token"))
+            .output()
+            .expect("because the agent is built")
+    }
+
+    /// Where one of the agent's listeners is.
+    pub fn address(&self, listener: &str) -> String {
+        let text = std::fs::read_to_string(self.file("address")).unwrap_or_default();
+        let addresses: Value = serde_json::from_str(&text).unwrap_or_default();
+        addresses[listener].as_str().unwrap_or("127.0.0.1:9").to_owned()
+    }
+
+    /// `status --output json`; null if the agent can't be reached.
+    pub fn status(&self) -> Value {
+        serde_json::from_slice(&self.tk8s(&["status", "--output", "json"]).stdout).unwrap_or_default()
+    }
+
+    fn text_status(&self) -> String {
+        String::from_utf8_lossy(&self.tk8s(&["status"]).stdout).into_owned()
+    }
+
+    /// The status of one component.
+    pub fn component(&self, name: &str) -> Value {
+        let status = self.status();
+        let found = status["components"].as_array().and_then(|all| all.iter().find(|one| one["name"] == name).cloned());
+        found.unwrap_or_default()
+    }
+
+    /// One of the agent's counters, 0 if it has not counted yet.
+    pub async fn counter(&self, name: &str, labels: &str) -> u64 {
+        let text = self.get("metrics", "/metrics").await;
+        let prefix = format!("{name}{{{labels}}} ");
+        text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0)
+    }
+
+    /// A page of one of the agent's listeners.
+    pub async fn get(&self, listener: &str, path: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let address = self.address(listener);
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("because the agent listens");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("because the agent listens");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("because it answers text");
+        text
+    }
+
+    /// The end of the agent's log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.file("agent.log")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill().ok();
+            agent.wait().ok();
+        }
+    }
+}
+
+/// Runs git as somebody, without the machine's own settings.
+pub fn git(directory: &Path, arguments: &[&str]) {
+    let output = Command::new("git")
+        .current_dir(directory)
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .output()
+        .expect("git");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

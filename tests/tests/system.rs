@@ -1,0 +1,394 @@
+//! The whole agent on a real API server, with a proxy in between that counts what is asked and disturbs it.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::Value;
+use tk8s_tests::proxy::{Fault, Seen};
+use tk8s_tests::system::System;
+
+/// Requests about the ConfigMap of a component.
+fn about(component: &'static str) -> impl Fn(&Seen) -> bool + Send + 'static {
+    move |seen| seen.uri.split('?').next().is_some_and(|path| path.ends_with(&format!("/configmaps/{component}")))
+}
+
+/// Two components in one layer, deployed.
+async fn two_components(name: &str) -> System {
+    let mut system = System::new(name).await;
+    system.write_platform(&[&["one", "two"]]);
+    system.write_map("one", "first");
+    system.write_map("two", "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    system
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_one_component_renders_and_asks_nothing_of_another() {
+    let system = two_components("counted").await;
+    let renders = async |component: &str| system.counter("tk8s_renders_total", &format!("component=\"{component}\"")).await;
+    let before = (renders("one").await, renders("two").await);
+    system.proxy.take_seen();
+    system.write_map("one", "second");
+    system.commit("second");
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+    assert_eq!((renders("one").await, renders("two").await), (before.0 + 1, before.1));
+    let asked: Vec<_> = system.proxy.seen().into_iter().filter(|seen| !seen.is_background()).collect();
+    assert!(asked.iter().all(about("one")), "{asked:?}");
+    assert_eq!(
+        (asked.iter().filter(|seen| seen.is_dry_run()).count(), asked.iter().filter(|seen| seen.is_patch()).count()),
+        (1, 1)
+    );
+    assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
+    let mut system = two_components("quiet").await;
+    let looks = async |system: &System| system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
+    system.proxy.take_seen();
+    let before = looks(&system).await;
+    while looks(&system).await < before + 3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    system.proxy.end_streams();
+    let watches = |system: &System| system.proxy.seen().iter().filter(|seen| seen.uri.contains("watch=")).count();
+    system.until("the watch is opened again", || watches(&system) > 0);
+    system.stop();
+    let reopened = watches(&system);
+    system.start();
+    system.until_all("Healthy");
+    system.until("the new process watches", || watches(&system) > reopened);
+    let before = looks(&system).await;
+    while looks(&system).await < before + 1 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let asked: Vec<_> = system.proxy.seen().into_iter().filter(|seen| !seen.is_background()).collect();
+    assert!(asked.is_empty(), "{asked:?}");
+}
+
+/// What a fault at a component's requests leads to: what its status says meanwhile, if it says anything.
+async fn is_made_good(name: &str, fault: Fault, times: usize, kind: fn(&Seen) -> bool, says: Option<(&str, &str)>) {
+    let system = two_components(name).await;
+    let one = about("one");
+    system.proxy.disturb(times, fault, move |seen| one(seen) && kind(seen));
+    system.write_map("one", "second");
+    system.write_map("two", "second");
+    system.commit("second");
+    system.until_map("two", "second");
+    if let Some((state, words)) = says {
+        assert_eq!(system.map("one"), "first");
+        system.until_says("one", state, words);
+        system.proxy.calm();
+    }
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+    assert_eq!(system.proxy.left(), 0, "the fault has to have happened");
+    // One intent, one outcome: the release is there once.
+    let history: Value = serde_json::from_slice(&system.tk8s(&["history", "one", "--output", "json"]).stdout).unwrap();
+    let found: Vec<_> = history.as_array().unwrap().iter().map(|release| (&release["release"], &release["outcome"])).collect();
+    assert_eq!(found, [(&2.into(), &"Healthy".into()), (&1.into(), &"Healthy".into())]);
+}
+
+const MANY: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_knows_us_no_more_is_waited_for() {
+    let fault = Fault::Status { code: 401, reason: "Unauthorized", retry_after: None };
+    is_made_good("says-401", fault, MANY, |_| true, Some(("Pending", "Unauthorized"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_forbids_us_is_waited_for() {
+    let fault = Fault::Status { code: 403, reason: "Forbidden", retry_after: None };
+    is_made_good("says-403", fault, MANY, |_| true, Some(("Pending", "Forbidden"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_overtaken_is_planned_again() {
+    let fault = Fault::Status { code: 409, reason: "Conflict", retry_after: None };
+    is_made_good("says-409", fault, 1, Seen::is_patch, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_asks_for_patience_gets_it() {
+    let fault = Fault::Status { code: 429, reason: "TooManyRequests", retry_after: Some(1) };
+    is_made_good("says-429", fault, 3, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_overloaded_is_asked_again() {
+    let fault = Fault::Status { code: 503, reason: "ServiceUnavailable", retry_after: None };
+    is_made_good("says-503", fault, 3, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_keeps_silent_holds_up_nobody_else() {
+    is_made_good("silent", Fault::Silence, MANY, |_| true, Some(("Progressing", ""))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_is_lost_is_asked_again() {
+    is_made_good("lost-question", Fault::LostQuestion, 2, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_is_asked_for_again() {
+    is_made_good("lost-answer", Fault::LostAnswer, 2, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_calls_invalid_waits_for_other_content() {
+    let system = two_components("says-422").await;
+    let fault = Fault::Status { code: 422, reason: "Invalid", retry_after: None };
+    system.proxy.disturb(1, fault, about("one"));
+    system.write_map("one", "second");
+    system.write_map("two", "second");
+    system.commit("second");
+    system.until_map("two", "second");
+    system.until_says("one", "Failed", "Invalid");
+    assert_eq!(system.map("one"), "first");
+    system.write_map("one", "third");
+    system.commit("third");
+    system.until_map("one", "third");
+    system.until_all("Healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_creation_was_not_answered_is_still_ours_to_delete() {
+    let system = two_components("made-unheard").await;
+    system.proxy.disturb(1, Fault::LostAnswer, |seen| seen.is_patch() && seen.uri.contains("/configmaps/extra"));
+    let name = &system.name;
+    system.write(
+        "one/extra.yaml",
+        &format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: extra, namespace: {name}}}\ndata: {{at: there}}\n"),
+    );
+    system.commit("one more");
+    system.until_map("extra", "there");
+    system.until_all("Healthy");
+    assert_eq!(system.proxy.left(), 0);
+    std::fs::remove_file(system.file("repository/one/extra.yaml")).unwrap();
+    system.commit("one less");
+    system.until_map("extra", "");
+    system.until_all("Healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_before_is_adopted_and_never_deleted() {
+    let system = two_components("adopted").await;
+    let name = system.name.clone();
+    let manifest =
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: extra, namespace: {name}}}\ndata: {{at: theirs}}\n");
+    system.plane.apply(&manifest);
+    system.write("one/extra.yaml", &manifest.replace("theirs", "ours"));
+    system.commit("take it over from kubectl");
+    system.until_map("extra", "ours");
+    system.until_all("Healthy");
+    std::fs::remove_file(system.file("repository/one/extra.yaml")).unwrap();
+    system.write_map("one", "second");
+    system.commit("leave it");
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+    assert_eq!(system.map("extra"), "ours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_starts_when_what_it_stands_on_is_healthy() {
+    let mut system = System::new("gated").await;
+    let name = system.name.clone();
+    let deployment = |selector: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: below, namespace: {name}}}\nspec:\n  replicas: 1\n  selector: {{matchLabels: {{app: below}}}}\n  template:\n    metadata: {{labels: {{app: below}}}}\n    spec: {{{selector} containers: [{{name: main, image: \"pause:1\"}}]}}\n"
+        )
+    };
+    system.write_platform(&[&["below"], &["above"]]);
+    system.write("below/all.yaml", &deployment("nodeSelector: {never: here},"));
+    system.write_map("above", "first");
+    system.commit("the lower layer never gets healthy");
+    system.start();
+    system
+        .until("the lower layer is there", || !system.kubectl(&["get", "deployment", "below", "--ignore-not-found"]).is_empty());
+    system.until_says("above", "Pending", "waits for below");
+    assert_eq!(system.component("below")["state"], "Progressing");
+    let looks = async || system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
+    let before = looks().await;
+    while looks().await < before + 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(system.map("above"), "");
+    assert!(!system.proxy.seen().iter().any(about("above")), "nothing above is even asked about");
+    system.write("below/all.yaml", &deployment(""));
+    system.commit("it does");
+    system.until_map("above", "first");
+    system.until_all("Healthy");
+    assert_eq!(system.kubectl(&["get", "deployment", "below", "-o", "jsonpath={.status.readyReplicas}"]), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_sends_what_differs_and_git_does_not_undo_it() {
+    let system = two_components("rolled-back").await;
+    let name = system.name.clone();
+    let maps = |at: &str| {
+        let map = |extra: &str, at: &str| {
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {extra}, namespace: {name}}}\ndata: {{at: \"{at}\"}}\n---\n"
+            )
+        };
+        format!("{}{}{}", map("same", "always"), map("other", at), map("added", at))
+    };
+    system.write("one/more.yaml", &maps("first"));
+    system.commit("a base to go back to");
+    system.until_map("added", "first");
+    system.until_all("Healthy");
+    system.write("one/more.yaml", &maps("second"));
+    system.commit("a change that turns out badly");
+    system.until_map("added", "second");
+    system.until_all("Healthy");
+    std::fs::rename(system.file("repository"), system.file("away")).unwrap();
+    system.proxy.take_seen();
+    let output = system.tk8s(&["rollback", "one", "--reason", "it turned out badly", "--output", "json"]);
+    let done: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let mut sent: Vec<_> = done["actions"].as_array().unwrap().iter().map(|acted| acted["object"].as_str().unwrap()).collect();
+    sent.sort_unstable();
+    assert_eq!(sent, [format!("ConfigMap {name}/added"), format!("ConfigMap {name}/other")]);
+    assert_eq!(done["unchanged"], 2);
+    assert_eq!((system.map("other"), system.map("added")), ("first".into(), "first".into()));
+    let asked: Vec<_> = system.proxy.seen().into_iter().filter(|seen| !seen.is_background()).collect();
+    assert_eq!(
+        (asked.iter().filter(|seen| seen.is_dry_run()).count(), asked.iter().filter(|seen| seen.is_patch()).count()),
+        (2, 2)
+    );
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    // Git is back, with something new for the other component only.
+    std::fs::rename(system.file("away"), system.file("repository")).unwrap();
+    system.proxy.take_seen();
+    system.write_map("two", "second");
+    system.commit("something else");
+    system.until_map("two", "second");
+    let status = system.component("one");
+    assert_eq!((&status["state"], &status["hold"]["reason"]), (&"Held".into(), &"it turned out badly".into()));
+    assert!(system.proxy.seen().iter().filter(|seen| !seen.is_background()).all(about("two")));
+    // New content for the component ends the hold.
+    system.write("one/more.yaml", &maps("third"));
+    system.commit("a better change");
+    system.until_map("added", "third");
+    system.until_all("Healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_component_loses_nothing() {
+    let system = two_components("emptied").await;
+    system.write("one/all.yaml", "# nothing\n");
+    system.write_map("two", "second");
+    system.commit("empty");
+    system.until_map("two", "second");
+    system.until_says("one", "Failed", "holds no object");
+    assert_eq!(system.map("one"), "first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_git_server_that_hangs_holds_up_nothing_that_runs() {
+    let mut system = two_components("git-hangs").await;
+    system.stop();
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    system.repository_url = format!("ssh://git@{}/nobody/answers.git", hanging.local_addr().unwrap());
+    let keys = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(system.file("ssh.key"))
+        .status();
+    assert!(keys.unwrap().success());
+    std::fs::copy(system.file("ssh.key.pub"), system.file("known_hosts")).unwrap();
+    system.start();
+    system.until("status names the problem", || {
+        let problem = &system.status()["problem"];
+        problem["message"].as_str().is_some_and(|message| message.contains("127.0.0.1"))
+    });
+    // What runs is looked after all the same.
+    system.kubectl(&["patch", "configmap", "one", "--type", "merge", "-p", r#"{"data":{"at":"tampered"}}"#]);
+    system.until_map("one", "first");
+    drop(hanging);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_wakes_the_agent_only_if_it_was_signed() {
+    let mut system = System::new("webhooks").await;
+    system.interval = "1h";
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    let secret = std::fs::read(system.file("webhook")).unwrap();
+    let signature = |secret: &[u8], body: &str| {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret).unwrap();
+        mac.update(body.as_bytes());
+        format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+    };
+    let post = async |route: &str, header: &str, signature: &str, body: &str| {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let address = system.address("api");
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let request = format!(
+            "POST {route} HTTP/1.0\r\nHost: {address}\r\n{header}: {signature}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let looks = async || system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
+    let body = r#"{"ref": "refs/heads/main"}"#;
+    for (route, header) in [("/webhooks/generic", "X-Signature"), ("/webhooks/github", "X-Hub-Signature-256")] {
+        let before = looks().await;
+        assert_eq!(post(route, header, &signature(b"a guess", body), body).await, "401");
+        assert_eq!(post(route, "X-Other", "", body).await, "401");
+        let good = signature(secret.trim_ascii(), body);
+        assert_eq!(post(route, header, &good, body).await, "202");
+        while looks().await == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(looks().await, before + 1, "those that were not signed woke nobody");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_health_and_metrics_answer_without_the_token() {
+    let system = two_components("tokens").await;
+    let status = async |listener: &str, method: &str, path: &str, token: &str| {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(system.address(listener)).await.unwrap();
+        let request =
+            format!("{method} {path} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let token = std::fs::read_to_string(system.file("token")).unwrap();
+    let routes = [
+        ("GET", "/api/v1/status"),
+        ("POST", "/api/v1/sync"),
+        ("GET", "/api/v1/components/one"),
+        ("GET", "/api/v1/components/one/history"),
+        ("POST", "/api/v1/components/one/rollback"),
+        ("POST", "/api/v1/components/one/hold"),
+        ("POST", "/api/v1/components/one/resume"),
+        ("GET", "/ledger/checkpoint"),
+        ("GET", "/ledger/tile/0/000"),
+    ];
+    for (method, path) in routes {
+        for wrong in ["", "0", &token.trim()[1..], "undefined"] {
+            assert_eq!(status("api", method, path, wrong).await, "401", "{method} {path} with `{wrong}`");
+        }
+    }
+    assert_eq!(status("api", "GET", "/api/v1/status", token.trim()).await, "200");
+    assert_eq!(status("api", "GET", "/api/v1/components/three", token.trim()).await, "404");
+    for (listener, path) in [("health", "/healthz"), ("health", "/readyz"), ("metrics", "/metrics")] {
+        assert_eq!(status(listener, "GET", path, "").await, "200");
+    }
+}
