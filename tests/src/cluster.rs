@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 /// The control plane. Tests share it, each in namespaces and as an instance of its own.
 pub struct ControlPlane {
     kubeconfig: PathBuf,
+    audit: PathBuf,
     assets: String,
 }
 
@@ -21,9 +22,10 @@ impl ControlPlane {
 
     fn start() -> ControlPlane {
         let assets = crate::assets();
-        let kubeconfig = std::env::temp_dir().join(format!("tk8s-plane-{}.kubeconfig", std::process::id()));
+        let file = |kind: &str| std::env::temp_dir().join(format!("tk8s-plane-{}.{kind}", std::process::id()));
+        let (kubeconfig, audit) = (file("kubeconfig"), file("audit.log"));
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--"]).arg(crate::top().join("tests/cluster/run.sh")).arg(&kubeconfig);
+        command.args(["--pdeathsig", "TERM", "--"]).arg(crate::top().join("tests/cluster/run.sh")).arg(&kubeconfig).arg(&audit);
         command.env("TK8S_ASSETS", &assets).stdin(Stdio::null()).stdout(Stdio::piped());
         let (says, said) = std::sync::mpsc::channel();
         // The signal of a parent's death is that of its thread: this one lives as long as the program.
@@ -36,7 +38,7 @@ impl ControlPlane {
         });
         let ready = said.recv_timeout(Duration::from_secs(90)).expect("the control plane did not start in time");
         assert!(ready.starts_with("the cluster runs"), "{ready}");
-        ControlPlane { kubeconfig, assets }
+        ControlPlane { kubeconfig, audit, assets }
     }
 
     /// The administrator's kubeconfig.
@@ -46,9 +48,26 @@ impl ControlPlane {
 
     /// A client with the administrator's rights.
     pub async fn client(&self) -> kube::Client {
+        self.client_as(None).await
+    }
+
+    /// A client of a user with the administrator's rights, whom the audit log tells from others.
+    pub async fn client_as(&self, user: Option<&str>) -> kube::Client {
         let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("because the control plane wrote it");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
-        kube::Client::try_from(config.expect("because it is complete")).expect("because it is usable")
+        let mut config = config.expect("because it is complete");
+        config.auth_info.impersonate = user.map(String::from);
+        config.auth_info.impersonate_groups = user.map(|_| vec!["system:masters".into()]);
+        kube::Client::try_from(config).expect("because it is usable")
+    }
+
+    /// What a user of [`ControlPlane::client_as`] asked for, as the audit log has it: verb and URI of each request.
+    pub fn audited(&self, user: &str) -> Vec<(String, String)> {
+        let log = std::fs::read_to_string(&self.audit).expect("because the API server writes it");
+        let events = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let of_user = events.filter(|event| event["impersonatedUser"]["username"] == user);
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        of_user.map(|event| (text(&event["verb"]), text(&event["requestURI"]))).collect()
     }
 
     /// Runs kubectl, as a person beside the agent would; fails with what it said.

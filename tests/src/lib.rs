@@ -29,16 +29,21 @@ pub fn assets() -> String {
     })
 }
 
-/// Runs a story of this directory over the real programs, and gives what it said. Fails with all of it if it fails.
-pub fn run(story: &str) -> String {
-    let output = Command::new(top().join(story))
+/// A story of this directory, to be told over the real programs.
+pub fn story(path: &str) -> Command {
+    let mut command = Command::new(top().join(path));
+    command
         .env("TK8S_AGENT_BIN", program("tk8s-agent"))
         .env("TK8S_CHECK_BIN", program("check-history"))
         .env("TK8S_ASSETS", assets())
         .env_remove("KUBECONFIG")
-        .env_remove("KEEP")
-        .output()
-        .expect("because bash is there");
+        .env_remove("KEEP");
+    command
+}
+
+/// Tells a story to its end, and gives what it said. Fails with all of it if it fails.
+pub fn run(path: &str) -> String {
+    let output = story(path).output().expect("because bash is there");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     said

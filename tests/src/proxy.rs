@@ -1,8 +1,8 @@
 //! A proxy between the agent and a real API server that does what networks and overloaded servers do: refuses, keeps
 //! silent, loses the question or the answer, ends streams.
 //!
-//! It speaks plain HTTP to the agent and the API server's own protocol to the other side, with the credentials of whoever
-//! it stands for, so the audit log tells the same user as without it. Every request is counted, whatever became of it.
+//! It speaks plain HTTP to the agent and the API server's own protocol to the other side, as the user whose client it was
+//! given, so the audit log tells one agent from another. Every request is counted, whatever became of it.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -38,7 +38,7 @@ impl System {
         let plane = tokio::task::spawn_blocking(ControlPlane::shared).await.expect("the control plane starts");
         plane.kubectl(&["create", "namespace", name]);
         let directory = tempfile::tempdir().expect("because there is room");
-        let proxy = Proxy::before(plane.client().await).await;
+        let proxy = Proxy::before(plane.client_as(Some(name)).await).await;
         proxy.write_kubeconfig(&directory.path().join("kubeconfig"));
         let openssl = |arguments: &[&str], file: &str| {
             let output = Command::new("openssl").args(arguments).output().expect("openssl");

@@ -51,6 +51,7 @@ async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
     let mut system = two_components("quiet").await;
     let looks = async |system: &System| system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
     system.proxy.take_seen();
+    let known = system.plane.audited(&system.name).len();
     let before = looks(&system).await;
     while looks(&system).await < before + 3 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -67,8 +68,12 @@ async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
     while looks(&system).await < before + 1 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let asked: Vec<_> = system.proxy.seen().into_iter().filter(|seen| !seen.is_background()).collect();
+    let audited = system.plane.audited(&system.name).split_off(known);
+    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", system.name);
+    let asked: Vec<_> =
+        audited.iter().filter(|(verb, uri)| !uri.starts_with(&lease) && !["list", "watch"].contains(&verb.as_str())).collect();
     assert!(asked.is_empty(), "{asked:?}");
+    assert!(audited.iter().any(|(verb, _)| verb == "watch") && audited.iter().any(|(_, uri)| uri.starts_with(&lease)));
 }
 
 /// What a fault at a component's requests leads to: what its status says meanwhile, if it says anything.

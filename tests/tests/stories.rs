@@ -1,0 +1,56 @@
+//! The stories of this directory, told over the real programs. Each has a cluster of its own.
+
+#![allow(missing_docs)]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn the_demo_s_story_is_true() {
+    tk8s_tests::run("tests/demo.sh");
+}
+
+#[test]
+fn a_killed_agent_leaves_a_whole_history_and_finishes_on_the_next_start() {
+    let said = tk8s_tests::run("tests/crash.sh");
+    for (point, _) in tk8s_core::crash::POINTS {
+        assert!(said.contains(&format!("  {point}: ")), "{point} was not tried: {said}");
+    }
+}
+
+#[test]
+fn faults_are_named_isolated_and_made_good() {
+    let said = tk8s_tests::run("tests/faults.sh");
+    assert_eq!(said.lines().count(), 7, "{said}");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let room = tempfile::tempdir().expect("because there is room");
+    let mut demo = tk8s_tests::story("tests/demo.sh")
+        .env("TMPDIR", room.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("because bash is there");
+    let mut lines = BufReader::new(demo.stdout.take().expect("because it is piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("are healthy")), "the demo ended before its first release: {:?}", demo.wait());
+    let programs = processes_below(room.path());
+    assert!(programs.len() >= 7, "etcd, four of Kubernetes, sshd and the agent run: {programs:?}");
+    let interrupted = std::process::Command::new("kill").args(["-INT", &demo.id().to_string()]).status();
+    assert!(interrupted.expect("because kill is there").success());
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(demo.wait().expect("because it is our child").code(), Some(130), "{rest:?}");
+    assert_eq!(processes_below(room.path()), Vec::<String>::new());
+    let left: Vec<_> = std::fs::read_dir(room.path()).expect("because it is ours").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The command lines of all processes that name something below a directory.
+fn processes_below(directory: &std::path::Path) -> Vec<String> {
+    let directory = directory.to_str().expect("because its name is plain");
+    let all = std::fs::read_dir("/proc").expect("because this is Linux").filter_map(Result::ok);
+    let lines = all.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(directory)).collect()
+}
