@@ -14,7 +14,7 @@ source "$here/cluster/control-plane.sh"
 clean_up() {
     local code=$?
     trap - EXIT INT TERM
-    [ "$code" -eq 0 ] || { echo; echo "the end of the agent's log:"; tail -n 25 "$home"/agent-*.log 2>/dev/null || true; }
+    [ "$code" -eq 0 ] || [ "$code" -ge 128 ] || { echo; echo "the end of the agent's log:"; tail -n 25 "$home"/agent-*.log 2>/dev/null || true; }
     if [ -n "$own_cluster" ]; then
         kube delete namespace tk8s-demo tk8s-demo-prod --ignore-not-found --wait=false >/dev/null 2>&1 || true
         kube -n default delete lease tk8s-agent-demo tk8s-agent-demo-prod --ignore-not-found >/dev/null 2>&1 || true

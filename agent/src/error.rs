@@ -27,6 +27,11 @@ pub enum Error {
     /// The platform file is refused.
     #[error("the platform file is refused")]
     Platform(#[source] tk8s_config::Problems),
+    /// The agent's file was changed for the worse.
+    #[error("the agent's file is refused")]
+    Configuration(#[source] tk8s_config::Problems),
+    #[error("{} can't change while the agent runs: restart it", .0.join(", "))]
+    NeedsRestart(Vec<&'static str>),
     #[error("could not read the {what} `{}`", path.display())]
     ReadFile {
         what: &'static str,
@@ -91,6 +96,8 @@ impl Classified for Error {
         match self {
             Error::Tree(_) => "PlatformUnreadable",
             Error::Platform(_) => "PlatformRefused",
+            Error::Configuration(_) => "ConfigurationRefused",
+            Error::NeedsRestart(_) => "NeedsRestart",
             Error::ReadFile { .. } => "FileUnreadable",
             Error::NoSigners(_) => "NoSigners",
             Error::NotLeading => "NotLeading",

@@ -10,6 +10,7 @@ mod lease;
 mod memory;
 mod metrics;
 mod pipeline;
+mod reload;
 mod run;
 mod telemetry;
 mod triggers;

@@ -25,7 +25,7 @@ use crate::{api, lease};
 const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Runs the agent until a signal ends it.
-pub async fn run(config: AgentConfig, kubeconfig: Option<PathBuf>) -> Result<()> {
+pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) -> Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(end_on_signal(stop.clone()));
     let history = Arc::new(open_history(&config)?);
@@ -39,10 +39,12 @@ pub async fn run(config: AgentConfig, kubeconfig: Option<PathBuf>) -> Result<()>
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
     let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), stop.clone());
-    let listeners = Listeners::bind(&engine.config).await?;
+    let config = engine.config();
+    let listeners = Listeners::bind(&config).await?;
+    tokio::spawn(crate::reload::follow(file.into(), Arc::clone(&engine)));
     let _watching = crate::triggers::watch_file_repository(&engine)?;
     let serving = listeners.serve(&engine, &stop);
-    tracing::info!(instance = %engine.config.instance, environment = %engine.config.environment, repository = %engine.config.repository.url, "tk8s-agent runs");
+    tracing::info!(instance = %config.instance, environment = %config.environment, repository = %config.repository.url, "tk8s-agent runs");
     let running = tokio::spawn(Arc::clone(&engine).run());
     stop.cancelled().await;
     tracing::info!("stopping: what is being written is finished first");

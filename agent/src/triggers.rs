@@ -11,7 +11,8 @@ use crate::engine::Engine;
 
 /// Watches the refs of a `file:` repository; other repositories have webhooks. The watch ends when it is dropped.
 pub fn watch_file_repository(engine: &Arc<Engine>) -> Result<Option<notify::RecommendedWatcher>> {
-    let RepositoryUrl::File { path } = &engine.config.repository.url else { return Ok(None) };
+    let config = engine.config();
+    let RepositoryUrl::File { path } = &config.repository.url else { return Ok(None) };
     let path = Path::new(path);
     let git = if path.join(".git").is_dir() { path.join(".git") } else { path.to_owned() };
     let woken = Arc::clone(engine);
@@ -23,7 +24,7 @@ pub fn watch_file_repository(engine: &Arc<Engine>) -> Result<Option<notify::Reco
     })
     .context("could not watch the repository")?;
     if !git.is_dir() {
-        tracing::warn!(repository = %engine.config.repository.url, "the repository is not there yet: it is looked for at each interval");
+        tracing::warn!(repository = %config.repository.url, "the repository is not there yet: it is looked for at each interval");
         return Ok(None);
     }
     // Refs live in `refs/` and in `packed-refs`, which is replaced by renaming; objects are not watched.

@@ -1,7 +1,7 @@
 //! The agent's own file.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tk8s_core::{Environment, InstanceName, RepositoryUrl, TreePath};
@@ -129,6 +129,35 @@ pub struct LeaseConfig {
 }
 
 impl AgentConfig {
+    /// Every file that it names and that is read while the agent runs.
+    pub fn files(&self) -> Vec<&Path> {
+        let auth = self.repository.auth.iter().flat_map(|auth| [&auth.ssh_key_file, &auth.known_hosts_file]);
+        let others = self.trust.signers_file.iter().chain(&self.api.token_file);
+        let webhook = self.webhook.iter().map(|webhook| &webhook.secret_file);
+        auth.chain(others).chain(webhook).map(PathBuf::as_path).collect()
+    }
+
+    /// The keys in which another file differs that can't change while the agent runs.
+    pub fn needs_restart(&self, other: &AgentConfig) -> Vec<&'static str> {
+        let (history, api) = (&self.history, &self.api);
+        let differs = [
+            ("instance", self.instance != other.instance),
+            ("cluster", self.cluster != other.cluster),
+            ("environment", self.environment != other.environment),
+            ("repository.url", self.repository.url != other.repository.url),
+            ("history.dir", history.dir != other.history.dir),
+            ("history.releases", history.releases != other.history.releases),
+            ("history.identityKeyFile", history.identity_key_file != other.history.identity_key_file),
+            ("history.encryptionKeyFile", history.encryption_key_file != other.history.encryption_key_file),
+            ("api.listen", api.listen != other.api.listen),
+            ("api.healthListen", api.health_listen != other.api.health_listen),
+            ("api.metricsListen", api.metrics_listen != other.api.metrics_listen),
+            ("api.addressFile", api.address_file != other.api.address_file),
+            ("lease.namespace", self.lease.namespace != other.lease.namespace),
+        ];
+        differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+
     /// Reads and validates the file; all problems at once.
     pub fn parse(text: &str, file: &str) -> Result<AgentConfig, Problems> {
         let node = document::read(text.as_bytes(), file)?;

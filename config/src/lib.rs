@@ -1,6 +1,7 @@
 //! What a person tells the agent: its own file, and the platform file of the repository.
 //!
-//! Both are read strictly: unknown keys are refused, and all problems are reported at once, each with its line.
+//! Both are read strictly: unknown keys are refused, and all problems are reported at once, each with its line. Whether files
+//! may have changed is told by [`FileWatch`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -8,6 +9,7 @@ mod agent;
 mod document;
 mod fields;
 mod platform;
+mod reload;
 
 use std::fmt;
 
@@ -16,6 +18,7 @@ pub use agent::{
     WebhookConfig,
 };
 pub use platform::{ComponentSpec, OnFailure, Platform, PruneSpec};
+pub use reload::{FileWatch, WatchError};
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

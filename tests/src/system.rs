@@ -90,11 +90,11 @@ impl System {
         git(&self.file("repository"), &["commit", "-q", "--allow-empty", "-m", message]);
     }
 
-    /// Starts the agent and waits until it listens.
-    pub fn start(&mut self) {
+    /// The agent's file, as [`System::start`] writes it.
+    pub fn configuration(&self) -> String {
         let at = |file: &str| self.file(file).display().to_string();
         let (url, interval, name) = (&self.repository_url, self.interval, &self.name);
-        let text = format!(
+        format!(
             r#"apiVersion: agent.tk8s.io/v1alpha1
 kind: AgentConfig
 instance: {name}
@@ -115,14 +115,32 @@ lease: {{namespace: {name}}}
             token = at("token"),
             address = at("address"),
             webhook = at("webhook"),
-        );
-        std::fs::write(self.file("agent.yaml"), text).expect("because it is ours");
+        )
+    }
+
+    /// Exchanges the agent's file as Kubernetes exchanges a mounted one: by a link beside it.
+    pub fn configure(&self, text: &str) {
+        let mount = self.file("mounted");
+        let version = format!("..{}", std::fs::read_dir(&mount).map_or(0, Iterator::count));
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(to, mount.join("new")).expect("because it is ours");
+            std::fs::rename(mount.join("new"), mount.join(name)).expect("because it is ours");
+        };
+        std::fs::create_dir_all(mount.join(&version)).expect("because it is ours");
+        std::fs::write(mount.join(&version).join("agent.yaml"), text).expect("because it is ours");
+        link(&version, "..data");
+        link("..data/agent.yaml", "agent.yaml");
+    }
+
+    /// Starts the agent and waits until it listens.
+    pub fn start(&mut self) {
+        self.configure(&self.configuration());
         std::fs::remove_file(self.file("address")).ok();
         let log = std::fs::File::options().create(true).append(true).open(self.file("agent.log")).expect("because it is ours");
         let child = Command::new(program("tk8s-agent"))
             .arg("run")
             .arg("--config")
-            .arg(self.file("agent.yaml"))
+            .arg(self.file("mounted/agent.yaml"))
             .arg("--kubeconfig")
             .arg(self.file("kubeconfig"))
             .stdin(Stdio::null())

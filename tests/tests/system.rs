@@ -397,3 +397,54 @@ async fn only_health_and_metrics_answer_without_the_token() {
         assert_eq!(status(listener, "GET", path, "").await, "200");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_never() {
+    let mut system = System::new("reconfigured").await;
+    // Nobody wakes the agent but the change itself.
+    system.interval = "1h";
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    let good = system.configuration();
+    let reason = |system: &System| system.status()["trust"]["reason"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(reason(&system), "a test");
+    system.configure(&good.replace("a test", "another reason"));
+    system.until("the change is in force", || reason(&system) == "another reason");
+    for (bad, word, says) in [
+        (good.replace("interval:", "intervall:"), "ConfigurationRefused", "did you mean `interval`"),
+        (good.replace("instance: reconfigured", "instance: other"), "NeedsRestart", "instance"),
+        ("{".into(), "ConfigurationRefused", "agent.yaml"),
+    ] {
+        system.configure(&bad);
+        system.until("the mistake is reported", || {
+            let problem = &system.status()["configuration"];
+            problem["reason"] == word && problem["message"].as_str().is_some_and(|message| message.contains(says))
+        });
+        assert_eq!(reason(&system), "another reason");
+    }
+    // What was in force still is.
+    system.write_map("one", "second");
+    system.commit("second");
+    system.until_map("one", "second");
+    system.configure(&good);
+    system.until("all is well again", || system.status()["configuration"].is_null() && reason(&system) == "a test");
+    // A token that was rotated is in force for the next call; that a named file changed wakes the agent.
+    let looks = async || system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
+    let before = looks().await;
+    let old = std::fs::read_to_string(system.file("token")).unwrap();
+    std::fs::write(system.file("token"), "a new token, long enough").unwrap();
+    assert!(system.tk8s(&["status"]).status.success());
+    while looks().await == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::write(system.file("old"), old).unwrap();
+    let refused = std::process::Command::new(tk8s_tests::program("tk8s-agent"))
+        .args(["status", "--server", &format!("http://{}", system.address("api")), "--token-file"])
+        .arg(system.file("old"))
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}

@@ -3,25 +3,19 @@
 //! The file is read again for each call, so a rotated token is in force at once. A missing or empty file refuses
 //! everybody.
 
-use std::path::PathBuf;
-
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq as _;
 
-use super::Problem;
+use super::{Problem, Shared};
 
 /// The smallest token that is accepted: shorter ones can be guessed.
 const SHORTEST: usize = 16;
 
-/// The file that holds the token.
-#[derive(Clone)]
-pub struct TokenFile(pub Option<PathBuf>);
-
 /// Lets a request pass, or answers 401 without saying what was wrong with the token.
-pub async fn require_token(State(file): State<TokenFile>, request: Request, next: Next) -> Response {
+pub(super) async fn require_token(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let shown = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -29,7 +23,7 @@ pub async fn require_token(State(file): State<TokenFile>, request: Request, next
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default()
         .trim();
-    let expected = match &file.0 {
+    let expected = match &shared.engine.config().api.token_file {
         Some(path) => tokio::fs::read(path).await.unwrap_or_default(),
         None => Vec::new(),
     };

@@ -4,7 +4,6 @@
 mod auth;
 mod webhooks;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +18,6 @@ use serde::{Deserialize, Serialize};
 use tk8s_core::{Class, Classified, ComponentName, chain};
 use tower_http::timeout::TimeoutLayer;
 
-pub use auth::TokenFile;
-
 use crate::engine::{Engine, RollbackRequest};
 use crate::error::Error;
 use crate::pipeline::disk;
@@ -34,13 +31,11 @@ const LONGEST_CALL: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 struct Shared {
     engine: Arc<Engine>,
-    webhook_secret: Option<PathBuf>,
 }
 
 /// The API's routes.
 pub fn router(engine: Arc<Engine>) -> Router {
-    let tokens = TokenFile(engine.config.api.token_file.clone());
-    let shared = Shared { webhook_secret: engine.config.webhook.as_ref().map(|webhook| webhook.secret_file.clone()), engine };
+    let shared = Shared { engine };
     let guarded = Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/sync", post(sync))
@@ -51,7 +46,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/components/{name}/resume", post(resume))
         .route("/ledger/checkpoint", get(checkpoint))
         .route("/ledger/{*path}", get(tile))
-        .layer(axum::middleware::from_fn_with_state(tokens, auth::require_token));
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require_token));
     let open = Router::new()
         .route("/webhooks/generic", post(|shared, headers, body| webhook(webhooks::Provider::Generic, shared, headers, body)))
         .route("/webhooks/github", post(|shared, headers, body| webhook(webhooks::Provider::GitHub, shared, headers, body)));
@@ -200,7 +195,8 @@ async fn webhook(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let Some(path) = &shared.webhook_secret else {
+    let config = shared.engine.config();
+    let Some(path) = config.webhook.as_ref().map(|webhook| &webhook.secret_file) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "WebhooksOff", "no `webhook.secretFile` is configured"));
     };
     let secret = tokio::fs::read(path).await.unwrap_or_default();

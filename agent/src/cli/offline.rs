@@ -38,11 +38,11 @@ fn read_config(path: &Path) -> Result<AgentConfig, Exit> {
 
 /// `tk8s-agent run`.
 pub(super) async fn run(config: &Path, kubeconfig: Option<PathBuf>) -> Exit {
-    let config = match read_config(config) {
-        Ok(config) => config,
+    let read = match read_config(config) {
+        Ok(read) => read,
         Err(exit) => return exit,
     };
-    match crate::run::run(config, kubeconfig).await {
+    match crate::run::run(config, read, kubeconfig).await {
         Ok(()) => Exit::Yes,
         Err(error) => {
             eprintln!("the agent can't run: {error:#}");

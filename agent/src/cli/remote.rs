@@ -14,6 +14,8 @@ use super::{Agent, Exit};
 use crate::api::ReleaseEntry;
 use crate::engine::{InstanceStatus, RollbackRequest, RolledBack};
 
+/// How long an answer is waited for: a little longer than the agent itself keeps a caller waiting.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(130);
 /// The largest answer that is read.
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -40,10 +42,14 @@ async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, bod
     };
     let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let answer = client.request(request).await.map_err(|error| unreachable(tk8s_core::chain(&error)))?;
-    let status = answer.status();
-    let body =
-        Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+    let exchange = async {
+        let answer = client.request(request).await.map_err(|error| unreachable(tk8s_core::chain(&error)))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| unreachable(error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    let answer = tokio::time::timeout(PATIENCE, exchange).await;
+    let (status, body) = answer.unwrap_or_else(|_| Err(unreachable("it does not answer".into())))?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| unreachable(format!("its answer can't be read: {error}")));
     }
@@ -91,6 +97,9 @@ fn print_status(status: &InstanceStatus) {
             line(&format!("revision {} ({}), {trust}", revision.label(), revision.commit.short()));
         }
         _ => line("no revision has been accepted yet"),
+    }
+    if let Some(problem) = &status.configuration {
+        line(&format!("the agent's file is not in force, the one before is: {}: {}", problem.reason, problem.message));
     }
     if let Some(problem) = &status.problem {
         line(&format!("Git: {}: {}", problem.reason, problem.message));

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tk8s_config::AgentConfig;
-use tk8s_core::{ComponentName, Environment};
+use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, chain};
 use tk8s_diff::{cluster::Cluster, live::Live};
 use tk8s_history::History;
 use tokio::sync::Notify;
@@ -27,13 +27,15 @@ use platform::Units;
 use slot::Slot;
 pub use status::InstanceStatus;
 
+use crate::error::Error;
 use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
 
 /// Everything a run needs, made once in `run.rs` of the process.
 pub struct Engine {
-    pub config: AgentConfig,
+    pub instance: InstanceName,
+    config: RwLock<Arc<AgentConfig>>,
     pub history: Arc<History>,
     pub memory: Arc<Remembered>,
     pub cluster: Cluster,
@@ -55,6 +57,8 @@ pub struct Engine {
 struct World {
     units: Option<Arc<Units>>,
     refused: Vec<tk8s_gitsync::Refusal>,
+    /// Why the agent's file, as it is now, is not in force.
+    misconfigured: Option<(String, String)>,
     /// Why the last look at Git brought nothing.
     problem: Option<(String, String)>,
     synced_at: Option<tk8s_core::Timestamp>,
@@ -77,7 +81,8 @@ impl Engine {
     ) -> Arc<Engine> {
         let units = platform::remembered(&config, &history);
         Arc::new(Engine {
-            config,
+            instance: config.instance.clone(),
+            config: RwLock::new(Arc::new(config)),
             history,
             memory,
             cluster,
@@ -91,6 +96,20 @@ impl Engine {
             asked: false.into(),
             deciding: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// The agent's file as it is in force. Whoever runs keeps what it began with.
+    pub fn config(&self) -> Arc<AgentConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Puts another file in force, or tells why it is not; then Git is looked at under what is in force.
+    pub fn reconfigure(&self, read: Result<AgentConfig, Error>) {
+        let problem = read.map(|config| {
+            *self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(config);
+        });
+        self.change_world(|world| world.misconfigured = problem.err().map(|error| (error.reason().into(), chain(&error))));
+        self.wake(true);
     }
 
     /// Looks at Git soon. `asked`: by a person, so that what failed before is tried again.
@@ -121,7 +140,7 @@ impl Engine {
             self.sync(asked).await;
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(self.config.repository.interval) => {}
+                () = tokio::time::sleep(self.config().repository.interval) => {}
                 () = self.stop.cancelled() => return,
             }
         }
@@ -153,6 +172,6 @@ impl Engine {
     }
 
     fn environment(&self) -> Environment {
-        self.config.environment
+        self.config().environment
     }
 }

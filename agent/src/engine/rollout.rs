@@ -53,7 +53,8 @@ impl Engine {
 
     /// Fetch and verify. What was refused is written down and shown; it changes nothing else.
     async fn look(&self) -> Result<Option<Arc<VerifiedTree>>, Error> {
-        let repository = &self.config.repository;
+        let config = self.config();
+        let repository = &config.repository;
         let follow = match self.environment() {
             tk8s_core::Environment::Production => Follow::Tags { release_branch: repository.branch.clone() },
             _ => Follow::Branch(repository.branch.clone()),
@@ -64,11 +65,11 @@ impl Engine {
                 .auth
                 .as_ref()
                 .map(|auth| SshAuth { key_file: auth.ssh_key_file.clone(), known_hosts_file: auth.known_hosts_file.clone() }),
-            mirror: self.config.history.dir.join("mirror.git"),
+            mirror: config.history.dir.join("mirror.git"),
             follow,
             timeout: repository.timeout,
         };
-        let policy = trust::policy(&self.config)?;
+        let policy = trust::policy(&config)?;
         let accepted = trust::accepted(&self.history);
         let looked = tokio::task::spawn_blocking(move || pipeline::source(&source, &policy, &accepted)).await;
         let (verification, tree) = looked.map_err(|_| Error::Panicked("fetch"))??;
@@ -99,8 +100,9 @@ impl Engine {
     /// Reads the platform of a verified tree and starts what has to run.
     async fn roll_out(self: &Arc<Self>, tree: &Arc<VerifiedTree>, asked: bool) -> Result<(), Error> {
         let (revision, trust) = (tree.revision().revision().clone(), tree.revision().trust().clone());
-        let (platform, text) = platform::read(&self.config, &**tree)?;
-        let units = platform::units(&self.config.repository.path, &platform)?;
+        let config = self.config();
+        let (platform, text) = platform::read(&config, &**tree)?;
+        let units = platform::units(&config.repository.path, &platform)?;
         let known = disk(|| self.history.accepted());
         if known.revision.as_ref() != Some(&revision) || known.trust.as_ref() != Some(&trust) {
             disk(|| self.history.accept(&revision, &trust, Timestamp::now()))?;

@@ -112,6 +112,7 @@ impl Engine {
         if !self.tenure.held() {
             return Err(Error::NotLeading);
         }
+        let config = self.config();
         let component = &unit.spec.name;
         let desired: Desired = match job {
             Job::New(resolved) => disk(|| self.history.stage(*resolved, Timestamp::now()))?.into(),
@@ -121,7 +122,7 @@ impl Engine {
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
         let settling = AtomicBool::new(false);
         let run = pipeline::Run {
-            instance: &self.config.instance,
+            instance: &self.instance,
             cluster: &self.cluster,
             live: &self.live,
             history: &self.history,
@@ -130,8 +131,8 @@ impl Engine {
             trigger,
             gate: self.gate_rules(component),
             rules: unit.prune_rules(),
-            concurrency: self.config.apply.concurrency,
-            health_timeout: unit.spec.health_timeout.unwrap_or(self.config.apply.health_timeout),
+            concurrency: config.apply.concurrency,
+            health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
             applied: &|applied| {
                 settling.store(true, Ordering::SeqCst);
@@ -162,7 +163,7 @@ impl Engine {
 
     pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
         let held = disk(|| self.history.component(component)).and_then(|view| view.hold);
-        let instance_namespace = Some(crate::run::namespace(&self.config));
+        let instance_namespace = Some(crate::run::namespace(&self.config()));
         GateRules { held, instance_namespace, ..GateRules::of(self.environment()) }
     }
 }

@@ -24,6 +24,8 @@ pub struct InstanceStatus {
     pub trust: Option<Trust>,
     /// When Git was last looked at with success.
     pub synced_at: Option<Timestamp>,
+    /// Why the agent's file, as it is now, is not in force: the one before is.
+    pub configuration: Option<ProblemView>,
     /// Why the last look at Git brought nothing.
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
@@ -113,6 +115,7 @@ impl Engine {
     pub fn status(&self) -> InstanceStatus {
         let accepted = disk(|| self.history.accepted());
         let ledger = disk(|| self.history.size_and_root());
+        let config = self.config();
         let world = self.world();
         let refused = world.refused.iter().map(|refusal| RefusedView {
             reference: refusal.reference.clone(),
@@ -121,13 +124,14 @@ impl Engine {
             message: refusal.message.clone(),
         });
         InstanceStatus {
-            instance: self.config.instance.clone(),
-            cluster: self.config.cluster.clone(),
-            environment: self.config.environment,
+            instance: config.instance.clone(),
+            cluster: config.cluster.clone(),
+            environment: config.environment,
             leading: self.tenure.held(),
             revision: accepted.revision,
             trust: accepted.trust,
             synced_at: world.synced_at,
+            configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },

@@ -1,1 +1,0 @@
-//! The process: wiring, triggers, the pipeline, HTTP API and CLI.
