@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
-use tk8s_core::{InstanceName, Timestamp};
+use tk8s_core::{InstanceName, ObjectKey, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,6 +20,16 @@ const DURATION: Duration = Duration::from_secs(30);
 const RENEW: Duration = Duration::from_secs(10);
 /// How long one request about it may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The Lease of an instance, as an object that no release may delete.
+pub fn key(namespace: &str, instance: &InstanceName) -> ObjectKey {
+    let group = "coordination.k8s.io".into();
+    ObjectKey { group, kind: "Lease".into(), namespace: Some(namespace.into()), name: name_of(instance) }
+}
+
+fn name_of(instance: &InstanceName) -> String {
+    format!("tk8s-agent-{instance}")
+}
 
 /// Whether this process may write now.
 #[derive(Clone)]
@@ -54,7 +64,7 @@ impl Keeper {
     pub fn new(client: kube::Client, namespace: &str, instance: &InstanceName, holder: String) -> (Keeper, Tenure) {
         let (state, seen) = watch::channel(None);
         let leases = kube::Api::namespaced(client, namespace);
-        (Keeper { leases, name: format!("tk8s-agent-{instance}"), holder, state }, Tenure(seen))
+        (Keeper { leases, name: name_of(instance), holder, state }, Tenure(seen))
     }
 
     /// Runs until `stop` completes, then gives the Lease up.

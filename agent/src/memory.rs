@@ -139,7 +139,7 @@ impl Memory for Remembered {
     }
 
     fn inventory(&self, component: &ComponentName) -> Vec<(ObjectKey, Owned)> {
-        let entries = crate::pipeline::disk(|| self.history.inventory(component));
+        let entries = crate::disk::disk(|| self.history.inventory(component));
         entries.into_iter().map(|entry| (entry.key, Owned { uid: entry.uid, created: entry.created })).collect()
     }
 }

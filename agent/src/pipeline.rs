@@ -16,6 +16,7 @@ use tk8s_render::{self as render, Component};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::disk;
 use crate::error::Error;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
@@ -136,9 +137,4 @@ fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)
 
 fn now() -> Timestamp {
     Timestamp::now()
-}
-
-/// Runs a call that waits for the disk without holding up other tasks of this thread.
-pub fn disk<T>(call: impl FnOnce() -> T) -> T {
-    tokio::task::block_in_place(call)
 }

@@ -5,8 +5,8 @@ use tk8s_core::Environment;
 use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, Signers, StagingPolicy, Waiver};
 use tk8s_history::History;
 
+use crate::disk::disk;
 use crate::error::Error;
-use crate::pipeline::disk;
 
 /// The policy, with the signers file as it is now: read for each look at Git, so that a change is in force at once.
 pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {

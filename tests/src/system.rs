@@ -243,21 +243,26 @@ lease: {{namespace: {name}}}
 
     /// One of the agent's counters, 0 if it has not counted yet.
     pub async fn counter(&self, name: &str, labels: &str) -> u64 {
-        let text = self.get("metrics", "/metrics").await;
+        let (_, text) = self.http("metrics", "GET /metrics", &[], "").await;
         let prefix = format!("{name}{{{labels}}} ");
         text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0)
     }
 
-    /// A page of one of the agent's listeners.
-    pub async fn get(&self, listener: &str, path: &str) -> String {
+    /// Sends a request to one of the agent's listeners, byte by byte as a stranger would; the status and the body.
+    pub async fn http(&self, listener: &str, request: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let address = self.address(listener);
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length = body.len();
+        let text = format!("{request} HTTP/1.0\r\nHost: {address}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         let mut stream = tokio::net::TcpStream::connect(&address).await.expect("because the agent listens");
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("because the agent listens");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.expect("because it answers text");
-        text
+        stream.write_all(text.as_bytes()).await.expect("because the agent listens");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("because it answers");
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status.unwrap_or_else(|| panic!("no answer: {answer}")), body.to_owned())
     }
 
     /// The end of the agent's log.

@@ -334,26 +334,16 @@ async fn a_webhook_wakes_the_agent_only_if_it_was_signed() {
         format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
     };
     let post = async |route: &str, header: &str, signature: &str, body: &str| {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let address = system.address("api");
-        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
-        let request = format!(
-            "POST {route} HTTP/1.0\r\nHost: {address}\r\n{header}: {signature}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+        system.http("api", &format!("POST {route}"), &[(header, signature), ("Content-Type", "application/json")], body).await.0
     };
     let looks = async || system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
     let body = r#"{"ref": "refs/heads/main"}"#;
     for (route, header) in [("/webhooks/generic", "X-Signature"), ("/webhooks/github", "X-Hub-Signature-256")] {
         let before = looks().await;
-        assert_eq!(post(route, header, &signature(b"a guess", body), body).await, "401");
-        assert_eq!(post(route, "X-Other", "", body).await, "401");
+        assert_eq!(post(route, header, &signature(b"a guess", body), body).await, 401);
+        assert_eq!(post(route, "X-Other", "", body).await, 401);
         let good = signature(secret.trim_ascii(), body);
-        assert_eq!(post(route, header, &good, body).await, "202");
+        assert_eq!(post(route, header, &good, body).await, 202);
         while looks().await == before {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -364,37 +354,30 @@ async fn a_webhook_wakes_the_agent_only_if_it_was_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_health_and_metrics_answer_without_the_token() {
     let system = two_components("tokens").await;
-    let status = async |listener: &str, method: &str, path: &str, token: &str| {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let mut stream = tokio::net::TcpStream::connect(system.address(listener)).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or_default().to_owned()
+    let status = async |listener: &str, request: &str, token: &str| {
+        system.http(listener, request, &[("Authorization", &format!("Bearer {token}"))], "").await.0
     };
     let token = std::fs::read_to_string(system.file("token")).unwrap();
     let routes = [
-        ("GET", "/api/v1/status"),
-        ("POST", "/api/v1/sync"),
-        ("GET", "/api/v1/components/one"),
-        ("GET", "/api/v1/components/one/history"),
-        ("POST", "/api/v1/components/one/rollback"),
-        ("POST", "/api/v1/components/one/hold"),
-        ("POST", "/api/v1/components/one/resume"),
-        ("GET", "/ledger/checkpoint"),
-        ("GET", "/ledger/tile/0/000"),
+        "GET /api/v1/status",
+        "POST /api/v1/sync",
+        "GET /api/v1/components/one",
+        "GET /api/v1/components/one/history",
+        "POST /api/v1/components/one/rollback",
+        "POST /api/v1/components/one/hold",
+        "POST /api/v1/components/one/resume",
+        "GET /ledger/checkpoint",
+        "GET /ledger/tile/0/000",
     ];
-    for (method, path) in routes {
+    for route in routes {
         for wrong in ["", "0", &token.trim()[1..], "undefined"] {
-            assert_eq!(status("api", method, path, wrong).await, "401", "{method} {path} with `{wrong}`");
+            assert_eq!(status("api", route, wrong).await, 401, "{route} with `{wrong}`");
         }
     }
-    assert_eq!(status("api", "GET", "/api/v1/status", token.trim()).await, "200");
-    assert_eq!(status("api", "GET", "/api/v1/components/three", token.trim()).await, "404");
+    assert_eq!(status("api", "GET /api/v1/status", token.trim()).await, 200);
+    assert_eq!(status("api", "GET /api/v1/components/three", token.trim()).await, 404);
     for (listener, path) in [("health", "/healthz"), ("health", "/readyz"), ("metrics", "/metrics")] {
-        assert_eq!(status(listener, "GET", path, "").await, "200");
+        assert_eq!(status(listener, &format!("GET {path}"), "").await, 200);
     }
 }
 

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use tk8s_core::{Class, Classified, ComponentName, chain};
 use tower_http::timeout::TimeoutLayer;
 
+use crate::disk::disk;
 use crate::engine::{Engine, RollbackRequest};
 use crate::error::Error;
-use crate::pipeline::disk;
 
 /// The largest body that is read: payloads of webhooks are the largest.
 const LARGEST_BODY: usize = 1024 * 1024;

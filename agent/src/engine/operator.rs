@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::platform::Unit;
 use super::run::Job;
+use crate::disk::disk;
 use crate::error::Error;
-use crate::pipeline::disk;
 
 /// What a rollback is asked for with.
 #[derive(Debug, Default, Serialize, Deserialize)]

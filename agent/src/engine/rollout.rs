@@ -13,9 +13,10 @@ use super::Engine;
 use super::platform::{self, Unit, Units};
 use super::run::Job;
 use super::slot::Progress;
+use crate::disk::disk;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, disk};
+use crate::pipeline;
 use crate::trust;
 
 /// What a component needs, as the rollout decides it.

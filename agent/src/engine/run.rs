@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::platform::Unit;
 use super::slot::{Progress, Slot};
+use crate::disk::disk;
 use crate::error::Error;
-use crate::pipeline::{self, disk};
+use crate::pipeline;
 
 /// What a run brings into the cluster.
 pub(super) enum Job {
@@ -163,8 +164,9 @@ impl Engine {
 
     pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
         let held = disk(|| self.history.component(component)).and_then(|view| view.hold);
-        let instance_namespace = Some(crate::run::namespace(&self.config()));
-        GateRules { held, instance_namespace, ..GateRules::of(self.environment()) }
+        let namespace = crate::run::namespace(&self.config());
+        let own = [crate::lease::key(&namespace, &self.instance)].into();
+        GateRules { held, own, instance_namespace: Some(namespace), ..GateRules::of(self.environment()) }
     }
 }
 

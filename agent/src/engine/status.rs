@@ -8,7 +8,7 @@ use tk8s_diff::live::Seen;
 
 use super::Engine;
 use super::slot::Progress;
-use crate::pipeline::disk;
+use crate::disk::disk;
 
 /// The whole instance.
 #[derive(Debug, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::Engine;
 use super::rollout::target;
 use super::run::Job;
 use super::slot::Progress;
-use crate::pipeline::disk;
+use crate::disk::disk;
 
 /// Changes that come together are looked at together. Short, because drift waits for it.
 const SETTLE: Duration = Duration::from_millis(20);
