@@ -61,6 +61,8 @@ pub struct Suspension {
 pub struct GateRules {
     /// The environment of the instance, as it is now.
     pub environment: Environment,
+    /// The release that runs.
+    pub running: Option<ReleaseId>,
     /// The component's hold, if there is one.
     pub held: Option<Hold>,
     /// Whether the component is suspended.
@@ -74,7 +76,7 @@ pub struct GateRules {
 impl GateRules {
     /// The rules of an environment, with nothing held, suspended or known of the agent itself.
     pub fn of(environment: Environment) -> GateRules {
-        GateRules { environment, held: None, suspended: None, instance_namespace: None, own: BTreeSet::new() }
+        GateRules { environment, running: None, held: None, suspended: None, instance_namespace: None, own: BTreeSet::new() }
     }
 }
 
@@ -171,10 +173,10 @@ fn waived(release: &Release, rules: &GateRules) -> Option<String> {
     }
 }
 
-/// A release that met the rules of a lesser environment is not a way around those of this one. What already runs is
-/// still repaired.
+/// A release that met the rules of a lesser environment is not a way around those of this one, also if it was only begun
+/// there. What already runs is still repaired.
 fn weaker(release: &Release, trigger: &Trigger, rules: &GateRules) -> Option<String> {
-    let repairs = matches!(trigger, Trigger::Drift | Trigger::Restart);
+    let repairs = matches!(trigger, Trigger::Drift | Trigger::Restart) && rules.running.as_ref() == Some(&release.id);
     (!repairs && release.environment < rules.environment).then(|| {
         format!(
             "it was verified for {}, and the environment is {}: release a revision that meets its rules",

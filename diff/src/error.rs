@@ -1,6 +1,7 @@
 //! What can go wrong when the cluster is asked. Messages about Secrets hold reasons and fields, never what the API server
 //! quoted.
 
+use serde_json::Value;
 use tk8s_core::{Class, Classified, GroupVersionKind, ObjectKey};
 
 /// Why the cluster did not answer as needed.
@@ -65,7 +66,7 @@ fn tk8s_core_chain(error: &Error) -> String {
 
 impl Error {
     /// From a Status of the API server.
-    pub fn refused(about: &str, secret: bool, code: u16, status: &serde_json::Value) -> Error {
+    pub fn refused(about: &str, secret: bool, code: u16, status: &Value) -> Error {
         let text = |field: &str| status[field].as_str().unwrap_or_default();
         let message = if secret {
             // The message of an invalid Secret quotes its values; fields and reasons do not.
@@ -79,10 +80,54 @@ impl Error {
                 if named.is_empty() { "none named".into() } else { named.join(", ") }
             )
         } else {
-            tk8s_core::printable(text("message"), 1000)
+            tk8s_core::printable(&without_values(text("message"), code, &status["details"]["causes"]), 1000)
         };
         Error::Refused { about: about.into(), code, reason: tk8s_core::printable(text("reason"), 80), message }
     }
+}
+
+/// What the API server says to an object that it calls invalid, without the values that it quotes: of a Pod template that
+/// may be all of it, with every variable of its environment.
+fn without_values(message: &str, code: u16, causes: &Value) -> String {
+    let causes = causes.as_array().map(Vec::as_slice).unwrap_or_default();
+    if code != 422 || causes.is_empty() {
+        return message.into();
+    }
+    let said = |cause: &Value| {
+        let message = without_value(cause["message"].as_str().unwrap_or_default());
+        format!("{}: {message}", cause["field"].as_str().unwrap_or("?"))
+    };
+    causes.iter().map(said).collect::<Vec<_>>().join("; ")
+}
+
+/// A cause's message is a phrase and a colon, the value as Go prints it, and mostly a colon and an explanation
+/// (`k8s.io/apimachinery/pkg/util/validation/field`).
+fn without_value(message: &str) -> String {
+    const QUOTING: [&str; 6] = ["Invalid value", "Unsupported value", "Duplicate value", "Not found", "Too long", "Too many"];
+    let Some((phrase, rest)) = message.split_once(": ").filter(|(phrase, _)| QUOTING.contains(phrase)) else {
+        return message.into();
+    };
+    let explanation = match rest.strip_prefix('"') {
+        Some(quoted) => end_of_quoted(quoted).and_then(|rest| rest.strip_prefix(": ")),
+        // Numbers hold no colon. Of anything else only the last part is surely no value.
+        None if rest.starts_with(|c: char| c.is_ascii_digit() || c == '-') => rest.split_once(": ").map(|(_, rest)| rest),
+        None => rest.rsplit_once(": ").map(|(_, rest)| rest).filter(|rest| !rest.ends_with(['}', ']', '"'])),
+    };
+    explanation.map_or_else(|| phrase.into(), |explanation| format!("{phrase}: {explanation}"))
+}
+
+/// What follows the quote that ends a Go string, of which the first one is gone already.
+fn end_of_quoted(text: &str) -> Option<&str> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Some(&text[at + 1..]),
+            _ => {}
+        }
+    }
+    None
 }
 
 impl Classified for Error {
@@ -117,5 +162,44 @@ impl Classified for Error {
             Error::ImageReplaced { .. } => "ImageReplaced",
             Error::Several(errors) => errors.first().map_or("Refused", Classified::reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_the_api_server_quotes_are_not_told_on() {
+        for (message, expected) in [
+            (
+                "Invalid value: 99999: must be between 1 and 65535, inclusive",
+                "Invalid value: must be between 1 and 65535, inclusive",
+            ),
+            (r#"Invalid value: "a: \"hunter2\"": a DNS label: it must"#, "Invalid value: a DNS label: it must"),
+            (
+                r#"Invalid value: core.PodTemplateSpec{Env: []core.EnvVar{{Value: "hunter2"}}}: field is immutable"#,
+                "Invalid value: field is immutable",
+            ),
+            (r#"Invalid value: {"password": "hunter2"}"#, "Invalid value"),
+            (r#"Invalid value: "hunter2"#, "Invalid value"),
+            (
+                r#"Unsupported value: "hunter2": supported values: "Always", "Never""#,
+                r#"Unsupported value: supported values: "Always", "Never""#,
+            ),
+            (r#"Duplicate value: "hunter2""#, "Duplicate value"),
+            ("Required value: name is required", "Required value: name is required"),
+            ("Forbidden: updates to spec are forbidden: all of them", "Forbidden: updates to spec are forbidden: all of them"),
+        ] {
+            assert_eq!(without_value(message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_object_is_refused_with_its_fields_and_without_its_values() {
+        let status = serde_json::json!({"reason": "Invalid", "message": "Job \"j\" is invalid: spec.template: Invalid value: {hunter2}",
+            "details": {"causes": [{"field": "spec.template", "message": "Invalid value: {hunter2}: field is immutable"}]}});
+        let error = Error::refused("Job shop/j", false, 422, &status);
+        assert!(error.to_string().ends_with("spec.template: Invalid value: field is immutable"), "{error}");
     }
 }

@@ -29,6 +29,8 @@ pub struct System {
     pub repository_url: String,
     /// How often Git is looked at without being woken.
     pub interval: &'static str,
+    /// How long one fetch may take.
+    pub timeout: &'static str,
     agent: Option<Child>,
 }
 
@@ -50,7 +52,7 @@ impl System {
         openssl(&["rand", "-hex", "32"], "webhook");
         git(directory.path(), &["init", "-q", "-b", "main", "repository"]);
         let repository_url = format!("file://{}/repository", directory.path().display());
-        System { directory, name: name.into(), proxy, plane, repository_url, interval: "1s", agent: None }
+        System { directory, name: name.into(), proxy, plane, repository_url, interval: "1s", timeout: "3s", agent: None }
     }
 
     /// A file of the instance's own directory.
@@ -93,14 +95,14 @@ impl System {
     /// The agent's file, as [`System::start`] writes it.
     pub fn configuration(&self) -> String {
         let at = |file: &str| self.file(file).display().to_string();
-        let (url, interval, name) = (&self.repository_url, self.interval, &self.name);
+        let (url, interval, timeout, name) = (&self.repository_url, self.interval, self.timeout, &self.name);
         format!(
             r#"apiVersion: agent.tk8s.io/v1alpha1
 kind: AgentConfig
 instance: {name}
 cluster: test
 environment: dev
-repository: {{url: "{url}", branch: main, interval: {interval}, timeout: 3s, auth: {{sshKeyFile: {ssh}, knownHostsFile: {hosts}}}}}
+repository: {{url: "{url}", branch: main, interval: {interval}, timeout: {timeout}, auth: {{sshKeyFile: {ssh}, knownHostsFile: {hosts}}}}}
 trust: {{waive: {{reason: "a test"}}}}
 history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}}}
 api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}}}

@@ -31,8 +31,11 @@ enum Need {
 impl Engine {
     /// One look at Git, and the rollout of what it brought. Whatever goes wrong, the cluster keeps what it has.
     pub(super) async fn sync(self: &Arc<Self>, asked: bool) {
-        let _deciding = self.deciding.lock().await;
-        let looked = self.look().await;
+        // Not while deciding: a Git server that hangs holds up nobody who looks after what runs.
+        let looked = tokio::select! {
+            looked = self.look() => looked,
+            () = self.stop.cancelled() => return,
+        };
         let word = if looked.is_ok() { "ok" } else { "failed" };
         self.metrics.fetches.get_or_create(&Metrics::outcome(word)).inc();
         let result = match looked {
@@ -100,6 +103,7 @@ impl Engine {
 
     /// Reads the platform of a verified tree and starts what has to run.
     async fn roll_out(self: &Arc<Self>, tree: &Arc<VerifiedTree>, asked: bool) -> Result<(), Error> {
+        let _deciding = self.deciding.lock().await;
         let (revision, trust) = (tree.revision().revision().clone(), tree.revision().trust().clone());
         let config = self.config();
         let (platform, text) = platform::read(&config, &**tree)?;
@@ -250,7 +254,8 @@ impl Engine {
 
     /// Tries again what failed for a passing reason and whose pause is over.
     pub(super) async fn retry_what_is_due(self: &Arc<Self>) {
-        let _deciding = self.deciding.lock().await;
+        // Whoever decides now decides about these as well; the next tick is soon enough.
+        let Ok(_deciding) = self.deciding.try_lock() else { return };
         let Some(units) = self.world().units.clone() else { return };
         for unit in &units.units {
             let slot = self.slot(&unit.spec.name);

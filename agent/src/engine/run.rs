@@ -163,10 +163,11 @@ impl Engine {
     }
 
     pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
-        let held = disk(|| self.history.component(component)).and_then(|view| view.hold);
+        let view = disk(|| self.history.component(component));
+        let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
         let namespace = crate::run::namespace(&self.config());
         let own = [crate::lease::key(&namespace, &self.instance)].into();
-        GateRules { held, own, instance_namespace: Some(namespace), ..GateRules::of(self.environment()) }
+        GateRules { held, running, own, instance_namespace: Some(namespace), ..GateRules::of(self.environment()) }
     }
 }
 

@@ -74,7 +74,7 @@ fn waived_signatures_pass_in_dev_only_whatever_the_trigger() {
 #[test]
 fn a_release_of_a_lesser_environment_is_repaired_but_does_not_come_in() {
     let release = release(Environment::Staging, signed(), 1, 3);
-    let rules = GateRules::of(Environment::Production);
+    let rules = GateRules { running: Some(release.id.clone()), ..GateRules::of(Environment::Production) };
     for (trigger, expected) in [
         (Trigger::Sync, vec!["VerifiedForLess"]),
         (rollback(), vec!["VerifiedForLess"]),
@@ -82,6 +82,9 @@ fn a_release_of_a_lesser_environment_is_repaired_but_does_not_come_in() {
         (Trigger::Restart, vec![]),
     ] {
         assert_eq!(reasons(&release, &[], &trigger, &rules), expected, "{trigger:?}");
+        // What was begun and does not run is not let in by a restart.
+        let rules = GateRules { running: None, ..rules.clone() };
+        assert_eq!(reasons(&release, &[], &trigger, &rules), ["VerifiedForLess"], "{trigger:?}");
     }
     assert!(reasons(&release, &[], &Trigger::Sync, &GateRules::of(Environment::Dev)).is_empty());
 }
