@@ -26,7 +26,7 @@ pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
 pub use object::{GroupVersionKind, ObjectKey};
 pub use placed::Placed;
 pub use revision::{Revision, TagRef, Trust};
-pub use secret::{RepositoryUrl, Secret, UrlError};
+pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::printable;
 pub use tree::{ReadError, SourceTree, TreeEntry, TreePath};
 

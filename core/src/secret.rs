@@ -34,11 +34,16 @@ pub enum UrlError {
     #[error("the repository URL cannot be read: {0}")]
     Malformed(String),
     /// A scheme that the agent does not speak.
-    #[error("the repository URL has the scheme `{0}`: use `ssh://user@host/path`, `user@host:path` or `file:///path`")]
+    #[error(
+        "the repository URL has the scheme `{0}`: use `https://host/path`, `ssh://user@host/path`, `user@host:path` or `file:///path`"
+    )]
     Scheme(String),
     /// A password in the URL would end up in configuration, logs and process lists.
     #[error("the repository URL holds a password: put credentials into files named under `repository.auth`")]
     Password,
+    /// A user name is half of a login, and belongs to its other half.
+    #[error("the repository URL holds a user name, which `{0}` does not need: put credentials under `repository.auth`")]
+    User(&'static str),
     /// Control characters, or parts that a program could take for an option.
     #[error("the repository URL holds {0}, which is refused")]
     Hostile(&'static str),
@@ -58,11 +63,28 @@ pub enum RepositoryUrl {
         /// As the server is to see it, for example `/org/platform.git`, or relative for the short form.
         path: String,
     },
+    /// `https://host:port/path`.
+    Https(Place),
+    /// `http://host:port/path`: anybody on the way can read and change what is sent.
+    Http(Place),
+    /// `git://host:port/path`: the same, without even a name for the server.
+    Git(Place),
     /// `file:///absolute/path`, for repositories on the same volume.
     File {
         /// The absolute path.
         path: String,
     },
+}
+
+/// A repository on a host that nobody logs in to by name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Host name or address, without brackets, in lower case.
+    pub host: String,
+    /// The scheme's own unless given.
+    pub port: u16,
+    /// As the server is to see it, for example `/org/platform.git`.
+    pub path: String,
 }
 
 impl FromStr for RepositoryUrl {
@@ -93,12 +115,42 @@ impl FromStr for RepositoryUrl {
                 let user = if url.username().is_empty() { "git" } else { url.username() };
                 Self::ssh(user, host, url.port().unwrap_or(22), url.path())
             }
+            "https" => Self::place(&url, 443, "https").map(RepositoryUrl::Https),
+            "http" => Self::place(&url, 80, "http").map(RepositoryUrl::Http),
+            "git" => Self::place(&url, 9418, "git").map(RepositoryUrl::Git),
             other => Err(UrlError::Scheme(crate::printable(other, 20))),
         }
     }
 }
 
 impl RepositoryUrl {
+    /// Whether nobody on the way can read or change what is sent.
+    pub fn is_protected(&self) -> bool {
+        !matches!(self, RepositoryUrl::Http(_) | RepositoryUrl::Git(_))
+    }
+
+    fn place(url: &url::Url, port: u16, scheme: &'static str) -> Result<Place, UrlError> {
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        if !url.username().is_empty() {
+            return Err(UrlError::User(scheme));
+        }
+        if host.is_empty() {
+            return Err(UrlError::Malformed("it names no host".into()));
+        }
+        let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:".contains(&b));
+        if !plain || host.starts_with('-') {
+            return Err(UrlError::Hostile("an unusual character in the host name"));
+        }
+        let path = url.path();
+        if path.trim_matches('/').is_empty() {
+            return Err(UrlError::Malformed("it names no repository".into()));
+        }
+        if !path.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(UrlError::Hostile("an unusual character in the path"));
+        }
+        Ok(Place { host, port: url.port().unwrap_or(port), path: path.trim_end_matches('/').into() })
+    }
+
     /// `user@host:path`, as `git clone` takes it.
     fn short_form(text: &str) -> Result<Self, UrlError> {
         let malformed = || UrlError::Malformed("neither a URL nor `user@host:path`".into());
@@ -133,9 +185,23 @@ impl RepositoryUrl {
     }
 }
 
+impl Place {
+    fn write(&self, f: &mut fmt::Formatter<'_>, scheme: &str, port: u16) -> fmt::Result {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        write!(f, "{scheme}://{host}")?;
+        if self.port != port {
+            write!(f, ":{}", self.port)?;
+        }
+        f.write_str(&self.path)
+    }
+}
+
 impl fmt::Display for RepositoryUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RepositoryUrl::Https(place) => place.write(f, "https", 443),
+            RepositoryUrl::Http(place) => place.write(f, "http", 80),
+            RepositoryUrl::Git(place) => place.write(f, "git", 9418),
             RepositoryUrl::Ssh { user, host, port, path } => {
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 let slash = if path.starts_with('/') { "" } else { "/" };
@@ -172,6 +238,11 @@ mod tests {
             ("git@git.example.com:org/platform.git", "ssh://git@git.example.com/org/platform.git"),
             ("ssh://git@[::1]:22/x", "ssh://git@[::1]/x"),
             ("file:///srv/platform.git", "file:///srv/platform.git"),
+            ("https://Git.example.com/org/platform.git", "https://git.example.com/org/platform.git"),
+            ("https://git.example.com:443/org/x/", "https://git.example.com/org/x"),
+            ("https://[::1]:8443/x", "https://[::1]:8443/x"),
+            ("http://git.example.com/x", "http://git.example.com/x"),
+            ("git://git.example.com/x", "git://git.example.com/x"),
         ];
         for (text, printed) in table {
             assert_eq!(text.parse::<RepositoryUrl>().unwrap().to_string(), printed);
@@ -182,7 +253,12 @@ mod tests {
     fn a_url_that_could_leak_or_be_taken_for_an_option_is_refused() {
         let table = [
             "ssh://git:hunter2@host/x",
-            "https://host/x",
+            "https://user:hunter2@host/x",
+            "https://hunter2@host/x",
+            "https://host/x?token=hunter2",
+            "https://host/",
+            "https:///x",
+            "ftp://host/x",
             "ext::sh -c id",
             "ssh://-oProxyCommand=id/x",
             "ssh://git@host/x\nfoo",
@@ -196,6 +272,22 @@ mod tests {
         for text in table {
             let error = text.parse::<RepositoryUrl>().unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_url_reader_panic_and_what_is_read_prints_as_itself(
+            any in "\\PC{0,80}",
+            near in "(https|http|git|ssh|file|ext|HTTPS)?(:|://|::)?[a-zA-Z0-9@:.%\\[\\]/?#~ _-]{0,60}",
+        ) {
+            for text in [any, near] {
+                // The short form of SSH takes any path, and prints as a URL, which does not.
+                if let (Ok(url), true) = (text.parse::<RepositoryUrl>(), text.contains("://")) {
+                    let printed = url.to_string();
+                    proptest::prop_assert_eq!(printed.parse::<RepositoryUrl>().map(|url| url.to_string()), Ok(printed));
+                }
+            }
         }
     }
 }

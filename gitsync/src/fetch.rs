@@ -1,77 +1,23 @@
 //! From the remote to refs and objects on disk.
 //!
-//! Over SSH into a bare mirror, with exactly the refs that are followed; a repository on the same volume (`file:`) is read
-//! where it is, because copying it would only add a second thing that can be stale. A mirror that turns out to be
-//! broken is thrown away and fetched again, once, by itself.
+//! Over SSH, https or (where that is allowed) a plain connection into a bare mirror, with exactly the refs that are
+//! followed; a repository on the same volume (`file:`) is read where it is, because copying it would only add a second
+//! thing that can be stale. A mirror that turns out to be broken is thrown away and fetched again, once, by itself.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use tk8s_core::RepositoryUrl;
+use gix::protocol::transport::Protocol;
+use gix::protocol::transport::client::git::ConnectMode;
+use gix::protocol::transport::client::git::blocking_io::Connection;
+use tk8s_core::{Place, RepositoryUrl};
 
+use crate::conversation::{Shown, converse};
 use crate::sealed::Fetched;
+use crate::source::{Follow, Source};
 use crate::store::Store;
-use crate::{Error, ssh};
-
-/// Version tags that are looked at. More than this is no release history but a mistake or an attack.
-const MOST_TAGS: usize = 10_000;
-
-/// What is fetched, from where, to where.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The repository.
-    pub url: RepositoryUrl,
-    /// Needed for SSH.
-    pub ssh: Option<SshAuth>,
-    /// The directory of the bare mirror. Ours alone: it is deleted when it is broken.
-    pub mirror: PathBuf,
-    /// Which refs.
-    pub follow: Follow,
-    /// For the whole fetch, from connecting to the last byte.
-    pub timeout: Duration,
-}
-
-/// How to log in over SSH. Both files are read for each fetch, so that rotated ones are in force at once.
-#[derive(Clone, Debug)]
-pub struct SshAuth {
-    /// An OpenSSH private key without a passphrase.
-    pub key_file: PathBuf,
-    /// The hosts that are talked to, and their keys.
-    pub known_hosts_file: PathBuf,
-}
-
-/// Which refs are followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Follow {
-    /// The head of a branch.
-    Branch(String),
-    /// Version tags (`v1.2.3`) whose commits are reachable from the release branch.
-    Tags {
-        /// For example `main`.
-        release_branch: String,
-    },
-}
-
-impl Follow {
-    /// The branch that is fetched in any case.
-    pub(crate) fn branch(&self) -> &str {
-        match self {
-            Follow::Branch(branch) => branch,
-            Follow::Tags { release_branch } => release_branch,
-        }
-    }
-
-    /// What is asked of the server, by full names; `+` so that a ref that moved is seen as moved.
-    fn refspecs(&self) -> Vec<String> {
-        let branch = self.branch();
-        let mut specs = vec![format!("+refs/heads/{branch}:refs/heads/{branch}")];
-        if matches!(self, Follow::Tags { .. }) {
-            specs.push("+refs/tags/v*:refs/tags/v*".into());
-        }
-        specs
-    }
-}
+use crate::talk::Talk;
+use crate::{Error, http, mirror, ssh};
 
 /// Fetches. Blocks until it is done or the deadline has passed.
 pub fn fetch(source: &Source) -> Result<Fetched, Error> {
@@ -82,105 +28,60 @@ pub fn fetch(source: &Source) -> Result<Fetched, Error> {
             reference: format!("branch `{}`", tk8s_core::printable(branch, 80)),
         });
     }
-    match &source.url {
-        RepositoryUrl::File { path } => read_refs(Store::open(Path::new(path))?, source, None),
-        RepositoryUrl::Ssh { .. } => match fetch_over_ssh(source) {
-            Err(error) if error.is_broken_mirror() => {
-                tracing::warn!(error = %tk8s_core::chain(&error), "the mirror is broken: fetching it again from nothing");
-                discard(&source.mirror)?;
-                fetch_over_ssh(source)
-            }
-            result => result,
-        },
-    }
-}
-
-/// Throws a mirror away. Renamed first, so that an interrupted deletion leaves nothing that looks like a mirror.
-pub(crate) fn discard(mirror: &Path) -> Result<(), Error> {
-    let fail = |error: std::io::Error| Error::Mirror { path: mirror.into(), why: error.to_string() };
-    let aside = mirror.with_extension("broken");
-    if aside.exists() {
-        std::fs::remove_dir_all(&aside).map_err(fail)?;
-    }
-    match std::fs::rename(mirror, &aside) {
-        Ok(()) => std::fs::remove_dir_all(&aside).map_err(fail),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(fail(error)),
-    }
-}
-
-fn fetch_over_ssh(source: &Source) -> Result<Fetched, Error> {
-    let RepositoryUrl::Ssh { user, host, port, path } = &source.url else {
-        return Err(Error::Fetch { url: source.url.to_string(), why: "it is not an SSH URL".into() });
-    };
-    let auth = source.ssh.as_ref().ok_or_else(|| Error::NoCredentials { url: source.url.clone() })?;
-    let session = ssh::open(&ssh::Target { user, host, port: *port, path }, auth, source.timeout)?;
-    let fault = session.fault.clone();
-    let advertised = receive(source, session).map_err(|error| fault.take().unwrap_or(error))?;
-    read_refs(Store::open(&source.mirror)?, source, Some(&advertised))
-}
-
-/// The Git conversation: asks for the followed refs and stores what comes. Returns the refs that the server showed.
-fn receive(source: &Source, session: ssh::Session) -> Result<BTreeMap<String, String>, Error> {
-    let url = source.url.to_string();
-    let failed =
-        |error: &dyn std::fmt::Display| Error::Fetch { url: url.clone(), why: tk8s_core::printable(&format!("{error:#}"), 400) };
-    let repository = open_or_create(&source.mirror)?;
-    let transport = gix::protocol::transport::client::git::blocking_io::Connection::new(
-        session.reader,
-        session.writer,
-        gix::protocol::transport::Protocol::V2,
-        "",
-        None::<(String, Option<u16>)>,
-        gix::protocol::transport::client::git::ConnectMode::Process,
-        false,
-    )
-    .custom_url(Some(url.as_str().into()));
-    let remote = repository
-        .remote_at_without_url_rewrite(url.as_str())
-        .and_then(|remote| {
-            remote
-                .with_fetch_tags(gix::remote::fetch::Tags::None)
-                .with_refspecs(source.follow.refspecs().iter().map(String::as_str), gix::remote::Direction::Fetch)
-        })
-        .map_err(|error| failed(&error))?;
-    let interrupt = std::sync::atomic::AtomicBool::new(false);
-    let outcome = remote
-        .to_connection_with_transport(transport)
-        .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
-        .and_then(|prepared| {
-            prepared
-                .with_reflog_message(gix::remote::fetch::RefLogMessage::Override { message: "fetch".into() })
-                .receive(gix::progress::Discard, &interrupt)
-        })
-        .map_err(|error| failed(&error))?;
-    let mut shown = BTreeMap::new();
-    for mapping in &outcome.ref_map.mappings {
-        if let (Some(name), Some(id)) = (mapping.remote.as_name(), mapping.remote.as_id()) {
-            shown.insert(name.to_string(), id.to_string());
+    if !source.url.is_protected() {
+        if !source.allow_insecure {
+            return Err(Error::Insecure { url: source.url.clone() });
         }
+        tracing::warn!(url = %source.url, "fetching over a connection that anybody on the way can change: only signatures protect what it brings");
     }
-    Ok(shown)
+    if let RepositoryUrl::File { path } = &source.url {
+        return read_refs(Store::open(Path::new(path), source.limits.commits)?, source, None);
+    }
+    mirror::prepare(source)?;
+    match fetch_into_mirror(source) {
+        Err(error) if error.is_broken_mirror() => {
+            tracing::warn!(error = %tk8s_core::chain(&error), "the mirror is broken: fetching it again from nothing");
+            mirror::discard(&source.mirror)?;
+            fetch_into_mirror(source)
+        }
+        result => result,
+    }
 }
 
-fn open_or_create(mirror: &Path) -> Result<gix::Repository, Error> {
-    let fail = |why: String| Error::Mirror { path: mirror.into(), why: tk8s_core::printable(&why, 300) };
-    if mirror.exists() {
-        return gix::open::Options::isolated()
-            .open_path_as_is(true)
-            .open(mirror)
-            .map(Into::into)
-            .map_err(|error| fail(error.to_string()));
-    }
-    std::fs::create_dir_all(mirror).map_err(|error| fail(error.to_string()))?;
-    gix::ThreadSafeRepository::init_opts(
-        mirror,
-        gix::create::Kind::Bare,
-        gix::create::Options::default(),
-        gix::open::Options::isolated(),
-    )
-    .map(Into::into)
-    .map_err(|error| fail(error.to_string()))
+fn fetch_into_mirror(source: &Source) -> Result<Fetched, Error> {
+    let shown = match &source.url {
+        RepositoryUrl::Ssh { user, host, port, path } => {
+            let auth = source.ssh.as_ref().ok_or_else(|| Error::NoCredentials { url: source.url.clone() })?;
+            over_ssh(source, &ssh::Target { user, host, port: *port, path }, auth)?
+        }
+        RepositoryUrl::Https(place) => http::fetch(source, place, true)?,
+        RepositoryUrl::Http(place) => http::fetch(source, place, false)?,
+        RepositoryUrl::Git(place) => over_git(source, place)?,
+        RepositoryUrl::File { .. } => {
+            return Err(Error::Fetch { url: source.url.to_string(), why: "it is read in place".into() });
+        }
+    };
+    read_refs(Store::of_mirror(&source.mirror, source.limits.commits)?, source, Some(&shown))
+}
+
+fn over_ssh(source: &Source, target: &ssh::Target<'_>, auth: &crate::SshAuth) -> Result<Shown, Error> {
+    let talk = Talk::begin(source)?;
+    let (reader, writer) = ssh::open(target, auth, &talk)?;
+    let nowhere = None::<(String, Option<u16>)>;
+    let transport = Connection::new(reader, writer, Protocol::V2, "", nowhere, ConnectMode::Process, false);
+    converse(source, transport.custom_url(Some(source.url.to_string().into())), &talk)
+}
+
+/// Git's own protocol over a plain connection.
+fn over_git(source: &Source, place: &Place) -> Result<Shown, Error> {
+    let talk = Talk::begin(source)?;
+    let tcp = talk.run(talk.connect(&place.host, place.port))?;
+    let (read, write) = tcp.into_split();
+    let keep = std::sync::Arc::new(());
+    let reader = crate::talk::End::new(read, &place.host, &talk, keep.clone());
+    let writer = crate::talk::End::new(write, &place.host, &talk, keep);
+    let host = Some((place.host.clone(), Some(place.port)));
+    converse(source, Connection::new(reader, writer, Protocol::V2, place.path.as_str(), host, ConnectMode::Daemon, false), &talk)
 }
 
 /// The refs as they are now on disk. A tag that the server no longer shows is left out: it vanished.
@@ -214,8 +115,8 @@ fn read_refs(store: Store, source: &Source, advertised: Option<&BTreeMap<String,
                 }
             }
         }
-        if tags.len() > MOST_TAGS {
-            return Err(Error::TooManyRefs { url: source.url.to_string(), limit: MOST_TAGS });
+        if tags.len() > source.limits.refs {
+            return Err(Error::TooManyRefs { url: source.url.to_string(), limit: source.limits.refs });
         }
     }
     // The newest object must be whole, or the mirror is not: found here, where it can be thrown away.

@@ -6,20 +6,43 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod conversation;
 mod error;
 mod fetch;
+mod http;
 mod known_hosts;
+mod mirror;
 mod offline;
+mod pack;
 mod sealed;
+mod source;
 mod ssh;
 mod store;
+mod talk;
 mod verify;
 
 pub use error::Error;
-pub use fetch::{Follow, Source, SshAuth, fetch};
+pub use fetch::fetch;
+pub use http::{GithubApp, HttpsAccess, HttpsLogin, Proxy, ProxyLogin, TokenCache};
 pub use offline::verify_revision;
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
+pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
     Accepted, DevPolicy, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Refusal, Rule, SeenTag, Signer, SignerState,
     Signers, StagingPolicy, Verification, Waiver, verify, verify_object,
 };
+
+/// Keys, tokens, certificates, lists of hosts: what is larger is not that.
+const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// A small file that a person or a mounted Secret put there.
+fn read_small(path: &std::path::Path, what: &'static str) -> Result<Vec<u8>, Error> {
+    use std::io::Read as _;
+    let fail = |source| Error::ReadFile { what, path: path.into(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(fail)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(fail(std::io::Error::other("it is too large to be one")));
+    }
+    Ok(bytes)
+}

@@ -17,7 +17,7 @@ pub fn verify_revision(
     signers: &Signers,
     now: Timestamp,
 ) -> Result<Result<Vec<ObjectVerdict>, Refusal>, Error> {
-    let store = Store::open(repository)?;
+    let store = Store::open(repository, crate::Limits::default().commits)?;
     let (reference, id) = resolve(&store, revision)?;
     let refuse =
         |object: &str, (rule, message)| Refusal { reference: reference.clone(), object: Some(object.to_owned()), rule, message };

@@ -7,7 +7,7 @@ use gix::objs::Kind;
 use tk8s_core::{Environment, ReadError, Revision, SourceTree, TreeEntry, TreePath, Trust};
 
 use crate::Error;
-use crate::fetch::Follow;
+use crate::source::Follow;
 use crate::store::Store;
 
 /// Refs and objects as the remote showed them. Nothing of it is verified. Made by [`crate::fetch`] only.
@@ -64,6 +64,21 @@ pub fn tree(revision: &Arc<VerifiedRevision>) -> Result<VerifiedTree, Error> {
     Ok(VerifiedTree { revision: Arc::clone(revision) })
 }
 
+/// Entries of one directory. Nobody keeps so many files in one place; a tree that has them was made to fill memory.
+const MOST_ENTRIES: usize = 100_000;
+
+/// What stands in the repository instead of a file that Git LFS keeps elsewhere.
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+
+/// Whether a name is one that Git would write: one part, and none that a file system somewhere takes for Git's own
+/// directory (`.GIT`, `git~1`, `.g\u{200c}it`). A tree that has another was made to confuse.
+fn is_plain(name: &str) -> bool {
+    let options = gix::validate::path::component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
+    !name.chars().any(char::is_control)
+        && !name.contains('/')
+        && gix::validate::path::component(name.into(), None, options).is_ok()
+}
+
 /// What stands at a path.
 enum Found {
     Tree(String),
@@ -87,17 +102,24 @@ impl VerifiedTree {
         let mut entries = Vec::new();
         for entry in gix::objs::TreeRefIter::from_bytes(&data, hash) {
             let entry = entry.map_err(|_| broken(format!("the tree {id} is malformed")))?;
+            if entries.len() == MOST_ENTRIES {
+                return Err(broken(format!("it holds more than {MOST_ENTRIES} entries")));
+            }
             let name = std::str::from_utf8(entry.filename).map_err(|_| broken("a name in it is not UTF-8".into()))?;
-            // Git itself never makes these; a tree that has them was made to confuse.
-            if name.is_empty() || name == "." || name == ".." || name.contains('/') || name.eq_ignore_ascii_case(".git") {
-                return Err(broken(format!("it holds an entry named `{}`", tk8s_core::printable(name, 80))));
+            let shown = || tk8s_core::printable(&name.escape_debug().to_string(), 80);
+            if !is_plain(name) {
+                return Err(broken(format!("it holds an entry named `{}`, which Git itself never writes", shown())));
             }
             let id = entry.oid.to_string();
-            let found = match entry.mode.kind() {
-                gix::objs::tree::EntryKind::Tree => Found::Tree(id),
-                gix::objs::tree::EntryKind::Blob | gix::objs::tree::EntryKind::BlobExecutable => Found::File(id),
-                gix::objs::tree::EntryKind::Link => Found::Other("a symbolic link"),
-                gix::objs::tree::EntryKind::Commit => Found::Other("a submodule"),
+            let found = match entry.mode.value() {
+                0o040000 => Found::Tree(id),
+                // The last one is from Git's first days.
+                0o100644 | 0o100755 | 0o100664 => Found::File(id),
+                0o120000 => Found::Other("a symbolic link"),
+                0o160000 => Found::Other("a submodule"),
+                mode => {
+                    return Err(broken(format!("its entry `{}` has the mode {mode:o}, which Git itself never writes", shown())));
+                }
             };
             entries.push((name.to_owned(), found));
         }
@@ -148,14 +170,19 @@ impl SourceTree for VerifiedTree {
             Found::Tree(_) => return Err(ReadError::Kind { path: file.clone(), found: "a directory", needed: "a file" }),
             Found::Other(what) => return Err(ReadError::Kind { path: file.clone(), found: what, needed: "a file" }),
         };
-        let oid = gix::ObjectId::from_hex(id.as_bytes()).map_err(|_| broken("its id can't be read".into()))?;
-        let size =
-            self.revision.store.local().find_header(oid).map_err(|_| broken(format!("the object {id} is missing")))?.size();
+        let size = self.revision.store.size(&id).ok_or_else(|| broken(format!("the object {id} is missing")))?;
         if size > limit {
             return Err(ReadError::TooLarge { path: file.clone(), size, limit });
         }
         let (kind, data) = self.revision.store.read(&id).map_err(|error| broken(tk8s_core::chain(&error)))?;
-        if kind == Kind::Blob { Ok(data) } else { Err(broken(format!("the object {id} is not a file"))) }
+        if kind != Kind::Blob {
+            return Err(broken(format!("the object {id} is not a file")));
+        }
+        if data.starts_with(LFS) {
+            let found = "a pointer of Git LFS, whose content is not in the repository";
+            return Err(ReadError::Kind { path: file.clone(), found, needed: "a file" });
+        }
+        Ok(data)
     }
 
     fn identity(&self, path: &TreePath) -> Result<Option<String>, ReadError> {

@@ -3,22 +3,18 @@
 //! There is no `ssh` program in the image, and the host key policy is ours: what the known_hosts file does not name is
 //! refused. Every wait has a deadline.
 
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{self, Handler};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
 use russh::{ChannelStream, Preferred};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{ReadHalf, WriteHalf};
 
 use crate::Error;
-use crate::fetch::SshAuth;
 use crate::known_hosts::{self, Known, Verdict};
+use crate::source::SshAuth;
+use crate::talk::{End, Talk};
 
 /// Where to connect and as whom.
 pub(crate) struct Target<'a> {
@@ -28,54 +24,22 @@ pub(crate) struct Target<'a> {
     pub(crate) path: &'a str,
 }
 
-/// An open `git-upload-pack`: two ends of one channel. Ends when both are dropped.
-pub(crate) struct Session {
-    pub(crate) reader: Reader,
-    pub(crate) writer: Writer,
-    /// The error behind an I/O error of the two ends.
-    pub(crate) fault: Fault,
-}
+/// The server's words.
+pub(crate) type Reader = End<ReadHalf<ChannelStream<client::Msg>>>;
+/// Our words.
+pub(crate) type Writer = End<WriteHalf<ChannelStream<client::Msg>>>;
 
-/// Remembers why a read or write failed, in our own words: the protocol layers above only pass on text.
-#[derive(Clone, Default)]
-pub(crate) struct Fault(Arc<Mutex<Option<Error>>>);
-
-impl Fault {
-    pub(crate) fn take(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-    }
-
-    fn set(&self, error: Error) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-    }
-}
-
-/// Connects, proves who both sides are, and starts `git-upload-pack`.
-pub(crate) fn open(target: &Target<'_>, auth: &SshAuth, timeout: Duration) -> Result<Session, Error> {
-    let deadline = Instant::now() + timeout;
-    let host = known_hosts::name(target.host, target.port);
+/// Connects, proves who both sides are, and starts `git-upload-pack`. The connection ends when both ends are dropped.
+pub(crate) fn open(target: &Target<'_>, auth: &SshAuth, talk: &Arc<Talk>) -> Result<(Reader, Writer), Error> {
     let known = Known::read(&auth.known_hosts_file, target.host, target.port)?;
-    let key = read_key(&auth.key_file)?;
-    // A runtime of its own: its worker drives the connection while this thread waits for bytes.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .thread_name("tk8s-ssh")
-        .build()
-        .map_err(|source| Error::Connect { host: host.clone(), source })?;
-    let waits = Waits { host: host.clone(), deadline, after: timeout };
-    let (handle, stream) = runtime.block_on(connect(target, known, key, &waits))?;
+    let keys = auth.key_files.iter().map(|file| read_key(file)).collect::<Result<Vec<_>, _>>()?;
+    let (handle, stream) = talk.run(connect(target, known, keys, talk))?;
     let (read, write) = tokio::io::split(stream);
-    let fault = Fault::default();
-    let shared = Arc::new(Shared { runtime: Some(runtime), _handle: handle, waits, fault: fault.clone() });
-    Ok(Session {
-        reader: Reader { half: Some(read), shared: Arc::clone(&shared) },
-        writer: Writer { half: Some(write), shared },
-        fault,
-    })
+    let keep: Arc<client::Handle<Guard>> = Arc::new(handle);
+    Ok((End::new(read, target.host, talk, keep.clone()), End::new(write, target.host, talk, keep)))
 }
 
-fn read_key(path: &Path) -> Result<russh::keys::PrivateKey, Error> {
+fn read_key(path: &Path) -> Result<PrivateKey, Error> {
     std::fs::metadata(path).map_err(|source| Error::ReadFile { what: "SSH key", path: path.into(), source })?;
     load_secret_key(path, None).map_err(|error| {
         let why = match error {
@@ -87,64 +51,57 @@ fn read_key(path: &Path) -> Result<russh::keys::PrivateKey, Error> {
     })
 }
 
-/// The deadline of a fetch, and what to say when it passes.
-struct Waits {
-    host: String,
-    deadline: Instant,
-    after: Duration,
-}
-
-impl Waits {
-    async fn until<T>(&self, phase: &'static str, act: impl Future<Output = T>) -> Result<T, Error> {
-        timeout_at(self.deadline, act).await.map_err(|_| self.timeout(phase))
-    }
-
-    fn timeout(&self, phase: &'static str) -> Error {
-        Error::Timeout { host: self.host.clone(), phase, after: self.after }
-    }
-
-    fn ssh(&self, error: &russh::Error) -> Error {
-        Error::Ssh { host: self.host.clone(), why: tk8s_core::printable(&error.to_string(), 200) }
-    }
-}
-
 async fn connect(
     target: &Target<'_>,
     known: Known,
-    key: russh::keys::PrivateKey,
-    waits: &Waits,
+    keys: Vec<PrivateKey>,
+    talk: &Talk,
 ) -> Result<(client::Handle<Guard>, ChannelStream<client::Msg>), Error> {
-    let tcp = waits.until("connecting", TcpStream::connect((target.host, target.port))).await?;
-    let tcp = tcp.map_err(|source| Error::Connect { host: waits.host.clone(), source })?;
-    tcp.set_nodelay(true).ok();
+    let host = known_hosts::name(target.host, target.port);
+    let failed = |error: &russh::Error| Error::Ssh { host: host.clone(), why: tk8s_core::printable(&error.to_string(), 200) };
+    let tcp = talk.connect(target.host, target.port).await?;
+    let mut preferred = Preferred { host_key_certificates: known.certificate_algorithms().into(), ..Preferred::DEFAULT };
     let algorithms = known.algorithms();
-    let mut preferred = Preferred::DEFAULT;
     if !algorithms.is_empty() {
         preferred.key = algorithms.into();
     }
-    let config = client::Config { preferred, inactivity_timeout: Some(waits.after), nodelay: true, ..client::Config::default() };
+    let config =
+        client::Config { preferred, inactivity_timeout: Some(talk.limits().stall), nodelay: true, ..client::Config::default() };
     let refused = Arc::new(Mutex::new(None));
-    let guard = Guard { known, host: waits.host.clone(), refused: Arc::clone(&refused) };
-    let connected = waits.until("agreeing on keys", client::connect_stream(Arc::new(config), tcp, guard)).await?;
+    let guard = Guard { known, host: host.clone(), refused: Arc::clone(&refused) };
+    let connected = talk.until(&host, "agreeing on keys", client::connect_stream(Arc::new(config), tcp, guard)).await?;
     let mut handle = connected.map_err(|error| {
-        let refused = refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        refused.unwrap_or_else(|| waits.ssh(&error))
+        let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        refused.unwrap_or_else(|| failed(&error))
     })?;
-    let hash = waits.until("logging in", handle.best_supported_rsa_hash()).await?.map_err(|error| waits.ssh(&error))?.flatten();
-    let login = handle.authenticate_publickey(target.user, PrivateKeyWithHashAlg::new(Arc::new(key), hash));
-    let login = waits.until("logging in", login).await?.map_err(|error| waits.ssh(&error))?;
-    if !login.success() {
-        return Err(Error::Unauthenticated { host: waits.host.clone(), user: target.user.into() });
-    }
-    let channel = waits.until("opening a channel", handle.channel_open_session()).await?.map_err(|error| waits.ssh(&error))?;
+    log_in(&mut handle, target, &host, keys, talk).await?;
+    let channel = talk.until(&host, "opening a channel", handle.channel_open_session()).await?.map_err(|error| failed(&error))?;
     // A server that does not take the variable speaks version 0, which works too.
-    waits
-        .until("opening a channel", channel.set_env(false, "GIT_PROTOCOL", "version=2"))
+    talk.until(&host, "opening a channel", channel.set_env(false, "GIT_PROTOCOL", "version=2"))
         .await?
-        .map_err(|error| waits.ssh(&error))?;
+        .map_err(|error| failed(&error))?;
     let command = format!("git-upload-pack {}", quote(target.path));
-    waits.until("starting git-upload-pack", channel.exec(true, command)).await?.map_err(|error| waits.ssh(&error))?;
+    talk.until(&host, "starting git-upload-pack", channel.exec(true, command)).await?.map_err(|error| failed(&error))?;
     Ok((handle, channel.into_stream()))
+}
+
+/// Offers the keys one after the other.
+async fn log_in(
+    handle: &mut client::Handle<Guard>,
+    target: &Target<'_>,
+    host: &str,
+    keys: Vec<PrivateKey>,
+    talk: &Talk,
+) -> Result<(), Error> {
+    let failed = |error: &russh::Error| Error::Ssh { host: host.into(), why: tk8s_core::printable(&error.to_string(), 200) };
+    let hash = talk.until(host, "logging in", handle.best_supported_rsa_hash()).await?.map_err(|error| failed(&error))?.flatten();
+    for key in keys {
+        let login = handle.authenticate_publickey(target.user, PrivateKeyWithHashAlg::new(Arc::new(key), hash));
+        if talk.until(host, "logging in", login).await?.map_err(|error| failed(&error))?.success() {
+            return Ok(());
+        }
+    }
+    Err(Error::Unauthenticated { host: host.into(), user: target.user.into() })
 }
 
 /// Quotes for the shell at the other end, which is how every Git server reads the path.
@@ -163,99 +120,23 @@ impl Handler for Guard {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = shown else { return Ok(false) };
-        let (host, fingerprint) = (self.host.clone(), known_hosts::fingerprint(key));
-        let error = match self.known.judge(key) {
+        let host = self.host.clone();
+        let (verdict, fingerprint) = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => (self.known.judge(key), known_hosts::fingerprint(key)),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                let now = tk8s_core::Timestamp::now();
+                (self.known.judge_certificate(certificate, now), known_hosts::certificate_fingerprint(certificate))
+            }
+        };
+        let error = match verdict {
             Verdict::Known => return Ok(true),
             Verdict::Unknown => Error::UnknownHost { host, fingerprint },
             Verdict::Changed => Error::ChangedHostKey { host, fingerprint },
             Verdict::Revoked => Error::RevokedHostKey { host, fingerprint },
+            Verdict::BadCertificate(why) => Error::HostCertificate { host, why },
         };
-        *self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         Ok(false)
-    }
-}
-
-/// What both ends of the channel keep alive.
-struct Shared {
-    runtime: Option<Runtime>,
-    _handle: client::Handle<Guard>,
-    waits: Waits,
-    fault: Fault,
-}
-
-impl Shared {
-    fn wait<T>(&self, phase: &'static str, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        let Some(runtime) = &self.runtime else { return Err(io::ErrorKind::NotConnected.into()) };
-        match runtime.block_on(async { timeout_at(self.waits.deadline, act).await }) {
-            Ok(result) => result,
-            Err(_) => {
-                self.fault.set(self.waits.timeout(phase));
-                Err(io::ErrorKind::TimedOut.into())
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// Closes one half of the channel, which says goodbye to the server: that needs the runtime.
-    fn end<T>(&self, half: T) {
-        if let Some(runtime) = &self.runtime {
-            let _entered = runtime.enter();
-            drop(half);
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // May be dropped on a thread that must not wait; the connection ends with its tasks.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// The server's words.
-pub(crate) struct Reader {
-    half: Option<ReadHalf<ChannelStream<client::Msg>>>,
-    shared: Arc<Shared>,
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.shared.end(self.half.take());
-    }
-}
-
-impl io::Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(half) = &mut self.half else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.shared.wait("reading", async { half.read(buffer).await })
-    }
-}
-
-/// Our words.
-pub(crate) struct Writer {
-    half: Option<WriteHalf<ChannelStream<client::Msg>>>,
-    shared: Arc<Shared>,
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.shared.end(self.half.take());
-    }
-}
-
-impl io::Write for Writer {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let Some(half) = &mut self.half else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.shared.wait("writing", async { half.write(buffer).await })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Some(half) = &mut self.half else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.shared.wait("writing", async { half.flush().await })
     }
 }
 

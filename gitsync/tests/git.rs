@@ -18,13 +18,8 @@ use tk8s_gitsync::{
 };
 
 fn source(repository: &Repository, follow: Follow) -> Source {
-    Source {
-        url: format!("file://{}", repository.bare.display()).parse().unwrap(),
-        ssh: None,
-        mirror: repository.home().join("mirror.git"),
-        follow,
-        timeout: Duration::from_secs(30),
-    }
+    let url = format!("file://{}", repository.bare.display()).parse().unwrap();
+    Source { timeout: Duration::from_secs(30), ..Source::new(url, repository.home().join("mirror.git"), follow) }
 }
 
 fn main_branch() -> Follow {
@@ -376,7 +371,7 @@ fn a_tree_is_read_by_object_id_and_never_follows_a_link() {
 fn over_ssh(sshd: &Sshd, repository: &Repository, timeout: Duration) -> Source {
     Source {
         url: sshd.url(&repository.bare).parse().unwrap(),
-        ssh: Some(SshAuth { key_file: sshd.client_key(), known_hosts_file: sshd.known_hosts() }),
+        ssh: Some(SshAuth { key_files: vec![sshd.client_key()], known_hosts_file: sshd.known_hosts() }),
         ..Source { timeout, ..source(repository, main_branch()) }
     }
 }
@@ -445,11 +440,78 @@ fn an_unknown_or_changed_host_key_and_an_unknown_client_are_refused() {
     assert_eq!(reason(&source), "HostKeyRevoked");
     source.ssh = Some(SshAuth { known_hosts_file: repository.home().join("missing"), ..auth.clone() });
     assert_eq!(reason(&source), "FileUnreadable");
-    source.ssh = Some(SshAuth { key_file: other.private.clone(), ..auth.clone() });
+    source.ssh = Some(SshAuth { key_files: vec![other.private.clone()], ..auth.clone() });
     assert_eq!(reason(&source), "Unauthenticated");
-    source.ssh = Some(SshAuth { key_file: write("no-key", "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n"), ..auth });
+    source.ssh = Some(SshAuth { key_files: vec![write("no-key", "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n")], ..auth });
     let error = tk8s_core::chain(&fetch(&source).err().unwrap());
     assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn several_keys_are_tried_in_order_and_a_hashed_host_is_known() {
+    let repository = Repository::new();
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", None);
+    let sshd = Sshd::start(repository.home());
+    let strangers = ["one", "two"].map(|name| Signer::new(repository.home(), name, KeyType::Ed25519).private);
+    let mut source = over_ssh(&sshd, &repository, Duration::from_secs(30));
+    let hashed = repository.home().join("hashed");
+    std::fs::copy(sshd.known_hosts(), &hashed).unwrap();
+    let output = std::process::Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&hashed).output().unwrap();
+    assert!(output.status.success() && std::fs::read_to_string(&hashed).unwrap().starts_with("|1|"));
+    let mut key_files = strangers.to_vec();
+    source.ssh = Some(SshAuth { key_files: key_files.clone(), known_hosts_file: hashed.clone() });
+    assert_eq!(fetch(&source).err().unwrap().reason(), "Unauthenticated");
+    key_files.push(sshd.client_key());
+    source.ssh = Some(SshAuth { key_files, known_hosts_file: hashed });
+    fetch(&source).unwrap();
+}
+
+#[test]
+fn a_host_certificate_counts_if_its_authority_name_time_and_kind_are_right() {
+    let repository = Repository::new();
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", None);
+    let authority = Signer::new(repository.home(), "authority", KeyType::Ed25519);
+    let other = Signer::new(repository.home(), "other", KeyType::Ed25519);
+    let sshd = |arguments: &[&str], signer: &Signer| {
+        let sshd = Sshd::with_host_certificate(repository.home(), arguments, signer);
+        let mut source = over_ssh(&sshd, &repository, Duration::from_secs(30));
+        let known = |lines: &[(&str, &str)]| {
+            let path = repository.home().join("known");
+            let text: String = lines.iter().map(|(marker, key)| format!("{marker} [127.0.0.1]:* {key}\n")).collect();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        move |lines: &[(&str, &str)]| {
+            source.ssh = Some(SshAuth { key_files: vec![sshd.client_key()], known_hosts_file: known(lines) });
+            fetch(&source).map(|_| ()).map_err(|error| (error.reason(), error.to_string()))
+        }
+    };
+    let trusted = [("@cert-authority", authority.public.as_str())];
+    let host = ["-h", "-n", "127.0.0.1", "-V", "-1h:+1h"];
+    let mut good = sshd(&host, &authority);
+    good(&trusted).unwrap();
+    for kind in [KeyType::EcdsaP256, KeyType::Rsa] {
+        let authority = Signer::new(repository.home(), "authority", kind);
+        sshd(&host, &authority)(&[("@cert-authority", &authority.public)]).unwrap();
+    }
+    assert_eq!(good(&[("@cert-authority", &other.public)]).unwrap_err().0, "UnknownHost");
+    assert_eq!(good(&[trusted[0], ("@revoked", &authority.public)]).unwrap_err().0, "HostKeyRevoked");
+    // The authority's key is no host's key.
+    assert_eq!(good(&[("", &authority.public)]).unwrap_err().0, "HostKeyChanged");
+    let table: [(&[&str], &str); 5] = [
+        (&["-h", "-n", "git.example.com", "-V", "-1h:+1h"], "is for git.example.com"),
+        (&["-h", "-V", "-1h:+1h"], "names no host"),
+        (&["-h", "-n", "127.0.0.1", "-V", "-2h:-1h"], "not valid now"),
+        (&["-h", "-n", "127.0.0.1", "-V", "+1h:+2h"], "not valid now"),
+        (&["-h", "-n", "127.0.0.1", "-V", "-1h:+1h", "-O", "critical:x=y"], "critical option"),
+    ];
+    for (arguments, word) in table {
+        let (reason, message) = sshd(arguments, &authority)(&trusted).unwrap_err();
+        assert_eq!(reason, "HostCertificateRefused", "{message}");
+        assert!(message.contains(word), "{message}");
+    }
 }
 
 #[test]
@@ -473,7 +535,7 @@ fn a_server_that_never_answers_or_talks_nonsense_ends_by_its_deadline() {
         std::fs::write(&known_hosts, text.replace(&sshd.known_name(), &format!("[127.0.0.1]:{port}"))).unwrap();
         let source = Source {
             url: format!("ssh://git@127.0.0.1:{port}/x.git").parse().unwrap(),
-            ssh: Some(SshAuth { key_file: sshd.client_key(), known_hosts_file: known_hosts }),
+            ssh: Some(SshAuth { key_files: vec![sshd.client_key()], known_hosts_file: known_hosts }),
             ..Source { timeout: Duration::from_secs(2), ..source(&repository, main_branch()) }
         };
         let began = Instant::now();

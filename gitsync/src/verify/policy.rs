@@ -10,8 +10,8 @@ use tk8s_core::{CommitId, Environment, Revision, TagId, TagRef, Timestamp, TreeI
 use super::object::What;
 use super::{ObjectVerdict, Refusal, Rule, Signers, parse, verify_parsed};
 use crate::Error;
-use crate::fetch::Follow;
 use crate::sealed::{Fetched, VerifiedRevision};
+use crate::source::Follow;
 use crate::store::Store;
 
 /// What must be proven. A waiver can be written for `dev` only: the other policies have no field for one.

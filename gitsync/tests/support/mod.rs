@@ -1,5 +1,9 @@
 //! A repository, signers and an sshd, all real, all in a directory of their own.
 
+#![allow(dead_code)]
+
+pub mod web;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,10 +79,16 @@ pub struct Repository {
 
 impl Repository {
     pub fn new() -> Repository {
+        Repository::of_format("sha1")
+    }
+
+    /// With objects named by `sha1` or `sha256`.
+    pub fn of_format(format: &str) -> Repository {
+        let format = format!("--object-format={format}");
         let home = tempfile::tempdir().unwrap();
         let (bare, work) = (home.path().join("origin.git"), home.path().join("work"));
-        run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&bare));
-        run(Command::new("git").args(["init", "-q", "-b", "main"]).arg(&work));
+        run(Command::new("git").args(["init", "-q", "--bare", "-b", "main", &format]).arg(&bare));
+        run(Command::new("git").args(["init", "-q", "-b", "main", &format]).arg(&work));
         let repository = Repository { home, bare, work };
         repository.git(&["remote", "add", "origin", repository.bare.to_str().unwrap()]);
         repository
@@ -161,6 +171,21 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start(home: &Path) -> Sshd {
+        Sshd::start_with(home, |_| String::new())
+    }
+
+    /// Whose host key was certified by `ssh-keygen -s` with these arguments.
+    pub fn with_host_certificate(home: &Path, arguments: &[&str], authority: &Signer) -> Sshd {
+        let place = tempfile::tempdir_in(home).unwrap().keep();
+        Sshd::start_with(&place, |home| {
+            let mut command = Command::new("ssh-keygen");
+            command.args(["-q", "-s"]).arg(&authority.private).args(["-I", "host"]).args(arguments);
+            run(command.arg(home.join("host-Ed25519.pub")));
+            format!("HostCertificate {}\n", home.join("host-Ed25519-cert.pub").display())
+        })
+    }
+
+    fn start_with(home: &Path, more: impl FnOnce(&Path) -> String) -> Sshd {
         let program = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|path| Path::new(path).exists());
         let program = program.expect("sshd is needed: apt-get install openssh-server");
         let home = home.join("sshd");
@@ -174,7 +199,7 @@ impl Sshd {
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host-Ed25519\nAuthorizedKeysFile {0}/authorized_keys\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nAcceptEnv GIT_PROTOCOL\nPasswordAuthentication no\n",
             home.display()
         );
-        std::fs::write(home.join("sshd_config"), config).unwrap();
+        std::fs::write(home.join("sshd_config"), config + &more(&home)).unwrap();
         let child = Command::new(program)
             .args(["-D", "-e", "-f"])
             .arg(home.join("sshd_config"))
