@@ -13,6 +13,7 @@ mod metrics;
 mod pipeline;
 mod reload;
 mod run;
+mod source;
 mod telemetry;
 mod triggers;
 mod trust;

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tk8s_core::{Environment, InstanceName, RepositoryUrl, TreePath};
+use tk8s_core::{Environment, InstanceName};
 
 use crate::document::{self, Node};
 use crate::fields::Fields;
+use crate::repository::{RepositoryConfig, repository};
 use crate::{Problem, Problems};
 
 /// The agent's file, validated.
@@ -33,32 +34,6 @@ pub struct AgentConfig {
     pub apply: ApplyConfig,
     /// Where the Lease is.
     pub lease: LeaseConfig,
-}
-
-/// `repository`.
-#[derive(Clone, Debug)]
-pub struct RepositoryConfig {
-    /// Where it is.
-    pub url: RepositoryUrl,
-    /// Where the platform is inside it; default `.`.
-    pub path: TreePath,
-    /// The followed branch, or in production the release branch; default `develop` in dev, else `main`.
-    pub branch: String,
-    /// How often Git is looked at without being woken; default 60 s.
-    pub interval: Duration,
-    /// For one whole fetch; default 60 s.
-    pub timeout: Duration,
-    /// Needed for SSH.
-    pub auth: Option<AuthConfig>,
-}
-
-/// `repository.auth`.
-#[derive(Clone, Debug)]
-pub struct AuthConfig {
-    /// An OpenSSH private key without a passphrase.
-    pub ssh_key_file: PathBuf,
-    /// The Git host's keys.
-    pub known_hosts_file: PathBuf,
 }
 
 /// `trust`.
@@ -131,10 +106,9 @@ pub struct LeaseConfig {
 impl AgentConfig {
     /// Every file that it names and that is read while the agent runs.
     pub fn files(&self) -> Vec<&Path> {
-        let auth = self.repository.auth.iter().flat_map(|auth| [&auth.ssh_key_file, &auth.known_hosts_file]);
         let others = self.trust.signers_file.iter().chain(&self.api.token_file);
         let webhook = self.webhook.iter().map(|webhook| &webhook.secret_file);
-        auth.chain(others).chain(webhook).map(PathBuf::as_path).collect()
+        self.repository.files().into_iter().chain(others).chain(webhook).map(PathBuf::as_path).collect()
     }
 
     /// The keys in which another file differs that can't change while the agent runs.
@@ -172,7 +146,7 @@ impl AgentConfig {
 }
 
 /// Reads a map below a key; a missing map reads as an empty one.
-fn section<T>(
+pub(crate) fn section<T>(
     fields: &mut Fields<'_>,
     key: &'static str,
     empty: &Node,
@@ -252,32 +226,6 @@ pub(crate) fn expect(fields: &mut Fields<'_>, key: &'static str, wanted: &str) {
         Some(found) if found == wanted => {}
         _ => fields.problem(key, format!("write `{key}: {wanted}`")),
     }
-}
-
-fn repository(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> Option<RepositoryConfig> {
-    let url: Option<RepositoryUrl> = fields.required("url");
-    let path = fields.parse("path").unwrap_or_else(TreePath::root);
-    let branch =
-        fields.text("branch").unwrap_or_else(|| if environment == Some(Environment::Dev) { "develop" } else { "main" }.into());
-    let interval = fields.duration("interval").unwrap_or(Duration::from_secs(60));
-    let timeout = fields.duration("timeout").unwrap_or(Duration::from_secs(60));
-    let auth = match fields.node("auth") {
-        Some(_) => section(
-            fields,
-            "auth",
-            empty,
-            |fields| {
-                let (key, hosts) = (fields.required("sshKeyFile"), fields.required("knownHostsFile"));
-                Some(AuthConfig { ssh_key_file: key?, known_hosts_file: hosts? })
-            },
-            &[],
-        ),
-        None => None,
-    };
-    if matches!(url, Some(RepositoryUrl::Ssh { .. })) && fields.node("auth").is_none() {
-        fields.problem("auth", "SSH needs `{sshKeyFile: ..., knownHostsFile: ...}`");
-    }
-    Some(RepositoryConfig { url: url?, path, branch, interval, timeout, auth })
 }
 
 fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> TrustConfig {

@@ -42,7 +42,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn join(&self, key: &str) -> String {
-        if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
+        match (self.path.is_empty(), key.is_empty()) {
+            (true, _) => key.into(),
+            (_, true) => self.path.clone(),
+            _ => format!("{}.{key}", self.path),
+        }
     }
 
     /// The node of a key. An empty value counts as absent.
@@ -104,6 +108,25 @@ impl<'a> Fields<'a> {
             self.problem(key, "it has to be a time such as `30s`, `5m` or `1h30m`, above zero");
         }
         duration
+    }
+
+    /// A number of bytes: `4096`, `64KiB`, `512MiB`, `2GiB`.
+    pub(crate) fn bytes(&mut self, key: &'static str) -> Option<u64> {
+        let text = self.text(key)?;
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = match &text[digits..] {
+            "" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        let number: Option<u64> = text[..digits].parse().ok();
+        let bytes = number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
+        if bytes.is_none() {
+            self.problem(key, "it has to be a number of bytes such as `4096`, `64KiB`, `512MiB` or `2GiB`, above zero");
+        }
+        bytes
     }
 
     /// One of several words.

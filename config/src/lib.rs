@@ -10,15 +10,14 @@ mod document;
 mod fields;
 mod platform;
 mod reload;
+mod repository;
 
 use std::fmt;
 
-pub use agent::{
-    AgentConfig, ApiConfig, ApplyConfig, AuthConfig, HistoryConfig, LeaseConfig, RepositoryConfig, TrustConfig, WaiveConfig,
-    WebhookConfig,
-};
+pub use agent::{AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, TrustConfig, WaiveConfig, WebhookConfig};
 pub use platform::{ComponentSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};
+pub use repository::{AuthConfig, LimitsConfig, ProxyConfig, RepositoryConfig};
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

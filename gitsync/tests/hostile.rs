@@ -362,6 +362,22 @@ fn swap(bare: &Path, id: &str, kind: &str, bytes: &[u8]) {
     deflate.finish().unwrap();
 }
 
+#[test]
+fn an_object_that_is_larger_than_what_is_read_is_not_unpacked() {
+    let repository = Repository::new();
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", None);
+    let (tree, path) = (waived(&repository), "a.yaml".parse::<TreePath>().unwrap());
+    let largest = 64 * 1024 * 1024;
+    swap(&repository.bare, &repository.git(&["rev-parse", "HEAD:a.yaml"]), "blob", &vec![b'a'; largest + 1]);
+    let error = tree.read(&path, u64::MAX).unwrap_err().to_string();
+    assert!(error.contains("at most 67108864 are read"), "{error}");
+    // One byte less is read, and found to be something else.
+    swap(&repository.bare, &repository.git(&["rev-parse", "HEAD:a.yaml"]), "blob", &vec![b'a'; largest]);
+    let error = waived(&repository).read(&path, u64::MAX).unwrap_err().to_string();
+    assert!(error.contains("not what its id says"), "{error}");
+}
+
 /// A repository on the same volume, read in place.
 fn in_place(repository: &Repository, follow: Follow) -> Source {
     let url = format!("file://{}", repository.bare.display()).parse().unwrap();
@@ -613,6 +629,14 @@ fn a_mirror_that_has_grown_beyond_its_limit_is_made_anew() {
     fetch(&home.limited(|limits| limits.mirror_bytes = bytes - 1)).unwrap();
     assert!(objects() < before);
     home.accepted();
+    // So is one in too many pieces: a pack and its index for each of 200 fetches, and one more.
+    let mut pieces = objects();
+    while pieces < 401 {
+        std::fs::write(home.source.mirror.join(format!("objects/pack/piece-{pieces}")), b"").unwrap();
+        pieces += 1;
+    }
+    home.accepted();
+    assert!(objects() < before);
 }
 
 #[test]

@@ -186,6 +186,8 @@ fn a_login_is_sent_as_it_is_configured_and_files_are_read_again_when_they_rotate
         let token_file = home.file("bad", text);
         assert_eq!(refused(&home.with_login(&web, HttpsLogin::Bearer { token_file })).0, reason);
     }
+    let token_file = home.file("large", &"x".repeat(4 * 1024 * 1024 + 1));
+    assert_eq!(refused(&home.with_login(&web, HttpsLogin::Bearer { token_file })).0, "FileUnreadable");
     let missing = HttpsLogin::Bearer { token_file: "/nowhere".into() };
     assert_eq!(refused(&home.with_login(&web, missing)).0, "FileUnreadable");
 }
@@ -438,4 +440,44 @@ fn a_key_that_is_not_the_app_s_or_no_key_at_all_gives_a_clear_error_without_it()
     }
     run(Command::new("openssl").args(["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out"]).arg(&key));
     assert!(refused(&source).1.contains("RSA"));
+}
+
+#[test]
+fn an_answer_of_the_api_that_is_too_long_or_no_answer_at_all_gives_no_token() {
+    let home = Home::new();
+    let (status, body) = (Arc::new(AtomicUsize::new(201)), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (said, shown) = (Arc::clone(&status), Arc::clone(&body));
+    let web = home.serve(move |_| {
+        let status = u16::try_from(said.load(Ordering::SeqCst)).unwrap();
+        Answer::Plain(status, vec![("Location", "https://elsewhere.example.com/".into())], shown.lock().unwrap().clone())
+    });
+    let key = home.repository.home().join("app.pem");
+    run(Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048"));
+    let app = GithubApp {
+        app_id: "4711".into(),
+        installation_id: Some(77),
+        private_key_file: key,
+        api_url: Some(web.url("/api/v3")),
+        tokens: TokenCache::default(),
+    };
+    let url = web.url("/org/platform.git").parse().unwrap();
+    let source = Source { url, ..home.with_login(&web, HttpsLogin::GithubApp(app)) };
+    let long = format!("{{\"token\": \"{}\"}}", "x".repeat(64 * 1024));
+    let table = [
+        (201, long.as_str(), "HttpFailed", "too long"),
+        (201, "nonsense", "HttpFailed", "not JSON"),
+        (201, "{}", "GithubAppFailed", "no token"),
+        (201, r#"{"token": "a\nb", "expires_at": "2999-01-01T00:00:00Z"}"#, "GithubAppFailed", "no token"),
+        (302, "", "GithubAppFailed", "302"),
+        (404, "", "GithubAppFailed", "installed"),
+        (422, "", "GithubAppFailed", "no access"),
+        (500, "", "GithubAppFailed", "500"),
+    ];
+    for (code, text, expected, word) in table {
+        status.store(code, Ordering::SeqCst);
+        *body.lock().unwrap() = text.as_bytes().to_vec();
+        let (reason, message) = refused(&source);
+        assert_eq!(reason, expected, "{message}");
+        assert!(message.contains(word), "{message}");
+    }
 }

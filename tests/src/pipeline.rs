@@ -80,13 +80,8 @@ impl Pipeline {
         std::fs::write(repository.join("all.yaml"), yaml).expect("because the directory is ours");
         git(&repository, &["add", "-A"]);
         git(&repository, &["commit", "-q", "--allow-empty", "-m", "a change"]);
-        let source = Source {
-            url: format!("file://{}", repository.display()).parse().expect("a valid URL"),
-            ssh: None,
-            mirror: self.directory.path().join("mirror"),
-            follow: Follow::Branch("main".into()),
-            timeout: PATIENCE,
-        };
+        let url = format!("file://{}", repository.display()).parse().expect("a valid URL");
+        let source = Source::new(url, self.directory.path().join("mirror"), Follow::Branch("main".into()));
         let policy = Policy::Dev(DevPolicy { signers: None, waive: Some(Waiver::new("a test").expect("a reason")) });
         let fetched = tk8s_gitsync::fetch(&source).expect("fetched");
         let verified = tk8s_gitsync::verify(&fetched, &policy, &Accepted::default()).expect("verified");

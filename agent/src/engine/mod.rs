@@ -44,6 +44,8 @@ pub struct Engine {
     pub metrics: Metrics,
     /// Ends everything that waits.
     pub stop: CancellationToken,
+    /// Of a GitHub App, from one look at Git to the next.
+    tokens: tk8s_gitsync::TokenCache,
     slots: Mutex<BTreeMap<ComponentName, Arc<Slot>>>,
     world: RwLock<World>,
     wake: Notify,
@@ -90,6 +92,7 @@ impl Engine {
             tenure,
             metrics,
             stop,
+            tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),
             world: RwLock::new(World { units, ..World::default() }),
             wake: Notify::new(),

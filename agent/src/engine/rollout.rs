@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tk8s_core::{Class, Classified as _, ComponentName, Digest, Timestamp, chain};
 use tk8s_deploy::Trigger;
-use tk8s_gitsync::{Follow, Source, SshAuth, VerifiedTree};
+use tk8s_gitsync::VerifiedTree;
 use tk8s_history::{ComponentView, RefusedRevision, Status};
 use tk8s_images::Resolved;
 
@@ -17,7 +17,7 @@ use crate::disk::disk;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::pipeline;
-use crate::trust;
+use crate::{source, trust};
 
 /// What a component needs, as the rollout decides it.
 enum Need {
@@ -58,21 +58,7 @@ impl Engine {
     /// Fetch and verify. What was refused is written down and shown; it changes nothing else.
     async fn look(&self) -> Result<Option<Arc<VerifiedTree>>, Error> {
         let config = self.config();
-        let repository = &config.repository;
-        let follow = match self.environment() {
-            tk8s_core::Environment::Production => Follow::Tags { release_branch: repository.branch.clone() },
-            _ => Follow::Branch(repository.branch.clone()),
-        };
-        let source = Source {
-            url: repository.url.clone(),
-            ssh: repository
-                .auth
-                .as_ref()
-                .map(|auth| SshAuth { key_file: auth.ssh_key_file.clone(), known_hosts_file: auth.known_hosts_file.clone() }),
-            mirror: config.history.dir.join("mirror.git"),
-            follow,
-            timeout: repository.timeout,
-        };
+        let source = source::source(&config, &self.tokens, |name| std::env::var(name).ok())?;
         let policy = trust::policy(&config)?;
         let accepted = trust::accepted(&self.history);
         let looked = tokio::task::spawn_blocking(move || pipeline::source(&source, &policy, &accepted)).await;
