@@ -198,6 +198,7 @@ fn an_answer_without_end_is_cut_at_its_limit() {
     };
     let pack = body();
     assert!(pack.len() > 3_100_000);
+    home.next();
     let head = home.repository.git(&["rev-parse", "HEAD"]);
     let listing = refs(&[(&head, b"refs/heads/main")]);
     let (reason, message) = home.refused(&source, move |seen| scripted(seen, &listing, &pack));
@@ -212,6 +213,7 @@ fn an_answer_without_end_is_cut_at_its_limit() {
             }
         }))
     };
+    std::fs::remove_file(home.source.mirror.join("tk8s-capabilities")).unwrap();
     assert_eq!(home.refused(&source, only_at("info/refs", headers)).0, "HttpFailed");
 }
 

@@ -259,6 +259,7 @@ fn an_unprotected_connection_is_spoken_only_when_allowed_and_never_with_a_creden
         .env("GIT_CONFIG_COUNT", "1")
         .env("GIT_CONFIG_KEY_0", "safe.directory")
         .env("GIT_CONFIG_VALUE_0", "*")
+        .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let began = std::time::Instant::now();

@@ -43,8 +43,10 @@ pub enum Answer {
     Changed(Box<dyn FnOnce(Vec<u8>) -> Vec<u8>>),
     Plain(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Whatever is written; the connection ends then.
-    Raw(Box<dyn FnOnce(&mut dyn Write) -> std::io::Result<()>>),
+    Raw(Box<Speech>),
 }
+
+type Speech = dyn FnOnce(&mut dyn Write) -> std::io::Result<()>;
 
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
