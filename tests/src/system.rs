@@ -96,21 +96,23 @@ impl System {
     pub fn configuration(&self) -> String {
         let at = |file: &str| self.file(file).display().to_string();
         let (url, interval, timeout, name) = (&self.repository_url, self.interval, self.timeout, &self.name);
+        let auth = match url.starts_with("ssh:") {
+            true => format!(", auth: {{sshKeyFile: {}, knownHostsFile: {}}}", at("ssh.key"), at("known_hosts")),
+            false => String::new(),
+        };
         format!(
             r#"apiVersion: agent.tk8s.io/v1alpha1
 kind: AgentConfig
 instance: {name}
 cluster: test
 environment: dev
-repository: {{url: "{url}", branch: main, interval: {interval}, timeout: {timeout}, auth: {{sshKeyFile: {ssh}, knownHostsFile: {hosts}}}}}
+repository: {{url: "{url}", branch: main, interval: {interval}, timeout: {timeout}{auth}}}
 trust: {{waive: {{reason: "a test"}}}}
 history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}}}
 api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}}}
 webhook: {{secretFile: {webhook}}}
 lease: {{namespace: {name}}}
 "#,
-            ssh = at("ssh.key"),
-            hosts = at("known_hosts"),
             history = at("history"),
             identity = at("identity.pem"),
             key = at("history.key"),
@@ -139,7 +141,7 @@ lease: {{namespace: {name}}}
         self.configure(&self.configuration());
         std::fs::remove_file(self.file("address")).ok();
         let log = std::fs::File::options().create(true).append(true).open(self.file("agent.log")).expect("because it is ours");
-        let child = Command::new(program("tk8s-agent"))
+        let mut child = Command::new(program("tk8s-agent"))
             .arg("run")
             .arg("--config")
             .arg(self.file("mounted/agent.yaml"))
@@ -150,8 +152,11 @@ lease: {{namespace: {name}}}
             .stderr(log)
             .spawn()
             .expect("because the agent is built");
+        while !self.file("address").exists() {
+            assert_eq!(child.try_wait().expect("because it is our child"), None, "{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         self.agent = Some(child);
-        self.until("the agent listens", || self.file("address").exists());
     }
 
     /// Ends the agent as Kubernetes would, and waits until it is gone.
