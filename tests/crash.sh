@@ -36,6 +36,40 @@ for point in P1 P2 P3 P4 P5 P5:2 P6 P7 P8 P9 P10 P11 P13 P13:2 P13:3; do
     whole
     echo "  $point: finished after the kill"
 done
+point="the end of a release"
+release before
+run_agent
+until_is "always=before only-before=before " objects
+until_is Healthy state
+before="$(objects)"
+release after
+until_is "always=after only-after=after " objects
+until_is Healthy state
+kill -9 "$pid_agent" && ended
+# What the killed one remembered may be older than the ledger: a rollback must not believe it.
+run_agent
+tk8s rollback platform >/dev/null
+until_is "$before" objects
+kill "$pid_agent" && ended
+whole
+echo "  at the end of a release: a rollback after the kill sent what differs"
+
+point="a repository that is away"
+run_agent
+tk8s resume platform >/dev/null
+until_is Healthy state
+until_is "always=after only-after=after " objects
+kill "$pid_agent" && ended
+release away
+TK8S_CRASH_AT=P6 run_agent
+ended || fail "P6 was never passed"
+mv "$home/repo" "$home/away"
+run_agent
+until_is "always=away only-away=away " objects
+mv "$home/away" "$home/repo"
+until_is Healthy state
+kill "$pid_agent" && ended
+echo "  a repository that is away: finished after the kill, without it"
 point=P12
 before="$(objects)"
 release after

@@ -43,6 +43,8 @@ pub enum Error {
     NoSigners(Environment),
     #[error("another process holds the lease of this instance")]
     NotLeading,
+    #[error("the agent ends: the next one finishes the release")]
+    Stopping,
     #[error("something newer was asked for")]
     Superseded,
     #[error("the release holds nothing to apply")]
@@ -82,7 +84,7 @@ impl Classified for Error {
             return error.class();
         }
         match self {
-            Error::NotLeading | Error::Superseded => Class::Waiting,
+            Error::NotLeading | Error::Stopping | Error::Superseded => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
@@ -101,6 +103,7 @@ impl Classified for Error {
             Error::ReadFile { .. } => "FileUnreadable",
             Error::NoSigners(_) => "NoSigners",
             Error::NotLeading => "NotLeading",
+            Error::Stopping => "Stopping",
             Error::Superseded => "Superseded",
             Error::NoTurns => "NothingToApply",
             Error::Panicked(_) => "Panicked",

@@ -14,6 +14,8 @@ use tk8s_core::{InstanceName, ObjectKey, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::error::Error;
+
 /// How long a Lease is good without being renewed. Others may take it after that.
 const DURATION: Duration = Duration::from_secs(30);
 /// How often it is renewed: three tries fit into its duration.
@@ -39,6 +41,11 @@ impl Tenure {
     /// Whether the Lease is ours at this moment.
     pub fn held(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Refuses to go on without the Lease.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.held() { Ok(()) } else { Err(Error::NotLeading) }
     }
 
     /// Waits until the Lease is ours.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, ObjectKey};
+use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber};
 use tk8s_deploy::Answer;
 use tk8s_diff::Plan;
 use tk8s_diff::cluster::Resource;
 use tk8s_diff::memory::{Known, Memory, Owned};
-use tk8s_history::{AppliedObject, History};
+use tk8s_history::{AppliedObject, History, Intent};
 
 const PREFIX: &str = "known/";
 
@@ -20,6 +20,12 @@ struct Entry {
     key: ObjectKey,
     component: ComponentName,
     known: Known,
+    /// The release that left it so; as in the inventory, or the entry is of another time.
+    #[serde(default)]
+    release: u64,
+    /// Whether it may be otherwise by now: a write was begun and its answer not heard. Then nothing is known of it.
+    #[serde(skip)]
+    unsure: bool,
     /// It is no longer part of the component's release, and still there: kept, or held by a finalizer.
     #[serde(default)]
     left: bool,
@@ -30,36 +36,78 @@ pub struct Remembered {
     history: Arc<History>,
     entries: RwLock<HashMap<ObjectKey, Entry>>,
     under_way: RwLock<BTreeMap<ComponentName, Digest>>,
+    /// Components with objects of which this process has never known how they were left.
+    unsure: RwLock<BTreeSet<ComponentName>>,
 }
 
 impl Remembered {
     /// Reads what the last process remembered.
     pub fn load(history: Arc<History>) -> Remembered {
-        // The cache is not fsynced: after a kill it may know objects that the ledger knows to be gone.
-        let owned: HashSet<ObjectKey> = history.inventories().into_values().flatten().map(|entry| entry.key).collect();
+        // The cache is not fsynced: after a kill it may know less than the ledger, or something older.
         let entries =
             history.cache_scan(PREFIX).into_iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(&value).ok());
-        let entries = entries.filter(|entry| owned.contains(&entry.key)).map(|entry| (entry.key.clone(), entry)).collect();
-        Remembered { history, entries: RwLock::new(entries), under_way: RwLock::default() }
+        let mut cached: HashMap<ObjectKey, Entry> = entries.map(|entry| (entry.key.clone(), entry)).collect();
+        let mut entries = HashMap::new();
+        let mut unknown = BTreeSet::new();
+        for (component, inventory) in history.inventories() {
+            let begun = history.component(&component).and_then(|view| view.unfinished);
+            let begun: HashSet<ObjectKey> =
+                begun.into_iter().flat_map(|intent| [intent.creates, intent.changes]).flatten().collect();
+            for owned in inventory {
+                let entry = cached.remove(&owned.key).filter(|entry| entry.component == component);
+                let unsure = entry.as_ref().is_none_or(|entry| entry.release != owned.release.0 || begun.contains(&owned.key));
+                if unsure {
+                    unknown.insert(component.clone());
+                }
+                entries.extend(entry.map(|entry| (owned.key, Entry { unsure, ..entry })));
+            }
+        }
+        Remembered { history, entries: RwLock::new(entries), under_way: RwLock::default(), unsure: RwLock::new(unknown) }
     }
 
-    /// An answer to an apply of ours.
-    pub fn answered(&self, answer: &Answer) {
-        if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
-            let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
-            if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
-                self.put(Entry { key: answer.key.clone(), component, known, left: false });
+    /// Whether it is not known how all objects of a component were left: the cache was lost, or is older than the ledger.
+    pub fn is_unsure(&self, component: &ComponentName) -> bool {
+        self.unsure.read().unwrap_or_else(PoisonError::into_inner).contains(component)
+    }
+
+    /// A run has looked at all objects of a component.
+    pub fn made_sure(&self, component: &ComponentName) {
+        self.unsure.write().unwrap_or_else(PoisonError::into_inner).remove(component);
+    }
+
+    /// From here on, until an answer is heard, these objects may be as they were or as they are meant to be.
+    pub fn begun(&self, intent: &Intent) {
+        let mut entries = self.write();
+        for key in intent.changes.iter().chain(&intent.creates) {
+            if let Some(entry) = entries.get_mut(key) {
+                entry.unsure = true;
             }
         }
     }
 
-    /// What a plan found: objects that are as they should be already, and objects that have left the release.
+    /// An answer to an apply of ours.
+    pub fn answered(&self, answer: &Answer, release: ReleaseNumber) {
+        if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
+            let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
+            if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
+                let entry = Entry { key: answer.key.clone(), component, known, release: release.0, unsure: false, left: false };
+                self.put(entry);
+            }
+        }
+    }
+
+    /// What a plan found to be as it should be already, once that is written down.
     pub fn confirm(&self, plan: &Plan) {
+        let ReleaseId { component, number } = &plan.release().id;
         for (key, known) in plan.confirmed() {
-            let component = plan.release().id.component.clone();
-            self.put(Entry { key: key.clone(), component, known: known.clone(), left: false });
+            let (key, component, known) = (key.clone(), component.clone(), known.clone());
+            self.put(Entry { key, component, known, release: number.0, unsure: false, left: false });
         }
         self.mark(plan.unchanged(), false);
+    }
+
+    /// What has left the release, once the rest of it was applied.
+    pub fn leave(&self, plan: &Plan) {
         self.mark(plan.prune().iter().map(|prune| &prune.key).chain(plan.kept().iter().map(|kept| &kept.key)), true);
     }
 
@@ -98,7 +146,7 @@ impl Remembered {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let mut known: Vec<_> = entries
             .values()
-            .filter(|entry| entry.component == *component && entry.left == left)
+            .filter(|entry| entry.component == *component && entry.left == left && !entry.unsure)
             .map(|entry| (entry.key.clone(), entry.known.clone()))
             .collect();
         known.sort_by(|a, b| a.0.cmp(&b.0));
@@ -116,9 +164,14 @@ impl Remembered {
         self.under_way.write().unwrap_or_else(PoisonError::into_inner).insert(component.clone(), content);
     }
 
-    /// Whether the newest run of the component brings this content.
-    pub fn is_under_way(&self, component: &ComponentName, content: Digest) -> bool {
-        self.under_way.read().unwrap_or_else(PoisonError::into_inner).get(component) == Some(&content)
+    /// Which content the newest run of a component brings, if it was from Git.
+    pub fn waiting_content(&self, component: &ComponentName) -> Option<Digest> {
+        self.under_way.read().unwrap_or_else(PoisonError::into_inner).get(component).copied()
+    }
+
+    /// What the newest run was to bring is not wanted any more.
+    pub fn nothing_under_way(&self, component: &ComponentName) {
+        self.under_way.write().unwrap_or_else(PoisonError::into_inner).remove(component);
     }
 
     fn put(&self, entry: Entry) {
@@ -135,7 +188,8 @@ impl Remembered {
 
 impl Memory for Remembered {
     fn known(&self, key: &ObjectKey) -> Option<Known> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).map(|entry| entry.known.clone())
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(key).filter(|entry| !entry.unsure).map(|entry| entry.known.clone())
     }
 
     fn inventory(&self, component: &ComponentName) -> Vec<(ObjectKey, Owned)> {
@@ -146,10 +200,14 @@ impl Memory for Remembered {
 
 /// What the inventory learns from the API server's answers.
 pub fn objects(answers: &[Answer]) -> Vec<AppliedObject> {
-    answers
-        .iter()
-        .map(|answer| AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: answer.created })
-        .collect()
+    let object = |answer: &Answer| AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: answer.created };
+    answers.iter().map(object).collect()
+}
+
+/// What the inventory learns from dry-runs that found nothing to change: these objects are ours as well.
+pub fn found(plan: &Plan) -> Vec<AppliedObject> {
+    let object = |(key, known): &(ObjectKey, Known)| AppliedObject { key: key.clone(), uid: known.uid.clone(), created: false };
+    plan.confirmed().iter().map(object).collect()
 }
 
 fn cache_key(key: &ObjectKey) -> String {

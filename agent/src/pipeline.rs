@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk::disk;
 use crate::error::Error;
+use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
 
@@ -51,6 +52,10 @@ pub struct Run<'a> {
     pub health_timeout: Duration,
     /// Cancels waiting, never writing.
     pub cancel: CancellationToken,
+    /// Whether the process ends: then what was begun stays begun, for the next one to finish.
+    pub stop: &'a CancellationToken,
+    /// Without it nothing is written.
+    pub tenure: &'a Tenure,
     /// Hears of each turn whose writes were all answered.
     pub applied: &'a (dyn Fn(&deploy::Applied) + Sync),
 }
@@ -58,31 +63,40 @@ pub struct Run<'a> {
 /// Steps 7 to 14, from what is wanted to a recorded outcome. A release runs as several turns where a CRD or a namespace
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
-    let deadline = Instant::now() + run.health_timeout;
     let mut last = None;
     for turn in diff::turns(desired, run.instance) {
         let (index, of) = turn.position();
+        let deadline = Instant::now() + run.health_timeout;
         let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, deadline).await?; // 7  watch cache, dry-runs
         let plan = diff::plan(observed); //                                                                           8  pure
-        run.memory.confirm(&plan);
         run.metrics.planned(&plan);
         let approved = deploy::gate(plan, run.trigger, &run.gate)?; //                                                9  pure
+        run.tenure.check()?;
         let begun = disk(|| run.history.begin(approved.intent(), now()))?; //                                         10 disk
         let options = ApplyOptions { concurrency: run.concurrency, deadline };
-        let heard = |answer: &deploy::Answer| run.memory.answered(answer);
+        run.memory.begun(begun.intent());
+        let number = begun.intent().release.number;
+        let heard = |answer: &deploy::Answer| run.memory.answered(answer, number);
         let applied = match deploy::apply(run.cluster, run.live, approved, begun, &options, &heard).await {
             Ok(applied) => applied, //                                                                                11 WRITES
-            Err(failed) => return Err(close(run, failed.answers, &[], failed.begun, failed.error, (index, of))),
+            Err(failed) => return Err(close(run, failed.answers, failed.begun, failed.error, (index, of))),
         };
-        disk(|| run.history.applied(applied.begun(), &crate::memory::objects(applied.answers()), now()))?;
+        let objects = [crate::memory::objects(applied.answers()), crate::memory::found(applied.plan())].concat();
+        disk(|| run.history.applied(applied.begun(), &objects, now()))?;
+        run.memory.confirm(applied.plan());
+        run.memory.leave(applied.plan());
         tk8s_core::crash::point("P7");
         run.metrics.applied(&applied);
         (run.applied)(&applied);
         let settled = deploy::settle(run.live, applied, run.health_timeout, run.cancel.cancelled()).await; //         12 watches
         tk8s_core::crash::point("P8");
+        if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {
+            return Err(Error::Stopping);
+        }
+        run.tenure.check()?;
         let finished = match deploy::prune(run.cluster, run.live, settled, deadline).await {
             Ok(finished) => finished, //                                                                              13 DELETES
-            Err(failed) => return Err(close(run, Vec::new(), &failed.gone, failed.begun, failed.error, (index, of))),
+            Err(failed) => return unpruned(run, *failed, (index, of)),
         };
         let forgotten = finished.forgotten();
         disk(|| run.history.pruned(finished.begun(), &forgotten, now()))?;
@@ -99,11 +113,20 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     last.ok_or(Error::NoTurns)
 }
 
+/// A release that is healthy and of whose former objects some could not be deleted. It runs; what is left is tried again.
+fn unpruned(run: &Run<'_>, failed: deploy::PruneFailed, (turn, turns): (u32, u32)) -> Result<Outcome, Error> {
+    let message = format!("not all that left it could be deleted: {}", tk8s_core::chain(&failed.error));
+    let outcome = Outcome { status: Status::Healthy, turn, turns, message, trigger: run.trigger.as_str().into() };
+    disk(|| run.history.pruned(&failed.begun, &failed.gone, now()))?;
+    run.memory.forget(&failed.begun.intent().release.component, &failed.gone);
+    let _ = disk(|| run.history.record(failed.begun, outcome.clone(), now()))?;
+    Ok(outcome)
+}
+
 /// Writes down how a turn ended whose writes stopped halfway: what was answered is in the inventory, the rest is not.
 fn close(
     run: &Run<'_>,
     answers: Vec<deploy::Answer>,
-    gone: &[tk8s_core::ObjectKey],
     begun: tk8s_history::Begun,
     error: deploy::Error,
     turn: (u32, u32),
@@ -113,7 +136,6 @@ fn close(
     let outcome = Outcome { status: Status::Failed, turn: turn.0, turns: turn.1, message, trigger: run.trigger.as_str().into() };
     let written = disk(|| {
         run.history.applied(&begun, &crate::memory::objects(&answers), now())?;
-        run.history.pruned(&begun, gone, now())?;
         run.history.record(begun, outcome, now())
     });
     match written {

@@ -124,13 +124,34 @@ pub struct Accepted {
 pub struct Hold {
     /// The release that is kept.
     pub release: ReleaseNumber,
-    /// The content that was rolled back, so that its return does not end the hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rejected_content: Option<Digest>,
+    /// Content that was rolled back or waited to come: its return does not end the hold.
+    #[serde(default, alias = "rejectedContent", deserialize_with = "one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Digest>,
     /// Why.
     pub reason: String,
     /// Who asked for it.
     pub by: String,
+}
+
+impl Hold {
+    /// Whether this content does not end the hold.
+    pub fn rejects(&self, content: Digest) -> bool {
+        self.rejected.contains(&content)
+    }
+}
+
+/// Earlier ledgers hold one digest where there may be several.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Digest>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(Digest),
+        More(Vec<Digest>),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::One(digest) => vec![digest],
+        Either::More(digests) => digests,
+    })
 }
 
 /// A rollback that was asked for and has not ended yet.

@@ -204,14 +204,8 @@ async fn what_was_there_before_is_adopted_and_never_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_starts_when_what_it_stands_on_is_healthy() {
     let mut system = System::new("gated").await;
-    let name = system.name.clone();
-    let deployment = |selector: &str| {
-        format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: below, namespace: {name}}}\nspec:\n  replicas: 1\n  selector: {{matchLabels: {{app: below}}}}\n  template:\n    metadata: {{labels: {{app: below}}}}\n    spec: {{{selector} containers: [{{name: main, image: \"pause:1\"}}]}}\n"
-        )
-    };
     system.write_platform(&[&["below"], &["above"]]);
-    system.write("below/all.yaml", &deployment("nodeSelector: {never: here},"));
+    system.write("below/all.yaml", &deployment(&system.name, "below", "nodeSelector: {never: here},"));
     system.write_map("above", "first");
     system.commit("the lower layer never gets healthy");
     system.start();
@@ -226,7 +220,7 @@ async fn a_layer_starts_when_what_it_stands_on_is_healthy() {
     }
     assert_eq!(system.map("above"), "");
     assert!(!system.proxy.seen().iter().any(about("above")), "nothing above is even asked about");
-    system.write("below/all.yaml", &deployment(""));
+    system.write("below/all.yaml", &deployment(&system.name, "below", ""));
     system.commit("it does");
     system.until_map("above", "first");
     system.until_all("Healthy");
@@ -436,4 +430,101 @@ async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_never() {
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}
+
+/// A Deployment that gets ready if a node fits the selector.
+fn deployment(namespace: &str, name: &str, selector: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  replicas: 1\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec: {{{selector} containers: [{{name: main, image: \"pause:1\"}}]}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_healthy_late_is_healthy_then_also_after_a_restart() {
+    let mut system = System::new("late").await;
+    system.write_platform(&[&["below"], &["above"]]);
+    let platform = std::fs::read_to_string(system.file("repository/tk8s.yaml")).unwrap();
+    system.write("tk8s.yaml", &platform.replace("path: below", "path: below, healthTimeout: 1s"));
+    system.write("below/all.yaml", &deployment(&system.name, "below", "nodeSelector: {late: \"yes\"},"));
+    system.write_map("above", "first");
+    system.commit("too late");
+    system.start();
+    system.until_says("below", "Failed", "did not become healthy in time");
+    system.until_says("above", "Pending", "stands on below");
+    system.stop();
+    system.start();
+    // A new process neither forgets that it is not healthy nor lets others stand on it.
+    system.until_says("above", "Pending", "stands on below");
+    assert_eq!((system.component("below")["state"].as_str(), system.map("above").as_str()), (Some("Failed"), ""));
+    system.plane.kubectl(&["label", "node", "simulated", "late=yes"]);
+    system.until_all("Healthy");
+    assert_eq!(system.map("above"), "first");
+    let history: Value = serde_json::from_slice(&system.tk8s(&["history", "below", "--output", "json"]).stdout).unwrap();
+    assert_eq!((&history[0]["release"], &history[0]["outcome"]), (&1.into(), &"Healthy".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_that_is_taken_back_is_forgotten() {
+    let mut system = System::new("taken-back").await;
+    system.write_platform(&[&["below"], &["above"]]);
+    system.write_map("below", "first");
+    system.write_map("above", "first");
+    system.commit("good");
+    system.start();
+    system.until_all("Healthy");
+    system.write("below/all.yaml", "a: [");
+    system.write_map("above", "unwanted");
+    system.commit("bad");
+    system.until_says("below", "Failed", "below/all.yaml");
+    system.until_says("above", "Pending", "stands on below");
+    system.write_map("below", "first");
+    system.write_map("above", "first");
+    system.proxy.take_seen();
+    system.commit("good again");
+    system.until_all("Healthy");
+    assert_eq!((system.map("below"), system.map("above")), ("first".into(), "first".into()));
+    assert!(!system.proxy.seen().iter().any(|seen| seen.is_patch() || seen.is_dry_run()), "nothing had to be sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_release_is_tried_again_when_a_person_asks() {
+    let system = two_components("denied").await;
+    system.kubectl(&["create", "configmap", "extra", "--from-literal=at=theirs", "--field-manager=somebody"]);
+    let name = &system.name;
+    system.write(
+        "one/extra.yaml",
+        &format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: extra, namespace: {name}}}\ndata: {{at: ours}}\n"),
+    );
+    system.commit("contested");
+    system.until_says("one", "Denied", "somebody");
+    let count = |system: &System| system.proxy.seen().iter().filter(|seen| seen.is_dry_run()).count();
+    let before = count(&system);
+    let looks = async || system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
+    let looked = looks().await;
+    while looks().await < looked + 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(count(&system), before, "what was denied is not tried by the clock");
+    // Its owner gives the field up, which nothing in Git says.
+    system.kubectl(&["delete", "configmap", "extra"]);
+    assert!(system.tk8s(&["sync"]).status.success());
+    system.until_map("extra", "ours");
+    system.until_all("Healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_is_lost_is_made_anew_and_drift_is_seen_as_before() {
+    let mut system = two_components("view-lost").await;
+    system.stop();
+    std::fs::remove_dir_all(system.file("history/view")).unwrap();
+    // Nor is there a Git server to be asked.
+    std::fs::rename(system.file("repository"), system.file("away")).unwrap();
+    system.kubectl(&["patch", "configmap", "one", "--type", "merge", "-p", r#"{"data":{"at":"tampered"}}"#]);
+    system.start();
+    system.until_map("one", "first");
+    std::fs::rename(system.file("away"), system.file("repository")).unwrap();
+    system.until_all("Healthy");
+    system.kubectl(&["delete", "configmap", "two"]);
+    system.until_map("two", "first");
+    system.until_all("Healthy");
 }

@@ -76,6 +76,7 @@ pub fn health_router(engine: Arc<Engine>) -> Router {
 pub fn metrics_router(engine: Arc<Engine>) -> Router {
     let text = move || {
         let engine = Arc::clone(&engine);
+        engine.metrics.leading.set(i64::from(engine.tenure.held()));
         async move { ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], engine.metrics.text()) }
     };
     Router::new().route("/metrics", get(text))

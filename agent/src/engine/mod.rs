@@ -9,6 +9,7 @@ pub(crate) mod platform;
 mod rollout;
 mod run;
 mod slot;
+mod standing;
 mod status;
 mod watchdog;
 
@@ -27,6 +28,7 @@ use platform::Units;
 use slot::Slot;
 pub use status::InstanceStatus;
 
+use crate::disk::disk;
 use crate::error::Error;
 use crate::lease::Tenure;
 use crate::memory::Remembered;
@@ -50,6 +52,8 @@ pub struct Engine {
     world: RwLock<World>,
     wake: Notify,
     asked: std::sync::atomic::AtomicBool,
+    /// Something may have drifted while nobody could look.
+    attention: std::sync::atomic::AtomicBool,
     /// Taken by a rollout: two never decide at the same time.
     deciding: tokio::sync::Mutex<()>,
 }
@@ -97,6 +101,7 @@ impl Engine {
             world: RwLock::new(World { units, ..World::default() }),
             wake: Notify::new(),
             asked: false.into(),
+            attention: false.into(),
             deciding: tokio::sync::Mutex::default(),
         })
     }
@@ -123,11 +128,25 @@ impl Engine {
         self.wake.notify_one();
     }
 
+    /// Every component that is looked after. While nobody knows the platform (its memory was lost, and Git can't be reached)
+    /// that is what history knows.
+    fn looked_after(&self) -> Vec<Arc<platform::Unit>> {
+        if let Some(units) = &self.world().units {
+            return units.units.clone();
+        }
+        disk(|| self.history.components()).iter().map(platform::default_unit).collect()
+    }
+
+    /// Looks for drift soon, though no watch told anything.
+    fn look_again(&self) {
+        self.attention.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
     /// Runs until told to stop: first what was left unfinished, then Git and the cluster, for ever.
     pub async fn run(self: Arc<Self>) {
         let mut tenure = self.tenure.clone();
         tokio::select! {
-            () = tenure.acquired() => self.metrics.leading.set(1),
+            () = tenure.acquired() => {}
             () = self.stop.cancelled() => return,
         };
         self.watch_what_is_owned();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, ReleaseId, ReleaseNumber, Timestamp};
+use tk8s_core::{ComponentName, Digest, ReleaseId, ReleaseNumber, Timestamp};
 use tk8s_deploy::Trigger;
 use tk8s_diff::Action;
 use tk8s_history::{ComponentView, Hold, Status};
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::platform::Unit;
 use super::run::Job;
+use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
 
@@ -70,7 +71,7 @@ impl Engine {
             disk(|| self.history.recall(&target)).map(|recalled| tk8s_history::Desired::from(recalled).release().clone())?;
         let hold = Hold {
             release: target.number,
-            rejected_content: (view.latest.content != header.content).then_some(view.latest.content),
+            rejected: self.rejected(&view, header.content),
             reason: reason.clone().unwrap_or_else(|| "rollback".into()),
             by: by.into(),
         };
@@ -150,6 +151,16 @@ impl Engine {
         Ok(ReleaseId { component: component.clone(), number })
     }
 
+    /// Content whose return does not end a hold at `kept`: what runs, what is newest, and what waits to come.
+    fn rejected(&self, view: &ComponentView, kept: Digest) -> Vec<Digest> {
+        let component = &view.latest.id.component;
+        let running = view.current.as_ref().and_then(|current| disk(|| self.content_of(component, current.number)));
+        let known = [running, Some(view.latest.content), self.memory.waiting_content(component)];
+        let rejected: std::collections::BTreeSet<Digest> =
+            known.into_iter().flatten().filter(|content| *content != kept).collect();
+        rejected.into_iter().collect()
+    }
+
     /// The component's own settings, or defaults if the platform no longer names it.
     fn unit_or_default(&self, component: &ComponentName) -> Arc<Unit> {
         if let Some(unit) = self.world().units.as_ref().and_then(|units| units.get(component)) {
@@ -162,9 +173,10 @@ impl Engine {
     pub fn hold(&self, component: &ComponentName, reason: &str, by: &str) -> Result<ReleaseNumber, Error> {
         let view = disk(|| self.history.component(component)).ok_or_else(|| Error::UnknownComponent(component.clone()))?;
         let current = view.current.as_ref().ok_or_else(|| Error::NothingToHold(component.clone()))?.number;
+        let content = disk(|| self.content_of(component, current));
         let hold = Hold {
             release: current,
-            rejected_content: None,
+            rejected: content.map_or_else(Vec::new, |content| self.rejected(&view, content)),
             reason: tk8s_core::printable(reason, LONGEST_REASON),
             by: by.into(),
         };
@@ -172,10 +184,16 @@ impl Engine {
         Ok(current)
     }
 
-    /// Ends a hold; Git is looked at again at once.
-    pub fn resume(&self, component: &ComponentName, by: &str) -> Result<(), Error> {
+    /// Ends a hold: the newest release is applied, and Git is looked at again at once.
+    pub fn resume(self: &Arc<Self>, component: &ComponentName, by: &str) -> Result<(), Error> {
         disk(|| self.history.component(component)).ok_or_else(|| Error::UnknownComponent(component.clone()))?;
         disk(|| self.history.resume(component, by, Timestamp::now()))?;
+        // The newest release may be recorded already: then it needs no Git.
+        if let Some(view) = disk(|| self.history.component(component))
+            && let Standing::Unfinished(release) = Standing::of(&view)
+        {
+            self.start(self.unit_or_default(component), Job::Known(release), Trigger::Restart);
+        }
         self.wake(true);
         Ok(())
     }

@@ -17,6 +17,8 @@ const WHOLE: &str = "platform";
 const LARGEST: u64 = 1024 * 1024;
 /// Where the text of the last accepted platform file is remembered, so that a start needs no Git.
 const CACHE_KEY: &str = "platform/text";
+/// What is remembered in its place where there is none.
+const NO_FILE: &[u8] = b"";
 
 /// One component: how it is rendered, and what has to be healthy before it.
 pub struct Unit {
@@ -53,12 +55,16 @@ pub fn read(config: &AgentConfig, tree: &dyn SourceTree) -> Result<(Platform, Op
 pub fn read_below(base: &TreePath, tree: &dyn SourceTree) -> Result<(Platform, Option<Vec<u8>>), Error> {
     let entries = tree.list(base).map_err(Error::Tree)?;
     if !entries.iter().any(|entry| entry.name() == PLATFORM_FILE) {
-        return Ok((Platform::whole(WHOLE.parse().expect("because it is a valid name")), None));
+        return Ok((whole(), None));
     }
     let path = base.join(PLATFORM_FILE).map_err(Error::Tree)?;
     let text = tree.read(&path, LARGEST).map_err(Error::Tree)?;
     let platform = Platform::parse(&text, &path.to_string()).map_err(Error::Platform)?;
     Ok((platform, Some(text)))
+}
+
+fn whole() -> Platform {
+    Platform::whole(WHOLE.parse().expect("because it is a valid name"))
 }
 
 /// The components of a platform whose directories are relative to `base`.
@@ -85,23 +91,24 @@ pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Err
 
 /// Remembers the platform file for the next start.
 pub fn remember(history: &History, text: Option<&[u8]>) {
-    match text {
-        Some(text) => history.cache_put(CACHE_KEY, text),
-        None => history.cache_remove(CACHE_KEY),
-    }
+    history.cache_put(CACHE_KEY, text.unwrap_or(NO_FILE));
 }
 
 /// The platform as it was last accepted; none on a first start or when the cache was lost.
 pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>> {
     let text = history.cache_get(CACHE_KEY)?;
-    let platform = Platform::parse(&text, PLATFORM_FILE).ok()?;
+    let platform = if text == NO_FILE { whole() } else { Platform::parse(&text, PLATFORM_FILE).ok()? };
     let units = units(&config.repository.path, &platform).ok()?;
     Some(Arc::new(Units { units }))
 }
 
-/// A component that the platform does not name (any more), with default settings.
+/// A component that the platform does not name (any more), with default settings; but nothing of it is deleted, because
+/// nobody knows what its settings would have kept.
 pub fn default_unit(name: &ComponentName) -> Arc<Unit> {
     let platform = Platform::whole(name.clone());
     let unit = units(&TreePath::root(), &platform).ok().and_then(|units| units.into_iter().next());
-    unit.expect("because a platform of one component has one, and the root is a valid path")
+    let unit = unit.expect("because a platform of one component has one, and the root is a valid path");
+    let mut unit = Arc::into_inner(unit).expect("because it was just made");
+    unit.spec.prune.enabled = false;
+    Arc::new(unit)
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tk8s_core::{Class, Classified as _, ComponentName, Digest, Timestamp, chain};
 use tk8s_deploy::Trigger;
 use tk8s_gitsync::VerifiedTree;
-use tk8s_history::{ComponentView, RefusedRevision, Status};
+use tk8s_history::{ComponentView, RefusedRevision};
 use tk8s_images::Resolved;
 
 use super::Engine;
 use super::platform::{self, Unit, Units};
-use super::run::Job;
+use super::run::{Job, NOT_HEALTHY};
 use super::slot::Progress;
+use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -155,16 +156,20 @@ impl Engine {
         };
         if let Some(hold) = view.as_ref().and_then(|view| view.hold.as_ref()) {
             let held_content = disk(|| self.content_of(name, hold.release));
-            if Some(content) == hold.rejected_content || Some(content) == held_content {
+            if hold.rejects(content) || Some(content) == held_content {
+                self.drop_what_waits(name, content);
                 return Ok(self.unfinished(view.as_ref(), asked, name));
             }
             disk(|| self.history.resume(name, "git: new content", Timestamp::now()))?;
         } else if let Some(view) = &view
             && view.latest.content == content
         {
+            self.drop_what_waits(name, content);
             return Ok(self.unfinished(Some(view), asked, name));
         }
-        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running) && self.is_under_way(name, content) {
+        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running)
+            && self.memory.waiting_content(name) == Some(content)
+        {
             return Ok(Need::Nothing);
         }
         let resolved = match resolved {
@@ -175,30 +180,62 @@ impl Engine {
         Ok(Need::Release(Box::new(resolved)))
     }
 
+    /// Git has gone back: what waits to bring other content does not run any more.
+    fn drop_what_waits(&self, name: &ComponentName, content: Digest) {
+        let slot = self.slot(name);
+        let other = self.memory.waiting_content(name).is_some_and(|waiting| waiting != content);
+        if other && matches!(slot.progress(), Progress::Waiting(_)) {
+            slot.supersede();
+            slot.set(Progress::Settled);
+        }
+        if !matches!(slot.progress(), Progress::Running) {
+            self.memory.nothing_under_way(name);
+        }
+    }
+
     /// Nothing, or the release that has to be finished: a hold's, or the newest one.
     fn unfinished(&self, view: Option<&ComponentView>, asked: bool, name: &ComponentName) -> Need {
         let Some(view) = view else { return Need::Nothing };
         let slot = self.slot(name);
-        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running) {
+        let progress = slot.progress();
+        if matches!(progress, Progress::Waiting(_) | Progress::Running) {
             return Need::Nothing;
         }
-        match target(view) {
-            Some((release, true)) => {
+        let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
+        match Standing::of(view) {
+            Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Need::Finish(release),
+            Standing::Runs(release) => {
                 tracing::debug!(%release, "is what runs");
+                if matches!(progress, Progress::Failed { .. }) {
+                    // What failed came from content that is gone, or was a repair: then drift is seen again.
+                    slot.set(Progress::Settled);
+                    self.look_again();
+                }
                 Need::Nothing
             }
-            Some((release, false)) => {
-                let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
-                let untried = view.unfinished.is_some() || matches!(slot.progress(), Progress::Settled);
-                let class = match slot.progress() {
-                    Progress::Failed { class, .. } => Some(class),
-                    _ => None,
-                };
-                let blocked = class == Some(Class::Waiting) && due;
-                if asked || due || untried || blocked { Need::Finish(release) } else { Need::Nothing }
+            Standing::Unfinished(release) if asked || due || view.unfinished.is_some() || progress == Progress::Settled => {
+                Need::Finish(release)
             }
-            None => Need::Nothing,
+            Standing::Unhealthy(release) | Standing::Denied(release) if asked => Need::Finish(release),
+            standing => {
+                // What was refused before this content went and came back stands again.
+                if let Some(failed) = self.failed_before(&standing, view) {
+                    slot.set(failed);
+                }
+                Need::Nothing
+            }
         }
+    }
+
+    /// How a component is that does not run as it ought to and that nobody tries again: as its last run left it.
+    pub(super) fn failed_before(&self, standing: &Standing, view: &ComponentView) -> Option<Progress> {
+        let message = view.latest_outcome.as_ref().map_or_else(String::new, |outcome| outcome.message.clone());
+        let (class, reason) = match standing {
+            Standing::Unhealthy(_) => (Class::Stalled, NOT_HEALTHY),
+            Standing::Denied(_) => (Class::Denied, "Denied"),
+            Standing::Runs(_) | Standing::Unfinished(_) => return None,
+        };
+        Some(Progress::Failed { class, reason: reason.into(), message })
     }
 
     async fn build(&self, unit: &Arc<Unit>, tree: &Arc<VerifiedTree>) -> Result<Resolved, Error> {
@@ -215,25 +252,36 @@ impl Engine {
         if known.parse() == Ok(input) { content.parse().ok() } else { None }
     }
 
-    fn content_of(&self, name: &ComponentName, number: tk8s_core::ReleaseNumber) -> Option<Digest> {
+    pub(super) fn content_of(&self, name: &ComponentName, number: tk8s_core::ReleaseNumber) -> Option<Digest> {
         self.history.releases(name).into_iter().find(|view| view.release.id.number == number).map(|view| view.release.content)
-    }
-
-    fn is_under_way(&self, name: &ComponentName, content: Digest) -> bool {
-        self.memory.is_under_way(name, content)
     }
 
     /// Finishes what a stopped process left: without Git, from what is recorded.
     pub(super) async fn finish_what_was_begun(self: &Arc<Self>) {
         let _deciding = self.deciding.lock().await;
-        let Some(units) = self.world().units.clone() else { return };
-        for unit in &units.units {
-            let Some(view) = disk(|| self.history.component(&unit.spec.name)) else { continue };
-            if let Some((release, false)) = target(&view)
-                && (view.unfinished.is_some() || view.latest_outcome.is_none() || view.hold.is_some())
-            {
-                tracing::info!(%release, "finishing what was begun");
-                self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
+        for unit in &self.looked_after() {
+            let name = &unit.spec.name;
+            let Some(view) = disk(|| self.history.component(name)) else { continue };
+            let standing = Standing::of(&view);
+            let release = standing.release().clone();
+            let begun = view.unfinished.is_some() || view.hold.is_some();
+            match &standing {
+                Standing::Unfinished(_) if begun => {
+                    tracing::info!(%release, "finishing what was begun");
+                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                }
+                Standing::Unfinished(_) if view.latest_outcome.is_none() => {
+                    self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
+                }
+                Standing::Runs(_) | Standing::Unhealthy(_) if self.memory.is_unsure(name) => {
+                    tracing::info!(%release, "making sure of what is there");
+                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                }
+                _ => {
+                    if let Some(failed) = self.failed_before(&standing, &view) {
+                        self.slot(name).set(failed);
+                    }
+                }
             }
         }
     }
@@ -242,34 +290,37 @@ impl Engine {
     pub(super) async fn retry_what_is_due(self: &Arc<Self>) {
         // Whoever decides now decides about these as well; the next tick is soon enough.
         let Ok(_deciding) = self.deciding.try_lock() else { return };
-        let Some(units) = self.world().units.clone() else { return };
-        for unit in &units.units {
+        for unit in &self.looked_after() {
             let slot = self.slot(&unit.spec.name);
             let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
             if !due || !slot.is_idle() {
                 continue;
             }
             let view = disk(|| self.history.component(&unit.spec.name));
-            match view.as_ref().and_then(target) {
-                Some((release, false)) => self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart),
-                // Nothing was staged yet (it stood on something that failed): Git has to be looked at.
-                _ => self.wake(true),
+            match view.as_ref().map(|view| (Standing::of(view), view)) {
+                // It does not stand on anything any more: it was let in once.
+                Some((Standing::Unfinished(release), view)) if view.hold.is_some() || view.unfinished.is_some() => {
+                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                }
+                Some((Standing::Unfinished(release), view)) if !self.waits_for_content(&unit.spec.name, view) => {
+                    self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
+                }
+                Some((Standing::Runs(release) | Standing::Unhealthy(release), view))
+                    if !self.waits_for_content(&unit.spec.name, view) =>
+                {
+                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                }
+                // Nothing of it was staged yet (it stood on something that failed): Git has to be looked at.
+                _ => {
+                    slot.again_later();
+                    self.wake(false);
+                }
             }
         }
     }
-}
 
-/// The release that ought to run: the one it is held at, else the newest; and whether it is what runs, in good health.
-pub(super) fn target(view: &ComponentView) -> Option<(tk8s_core::ReleaseId, bool)> {
-    let release = match &view.hold {
-        Some(hold) => tk8s_core::ReleaseId { component: view.latest.id.component.clone(), number: hold.release },
-        None => view.latest.id.clone(),
-    };
-    let runs = view.current.as_ref() == Some(&release) && view.unfinished.is_none();
-    let denied =
-        view.hold.is_none() && matches!(view.latest_outcome.as_ref().map(|outcome| outcome.status), Some(Status::Denied));
-    if denied {
-        return None;
+    /// Whether what failed was to bring content that is not staged.
+    fn waits_for_content(&self, name: &ComponentName, view: &ComponentView) -> bool {
+        self.memory.waiting_content(name).is_some_and(|content| content != view.latest.content)
     }
-    Some((release, runs))
 }

@@ -25,6 +25,11 @@ pub(super) enum Job {
     Known(ReleaseId),
 }
 
+/// The reason of a component that was applied and is not healthy.
+pub(super) const NOT_HEALTHY: &str = "NotHealthyInTime";
+/// After how long deletions that were refused are tried again.
+const PRUNE_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// How a run of the pipeline is reported: the writes first, then the end.
 pub(super) type Heard<'a> = &'a (dyn Fn(&Applied) + Sync);
 
@@ -42,8 +47,26 @@ impl Engine {
                 }
                 return;
             }
-            engine.take_turn(&unit, &slot, ticket, cancel, job, &trigger, &|_| ()).await.ok();
+            engine.take_turn_or_say_so(&unit, &slot, ticket, cancel, job, &trigger).await;
         });
+    }
+
+    /// Takes the turn, and says so if that ends by a panic: a place that only looks busy blocks everybody above.
+    pub(super) async fn take_turn_or_say_so(
+        &self,
+        unit: &Unit,
+        slot: &Slot,
+        ticket: u64,
+        cancel: CancellationToken,
+        job: Job,
+        trigger: &Trigger,
+    ) {
+        use futures::FutureExt as _;
+        let turn = self.take_turn(unit, slot, ticket, cancel, job, trigger, &|_| ());
+        if std::panic::AssertUnwindSafe(turn).catch_unwind().await.is_err() && slot.is_current(ticket) {
+            let error = Error::Panicked("run");
+            slot.set(Progress::Failed { class: error.class(), reason: error.reason().into(), message: error.to_string() });
+        }
     }
 
     /// Waits until everything below has settled. What failed there stops this one, with a sentence that says so.
@@ -98,7 +121,13 @@ impl Engine {
         self.metrics.runs.get_or_create(&crate::metrics::Metrics::outcome(&word)).inc();
         if slot.is_current(ticket) {
             slot.set(progress);
+            if let Ok(Outcome { status: Status::Healthy, message, .. }) = &result
+                && !message.is_empty()
+            {
+                slot.again_in(PRUNE_AGAIN);
+            }
         }
+        self.look_again();
         result
     }
 
@@ -135,6 +164,8 @@ impl Engine {
             concurrency: config.apply.concurrency,
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
+            stop: &self.stop,
+            tenure: &self.tenure,
             applied: &|applied| {
                 settling.store(true, Ordering::SeqCst);
                 heard(applied);
@@ -142,7 +173,10 @@ impl Engine {
         };
         let result = pipeline::deploy(&run, desired).await;
         match &result {
-            Ok(outcome) => tracing::info!(%release, status = ?outcome.status, message = outcome.message, "release ended"),
+            Ok(outcome) => {
+                self.memory.made_sure(component);
+                tracing::info!(%release, status = ?outcome.status, message = outcome.message, "release ended");
+            }
             Err(error) => {
                 tracing::warn!(%release, reason = error.reason(), error = %chain(error), "release failed");
                 self.write_down_failure(&release, error);
@@ -156,7 +190,10 @@ impl Engine {
         if matches!(error.class(), Class::Transient | Class::Waiting) {
             return;
         }
-        let reasons = vec![format!("{}: {}", error.reason(), chain(error))];
+        let reasons = match error {
+            Error::Denied(denied) => denied.reasons(),
+            error => vec![format!("{}: {}", error.reason(), chain(error))],
+        };
         if let Err(error) = disk(|| self.history.deny(release, reasons, Timestamp::now())) {
             tracing::error!(%release, error = %chain(&error), "could not write down why the release failed");
         }
@@ -177,7 +214,7 @@ fn progress_of(component: &ComponentName, result: &Result<Outcome, Error>) -> Pr
         // Not tried again by the clock: the watchdog sees when it becomes healthy after all.
         Ok(outcome) => Progress::Failed {
             class: Class::Stalled,
-            reason: "NotHealthyInTime".into(),
+            reason: NOT_HEALTHY.into(),
             message: format!("{component} did not become healthy in time: {}", outcome.message),
         },
         Err(Error::Superseded) => Progress::Settled,

@@ -104,6 +104,17 @@ impl Slot {
         self.progress.send_replace(progress);
     }
 
+    /// Puts the next try off, as if this one had failed.
+    pub fn again_later(&self) {
+        let progress = self.progress();
+        self.set(progress);
+    }
+
+    /// Tries again after this pause, though nothing failed.
+    pub fn again_in(&self, pause: Duration) {
+        *lock(&self.retry_at) = Some(Instant::now() + pause);
+    }
+
     /// When what failed for a passing reason is to be tried again.
     pub fn retry_at(&self) -> Option<Instant> {
         *lock(&self.retry_at)

@@ -5,9 +5,11 @@ use tk8s_core::{
     ComponentName, Environment, Health, HealthState, InstanceName, LayerId, ReleaseNumber, Revision, Timestamp, Trust,
 };
 use tk8s_diff::live::Seen;
+use tk8s_diff::memory::drift;
 
 use super::Engine;
 use super::slot::Progress;
+use super::standing::Standing;
 use crate::disk::disk;
 
 /// The whole instance.
@@ -174,7 +176,11 @@ impl Engine {
         let (health, worst) = self.health_of(name);
         let hold = view.as_ref().and_then(|view| view.hold.as_ref());
         let progress = self.slot(name).progress();
+        let standing = view.as_ref().map(Standing::of);
         let (state, message) = match (&progress, &broken) {
+            _ if unit.is_none() && known_platform => {
+                (State::Removed, "not part of the platform, or disabled: its objects stay and are not looked after".into())
+            }
             (Progress::Running, _) => (State::Progressing, String::new()),
             (Progress::Waiting(why), _) => (State::Pending, why.clone()),
             (_, Some((reason, message))) => (State::Failed, format!("{reason}: {message}")),
@@ -186,14 +192,11 @@ impl Engine {
                 };
                 (state, format!("{reason}: {message}"))
             }
-            (Progress::Settled, None) if unit.is_none() && known_platform => {
-                (State::Removed, "no longer part of the platform: its objects stay and are not looked after".into())
-            }
-            (Progress::Settled, None) => match view.as_ref().and_then(super::rollout::target) {
-                Some((_, true)) if hold.is_some() => (State::Held, worst),
-                Some((_, true)) if health <= HealthState::Suspended => (State::Healthy, String::new()),
-                Some((_, true)) => (State::Progressing, worst),
-                Some((release, false)) => self.last_words(view.as_ref(), &release),
+            (Progress::Settled, None) => match &standing {
+                Some(Standing::Runs(_) | Standing::Unhealthy(_)) if hold.is_some() => (State::Held, worst),
+                Some(Standing::Runs(_)) if health <= HealthState::Suspended => (State::Healthy, not_tidy(view.as_ref())),
+                Some(Standing::Runs(_) | Standing::Unhealthy(_)) => (State::Progressing, worst),
+                Some(standing) => self.last_words(view.as_ref(), standing.release()),
                 None => (State::Pending, "nothing was released yet".into()),
             },
         };
@@ -226,9 +229,11 @@ impl Engine {
     /// The worst health of a component's objects, and the sentence that belongs to it.
     fn health_of(&self, name: &ComponentName) -> (HealthState, String) {
         let mut worst = (HealthState::Healthy, String::new());
-        for (key, _) in self.memory.of_component(name) {
+        for (key, known) in self.memory.of_component(name) {
             let health = match self.live.seen(&key) {
                 Seen::Present(seen) => seen.health,
+                // What ends by itself and is gone did its work.
+                Seen::Absent if drift(&known, &Seen::Absent).is_none() => continue,
                 Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
                 Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "its kind is not watched yet"),
             };
@@ -238,4 +243,9 @@ impl Engine {
         }
         worst
     }
+}
+
+/// What the newest release, though healthy, did not bring to an end.
+fn not_tidy(view: Option<&tk8s_history::ComponentView>) -> String {
+    view.and_then(|view| view.latest_outcome.as_ref()).map_or_else(String::new, |outcome| outcome.message.clone())
 }

@@ -10,9 +10,9 @@ use tk8s_diff::memory::drift;
 use tokio::time::Instant;
 
 use super::Engine;
-use super::rollout::target;
-use super::run::Job;
+use super::run::{Job, NOT_HEALTHY};
 use super::slot::Progress;
+use super::standing::Standing;
 use crate::disk::disk;
 
 /// Changes that come together are looked at together. Short, because drift waits for it.
@@ -35,6 +35,9 @@ impl Engine {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(TICK) => {
+                    if self.attention.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                        self.look_for_drift();
+                    }
                     self.retry_what_is_due().await;
                     continue;
                 }
@@ -49,38 +52,42 @@ impl Engine {
 
     /// Compares what was remembered of each owned object with what the watches say; no request is sent for it.
     fn look_for_drift(self: &Arc<Self>) {
-        let Some(units) = self.world().units.clone() else { return };
-        for unit in &units.units {
+        for unit in &self.looked_after() {
             let name = &unit.spec.name;
             let slot = self.slot(name);
             if !slot.is_idle() {
                 continue;
             }
+            let drifted = self.drifted(name);
+            let late =
+                matches!(slot.progress(), Progress::Failed { reason, .. } if reason == NOT_HEALTHY) && self.all_healthy(name);
+            let rid = self.is_rid_of(name);
+            if drifted.is_none() && !late && !rid {
+                continue;
+            }
             let Some(view) = disk(|| self.history.component(name)) else { continue };
-            let finished = view.current.clone().filter(|_| view.unfinished.is_none());
-            match (self.drifted(name), finished) {
+            let standing = Standing::of(&view);
+            let written = disk(|| self.history.inventory(name)).into_iter().map(|entry| entry.release);
+            match (drifted, standing.repaired_by(&view, written)) {
                 (Some((kind, key)), Some(current)) => {
                     if !slot.may_repair(Instant::now()) {
+                        self.look_again();
                         continue;
                     }
                     tracing::warn!(component = %name, object = %key, drift = ?kind, "drift: repairing");
                     self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc();
                     self.start_alone(unit, Job::Known(current), Trigger::Drift);
                 }
-                (None, Some(current)) if self.is_rid_of(name) && slot.may_repair(Instant::now()) => {
+                (None, Some(current)) if rid && slot.may_repair(Instant::now()) => {
                     tracing::info!(component = %name, "what had left the release is gone: the inventory forgets it");
                     self.start_alone(unit, Job::Known(current), Trigger::Restart);
                 }
-                _ => {
-                    let late = matches!(slot.progress(), Progress::Failed { reason, .. } if reason == "NotHealthyInTime");
-                    if late
-                        && self.all_healthy(name)
-                        && let Some((release, false)) = target(&view)
-                    {
-                        tracing::info!(%release, "became healthy after its deadline");
-                        self.start_alone(unit, Job::Known(release), Trigger::Restart);
-                    }
+                (None, _) if late && matches!(standing, Standing::Unhealthy(_)) => {
+                    let release = standing.release().clone();
+                    tracing::info!(%release, "became healthy after its deadline");
+                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
                 }
+                _ => {}
             }
         }
     }
@@ -101,23 +108,25 @@ impl Engine {
     }
 
     /// A run that waits for nothing below: what it brings has run before.
-    fn start_alone(self: &Arc<Self>, unit: &Arc<super::platform::Unit>, job: Job, trigger: Trigger) {
+    pub(super) fn start_alone(self: &Arc<Self>, unit: &Arc<super::platform::Unit>, job: Job, trigger: Trigger) {
         let slot = self.slot(&unit.spec.name);
         let (ticket, cancel) = slot.join_in();
         slot.set(Progress::Running);
         let (engine, unit) = (Arc::clone(self), Arc::clone(unit));
         tokio::spawn(async move {
             let began = Instant::now();
-            engine.take_turn(&unit, &slot, ticket, cancel, job, &trigger, &|_| ()).await.ok();
+            engine.take_turn_or_say_so(&unit, &slot, ticket, cancel, job, &trigger).await;
             tracing::debug!(component = %unit.spec.name, took = ?began.elapsed(), "done");
         });
     }
 
     /// Whether the watches call every owned object healthy.
-    pub(super) fn all_healthy(&self, name: &ComponentName) -> bool {
-        self.memory.of_component(name).iter().all(|(key, _)| match self.live.seen(key) {
+    fn all_healthy(&self, name: &ComponentName) -> bool {
+        self.memory.of_component(name).iter().all(|(key, known)| match self.live.seen(key) {
             Seen::Present(seen) => seen.health.state <= HealthState::Suspended,
-            _ => false,
+            Seen::Unwatched => false,
+            // What ends by itself and is gone did its work.
+            Seen::Absent => drift(known, &Seen::Absent).is_none(),
         })
     }
 }

@@ -202,12 +202,7 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
     let pending = history.component(&name("web")).unwrap().rollback.unwrap();
     assert_eq!((pending.to, pending.by.as_str(), pending.reason.as_deref()), (ReleaseNumber(1), "alice", Some("it hurts")));
     run(&history, &id("web", 1), Status::Healthy);
-    let hold = Hold {
-        release: ReleaseNumber(1),
-        rejected_content: Some(Digest::of("x")),
-        reason: "it hurts".into(),
-        by: "alice".into(),
-    };
+    let hold = Hold { release: ReleaseNumber(1), rejected: vec![Digest::of("x")], reason: "it hurts".into(), by: "alice".into() };
     history.hold(&name("web"), hold.clone(), at(6)).unwrap();
     let view = history.component(&name("web")).unwrap();
     assert_eq!((view.rollback, view.hold, view.current, view.latest.id), (None, Some(hold), Some(id("web", 1)), id("web", 2)));
@@ -467,7 +462,7 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
             drop(history.rollback_requested(&name(names[c as usize]), &id(names[c as usize], n.into()), "me", None, at(7)));
         }
         Step::Hold(c, n) => {
-            let hold = Hold { release: ReleaseNumber(n.into()), rejected_content: None, reason: "so".into(), by: "me".into() };
+            let hold = Hold { release: ReleaseNumber(n.into()), rejected: Vec::new(), reason: "so".into(), by: "me".into() };
             drop(history.hold(&name(names[c as usize]), hold, at(8)));
         }
         Step::Resume(c) => history.resume(&name(names[c as usize]), "me", at(9)).unwrap(),
