@@ -199,14 +199,17 @@ impl Memory for Remembered {
 }
 
 /// What the inventory learns from the API server's answers.
-pub fn objects(answers: &[Answer]) -> Vec<AppliedObject> {
-    let object = |answer: &Answer| AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: answer.created };
+pub fn objects(answers: &[Answer], intent: &Intent) -> Vec<AppliedObject> {
+    let object = |answer: &Answer| {
+        let asked = answer.created || intent.creates.contains(&answer.key);
+        AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: asked.then_some(answer.created) }
+    };
     answers.iter().map(object).collect()
 }
 
 /// What the inventory learns from dry-runs that found nothing to change: these objects are ours as well.
 pub fn found(plan: &Plan) -> Vec<AppliedObject> {
-    let object = |(key, known): &(ObjectKey, Known)| AppliedObject { key: key.clone(), uid: known.uid.clone(), created: false };
+    let object = |(key, known): &(ObjectKey, Known)| AppliedObject { key: key.clone(), uid: known.uid.clone(), created: None };
     plan.confirmed().iter().map(object).collect()
 }
 

@@ -81,7 +81,8 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
             Ok(applied) => applied, //                                                                                11 WRITES
             Err(failed) => return Err(close(run, failed.answers, failed.begun, failed.error, (index, of))),
         };
-        let objects = [crate::memory::objects(applied.answers()), crate::memory::found(applied.plan())].concat();
+        let objects =
+            [crate::memory::objects(applied.answers(), applied.begun().intent()), crate::memory::found(applied.plan())].concat();
         disk(|| run.history.applied(applied.begun(), &objects, now()))?;
         run.memory.confirm(applied.plan());
         run.memory.leave(applied.plan());
@@ -135,7 +136,7 @@ fn close(
     let message = format!("{}: {}", error.reason(), tk8s_core::chain(&error));
     let outcome = Outcome { status: Status::Failed, turn: turn.0, turns: turn.1, message, trigger: run.trigger.as_str().into() };
     let written = disk(|| {
-        run.history.applied(&begun, &crate::memory::objects(&answers), now())?;
+        run.history.applied(&begun, &crate::memory::objects(&answers, begun.intent()), now())?;
         run.history.record(begun, outcome, now())
     });
     match written {

@@ -54,8 +54,10 @@ pub struct AppliedObject {
     pub key: ObjectKey,
     /// Its uid in the cluster.
     pub uid: String,
-    /// Whether the API server answered that we created it. Only such objects are ever pruned.
-    pub created: bool,
+    /// Whether we created it: true if the API server answered so, false if it was there though we were to create it.
+    /// Absent where that was not the question: it was there and known, or found as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<bool>,
 }
 
 /// The proof that an outcome is in the ledger, fsynced.

@@ -7,7 +7,7 @@ use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revi
 
 use crate::event::{Event, Record};
 use crate::view::{Changes, ViewError};
-use crate::{Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
+use crate::{AppliedObject, Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
 
 /// The key of what was last accepted.
 pub(crate) const ACCEPTED: &str = "accepted";
@@ -155,12 +155,10 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             objects.iter().try_for_each(|object| {
                 let at = inventory_entry(&release.component, &object.key);
                 let before: Option<InventoryEntry> = changes.get(&at)?;
-                // We created it once, and it is still the same object: it stays ours to prune.
-                let ours = before.is_some_and(|before| before.created == Some(true) && before.uid.as_ref() == Some(&object.uid));
                 let entry = InventoryEntry {
                     key: object.key.clone(),
                     uid: Some(object.uid.clone()),
-                    created: Some(object.created || ours),
+                    created: created(object, before.as_ref()),
                     release: release.number,
                 };
                 changes.put(&at, &entry)
@@ -202,6 +200,17 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             changes.remove(&key);
             Ok(())
         }),
+    }
+}
+
+/// Whether we created an object, as far as is known. What we created once and is still the same object stays ours to
+/// prune. What we were about to create, and was found there by the next run, may be ours or not: it stays open.
+fn created(object: &AppliedObject, before: Option<&InventoryEntry>) -> Option<bool> {
+    match (object.created, before) {
+        (Some(true), _) => Some(true),
+        (_, Some(before)) if before.uid.as_ref() == Some(&object.uid) => before.created,
+        (None, Some(before)) if before.uid.is_none() => None,
+        _ => Some(false),
     }
 }
 

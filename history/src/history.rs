@@ -209,7 +209,7 @@ impl History {
         let text = set::write(&parts.objects, &parts.images, &parts.warnings)?;
         let content = set::content(&self.keys, &parts.objects);
         let mut ledger = locked(&self.ledger);
-        let blob = self.blobs.put(&self.keys, &text)?;
+        let blob = self.blobs.put(&self.keys, &text).inspect_err(|error| ledger.doubt(error))?;
         crash::point("P1");
         let state = self.component_state(&ledger, &parts.component)?;
         let number = state.as_ref().map_or(ReleaseNumber(1), |state| state.latest.next());

@@ -122,13 +122,18 @@ impl Ledger {
         let (next, files) = self.grown(records);
         let written = self.write(&next, &files);
         if let Err(error) = written {
-            // Whether the bytes are on disk is unknown, and asking the system again would get a wrong yes.
-            self.poisoned |= matches!(error, Error::Sync { .. });
+            self.doubt(&error);
             return Err(error);
         }
         let old = std::mem::replace(&mut self.state, next);
         self.remove_outgrown(&old.edge);
         Ok(first)
+    }
+
+    /// After a failed flush nothing is written any more: whether the bytes are on disk is unknown, and asking the system
+    /// again would get a wrong yes.
+    pub(crate) fn doubt(&mut self, error: &Error) {
+        self.poisoned |= matches!(error, Error::Sync { .. });
     }
 
     /// The state after these records, and every file that states it. Pure.

@@ -72,3 +72,23 @@ pub(crate) fn content(keys: &Keys, objects: &[Placed]) -> tk8s_core::Digest {
     digests.sort_unstable();
     tk8s_core::Digest::from_bytes(keys.digest(&[b"set\0", &digests.concat()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back_as_they_were_written(float in any::<f64>().prop_filter("JSON", |float| float.is_finite()), whole: i64, big: u64) {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "spec": [float, whole, big, 0.999_999_999_999_999_9]});
+            let manifest = Manifest::new(object, Origin::default()).unwrap();
+            let placed = Placed { layer: "1-test".parse().unwrap(), manifest };
+            let text = write(std::slice::from_ref(&placed), &[], &[]).unwrap();
+            let read = read(&text).unwrap();
+            prop_assert_eq!(read[0].manifest.to_value(), placed.manifest.to_value());
+        }
+    }
+}

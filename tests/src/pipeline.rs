@@ -148,8 +148,10 @@ impl Pipeline {
             Ok(applied) => (applied.begun(), applied.answers()),
             Err(failed) => (&failed.begun, failed.answers.as_slice()),
         };
-        let object =
-            |answer: &Answer| AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: answer.created };
+        let object = |answer: &Answer| {
+            let asked = answer.created || begun.intent().creates.contains(&answer.key);
+            AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: asked.then_some(answer.created) }
+        };
         let objects: Vec<_> = answers.iter().map(object).collect();
         self.history.applied(begun, &objects, Timestamp::now()).expect("written down");
         result

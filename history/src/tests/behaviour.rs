@@ -115,7 +115,7 @@ fn an_object_is_in_the_inventory_before_it_is_created_and_until_it_is_pruned() {
     let ours = |name: &str| (name.to_owned(), Some(format!("uid-{name}")), Some(true));
     assert_eq!(states(&history), [ours("b"), ours("c")]);
     // The same object again, this time only changed: it stays ours. Another object under the same name is not.
-    let changed = |uid: &str| AppliedObject { key: key("b"), uid: uid.into(), created: false };
+    let changed = |uid: &str| AppliedObject { key: key("b"), uid: uid.into(), created: None };
     history.applied(&begun, &[changed("uid-b")], at(4)).unwrap();
     assert_eq!(states(&history)[0], ours("b"));
     history.applied(&begun, &[changed("foreign")], at(4)).unwrap();
@@ -126,6 +126,29 @@ fn an_object_is_in_the_inventory_before_it_is_created_and_until_it_is_pruned() {
     assert!(history.record(begun, outcome(Status::Healthy), at(6)).unwrap().finished);
     let view = history.component(&name("web")).unwrap();
     assert_eq!((view.unfinished, view.current, view.healthy), (None, Some(release.clone()), Some(release)));
+    history.check_view().unwrap();
+}
+
+#[test]
+fn what_was_to_be_created_and_is_found_later_may_be_ours_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let release = stage(&history, "web", "one").release.id.clone();
+    let begun = history.begin(intent(release, &["found", "theirs", "heard"]), at(2)).unwrap();
+    let object = |name: &str, created| AppliedObject { key: key(name), uid: format!("uid-{name}"), created };
+    let created = |name: &str| {
+        let inventory = history.inventory(&crate::tests::name("web"));
+        inventory.into_iter().find(|entry| entry.key == key(name)).unwrap().created
+    };
+    // The run was killed before the answer was written down; the next one finds the object as it should be, or changes it.
+    history.applied(&begun, &[object("found", None)], at(3)).unwrap();
+    history.applied(&begun, &[object("found", None)], at(4)).unwrap();
+    assert_eq!(created("found"), None);
+    history.applied(&begun, &[object("theirs", Some(false)), object("heard", Some(true))], at(5)).unwrap();
+    history.applied(&begun, &[object("theirs", None), object("heard", None)], at(6)).unwrap();
+    assert_eq!((created("theirs"), created("heard")), (Some(false), Some(true)));
+    history.applied(&begun, &[object("adopted", None)], at(7)).unwrap();
+    assert_eq!(created("adopted"), Some(false));
     history.check_view().unwrap();
 }
 
@@ -443,7 +466,7 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
         }
         Step::Apply(keys, created) => {
             if let Some(begun) = begun {
-                let object = |name: &String| AppliedObject { key: key(name), uid: format!("uid-{name}"), created };
+                let object = |name: &String| AppliedObject { key: key(name), uid: format!("uid-{name}"), created: Some(created) };
                 history.applied(begun, &strings(&keys).iter().map(object).collect::<Vec<_>>(), at(3)).unwrap();
             }
         }

@@ -349,6 +349,24 @@ fn after_a_failed_flush_nothing_is_written_until_the_next_start() {
 }
 
 #[test]
+fn a_release_whose_objects_may_not_be_on_disk_is_never_staged() {
+    for number in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let history = open(dir.path());
+        let guard = fail("flush", number, io::ErrorKind::Other);
+        let error = history.stage_parts(parts("web", "one"), at(2)).unwrap_err();
+        assert!(matches!(error, Error::Sync { .. }), "flush {number}: {error}");
+        drop(guard);
+        // The file is there by now, and asking again would find it.
+        assert!(matches!(history.stage_parts(parts("web", "one"), at(3)), Err(Error::Poisoned)));
+        drop(history);
+        let history = open(dir.path());
+        stage(&history, "web", "one");
+        history.recall(&id("web", 1)).unwrap();
+    }
+}
+
+#[test]
 fn a_tile_damaged_while_it_runs_is_found_by_the_proof_of_a_recall() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(dir.path());

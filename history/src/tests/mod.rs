@@ -101,7 +101,7 @@ pub(crate) fn intent(release: ReleaseId, creates: &[&str]) -> Intent {
 }
 
 pub(crate) fn applied(history: &History, begun: &Begun, objects: &[&str]) {
-    let object = |name: &&str| AppliedObject { key: key(name), uid: format!("uid-{name}"), created: true };
+    let object = |name: &&str| AppliedObject { key: key(name), uid: format!("uid-{name}"), created: Some(true) };
     history.applied(begun, &objects.iter().map(object).collect::<Vec<_>>(), at(3)).unwrap();
 }
 
