@@ -1,5 +1,8 @@
 //! What can go wrong between a tree and its objects. No message quotes a value: it could be a secret.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use tk8s_core::{Class, Classified, ManifestError, Origin, ReadError, TreePath};
 
 /// Why a component could not be rendered.
@@ -37,9 +40,9 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
-    /// A directory that another tool renders.
-    #[error("`{path}` makes its directory a {what}, which is not supported yet: exclude it, or put the rendered manifests there")]
-    Unsupported {
+    /// A directory inside a component of plain manifests that another program renders.
+    #[error("`{path}` makes its directory a {what} inside a component of plain manifests: make it a component of its own, or exclude it")]
+    Nested {
         /// The file that says so.
         path: TreePath,
         /// What it is.
@@ -71,6 +74,69 @@ pub enum Error {
         /// The object.
         key: String,
     },
+    /// Something that a kustomization or a chart refers to and that is never followed, or isn't there.
+    #[error("{origin}: {what}: {why}")]
+    Refused {
+        /// Where it is named.
+        origin: Origin,
+        /// What is named, made printable.
+        what: String,
+        /// Why not, and what to do instead.
+        why: String,
+    },
+    /// An option of the component that its kind has no use for, or that it needs.
+    #[error("{0}")]
+    Option(String),
+    /// A program that renders isn't there.
+    #[error("there is no program `{program}`, which this component needs: looked for {looked}; put it there, or name it by `render.{program}` in the agent's file")]
+    NoProgram {
+        /// Its name.
+        program: &'static str,
+        /// Where it was looked for.
+        looked: String,
+    },
+    /// The directory for private files can't be used.
+    #[error("could not use `{}` for the private files of a program: name a directory that can be written to by `render.scratchDir`", path.display())]
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program can't be started or listened to.
+    #[error("could not run {program}")]
+    Start {
+        /// The program.
+        program: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program wanted more memory than it may have.
+    #[error("{program} was ended because it ran out of memory: it may use {} MiB (`render.memory`)", limit / (1024 * 1024))]
+    OutOfMemory {
+        /// The program.
+        program: &'static str,
+        /// What it may use, in bytes.
+        limit: u64,
+    },
+    /// A program took too long.
+    #[error("{program} was ended because it took longer than {} s (`render.timeout`)", limit.as_secs_f64())]
+    OutOfTime {
+        /// The program.
+        program: &'static str,
+        /// What it may take.
+        limit: Duration,
+    },
+    /// A program refused what it was given.
+    #[error("{program}: {told}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The end of what it said.
+        told: String,
+    },
     /// A layer that is none.
     #[error("{origin}: `tk8s.io/layer`")]
     Layer {
@@ -85,7 +151,7 @@ pub enum Error {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
-            Error::Read(ReadError::Broken { .. }) => Class::Transient,
+            Error::Read(ReadError::Broken { .. }) | Error::Scratch { .. } | Error::Start { .. } => Class::Transient,
             _ => Class::Stalled,
         }
     }
@@ -97,7 +163,15 @@ impl Classified for Error {
             Error::Manifest(_) => "ManifestRefused",
             Error::TooMuch { .. } => "TooMuch",
             Error::NotAFile { .. } => "NotAFile",
-            Error::Unsupported { .. } => "Unsupported",
+            Error::Nested { .. } => "Nested",
+            Error::Refused { .. } => "ReferenceRefused",
+            Error::Option { .. } => "OptionRefused",
+            Error::NoProgram { .. } => "ProgramMissing",
+            Error::Scratch { .. } => "ScratchUnusable",
+            Error::Start { .. } => "ProgramNotStarted",
+            Error::OutOfMemory { .. } => "OutOfMemory",
+            Error::OutOfTime { .. } => "OutOfTime",
+            Error::Program { .. } => "ProgramFailed",
             Error::Glob(_) => "GlobRefused",
             Error::Empty(_) => "Empty",
             Error::Twice { .. } => "DuplicateObject",

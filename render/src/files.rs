@@ -88,9 +88,9 @@ impl Reader<'_> {
                 TreeEntry::Other(..) => {}
                 TreeEntry::File(name) => match name.as_str() {
                     "kustomization.yaml" | "kustomization.yml" | "Kustomization" => {
-                        return Err(Error::Unsupported { path, what: "kustomization" });
+                        return Err(Error::Nested { path, what: "kustomization" });
                     }
-                    "Chart.yaml" => return Err(Error::Unsupported { path, what: "Helm chart" }),
+                    "Chart.yaml" => return Err(Error::Nested { path, what: "Helm chart" }),
                     name if is_manifest(name) => self.read(&path)?,
                     _ => {}
                 },

@@ -8,6 +8,7 @@
 mod component;
 mod error;
 mod files;
+pub mod launcher;
 mod scalar;
 mod scope;
 mod sealed;

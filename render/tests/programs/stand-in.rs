@@ -1,0 +1,55 @@
+//! In the tests of this crate: the agent's binary, as far as the launcher needs it, and every program that means harm.
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let word = arguments.next().unwrap_or_default();
+    let denied = |result: std::io::Result<()>| match result {
+        Ok(()) => "allowed".to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    };
+    let said = match word.to_str().unwrap_or_default() {
+        tk8s_render::launcher::child::WORD => return tk8s_render::launcher::child::main(arguments),
+        "environment" => std::env::vars().map(|(name, _)| name).collect::<Vec<_>>().join(" "),
+        "connect" => denied(std::net::TcpStream::connect("127.0.0.1:1").map(drop)),
+        "listen" => denied(std::os::unix::net::UnixListener::bind("socket").map(drop)),
+        "start" => denied(Command::new("/bin/true").status().map(drop)),
+        "thread" => std::thread::spawn(|| "a thread ran".to_owned()).join().unwrap_or_default(),
+        "signal" => {
+            let parent = rustix::process::getppid().expect("because it has a parent");
+            denied(rustix::process::test_kill_process(parent).map_err(Into::into))
+        }
+        "look" => denied(std::fs::read("/etc/passwd").map(drop)),
+        "write" => denied(std::fs::File::create("big").and_then(|mut file| file.write_all(&vec![1; 3 * 1024 * 1024]))),
+        "eat" => {
+            let mut eaten = Vec::new();
+            loop {
+                eaten.push(vec![1_u8; 1024 * 1024]);
+            }
+        }
+        "shout" => loop {
+            if std::io::stdout().write_all(&[b'x'; 4096]).is_err() {
+                return ExitCode::FAILURE;
+            }
+        },
+        "complain" => {
+            for _ in 0..100_000 {
+                eprintln!("this is not good");
+            }
+            eprintln!("the end");
+            return ExitCode::FAILURE;
+        }
+        "spin" => {
+            println!("{}", std::process::id());
+            std::io::stdout().flush().ok();
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        _ => return ExitCode::FAILURE,
+    };
+    println!("{said}");
+    ExitCode::SUCCESS
+}
