@@ -30,6 +30,8 @@ pub struct AgentConfig {
     pub api: ApiConfig,
     /// Push webhooks; off without it.
     pub webhook: Option<WebhookConfig>,
+    /// How other programs render.
+    pub render: RenderConfig,
     /// How the agent writes to the cluster.
     pub apply: ApplyConfig,
     /// Where the Lease is.
@@ -85,6 +87,21 @@ pub struct ApiConfig {
 pub struct WebhookConfig {
     /// The file with the shared secret.
     pub secret_file: PathBuf,
+}
+
+/// `render`: how kustomize and Helm are found and run.
+#[derive(Clone, Debug)]
+pub struct RenderConfig {
+    /// Where kustomize is; by default beside the agent, then in `PATH`.
+    pub kustomize: Option<PathBuf>,
+    /// The same for Helm.
+    pub helm: Option<PathBuf>,
+    /// Where their private files are; by default inside `history.dir`.
+    pub scratch_dir: Option<PathBuf>,
+    /// Bytes of memory that one may use; default 1 GiB.
+    pub memory: u64,
+    /// How long one may take; default 60 s.
+    pub timeout: Duration,
 }
 
 /// `apply`.
@@ -204,6 +221,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         ),
         None => None,
     };
+    let render = section(&mut top, "render", &empty, render, &[]);
     let apply = section(&mut top, "apply", &empty, apply, &[]);
     let lease = section(&mut top, "lease", &empty, |fields| LeaseConfig { namespace: fields.text("namespace") }, &[]);
     top.finish(&[("name", "write `instance`"), ("images", "image policies are not supported yet")]);
@@ -216,6 +234,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         history: history?,
         api,
         webhook,
+        render,
         apply,
         lease,
     })
@@ -226,6 +245,27 @@ pub(crate) fn expect(fields: &mut Fields<'_>, key: &'static str, wanted: &str) {
         Some(found) if found == wanted => {}
         _ => fields.problem(key, format!("write `{key}: {wanted}`")),
     }
+}
+
+fn render(fields: &mut Fields<'_>) -> RenderConfig {
+    const MIB: u64 = 1024 * 1024;
+    let config = RenderConfig {
+        kustomize: fields.parse("kustomize"),
+        helm: fields.parse("helm"),
+        scratch_dir: fields.parse("scratchDir"),
+        memory: fields.bytes("memory").unwrap_or(1024 * MIB),
+        timeout: fields.duration("timeout").unwrap_or(Duration::from_secs(60)),
+    };
+    // Go programs don't even start with much less.
+    if !(256 * MIB..=64 * 1024 * MIB).contains(&config.memory) {
+        fields.problem("memory", "from `256MiB` to `64GiB`");
+    }
+    for (key, path) in [("kustomize", &config.kustomize), ("helm", &config.helm), ("scratchDir", &config.scratch_dir)] {
+        if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            fields.problem(key, "it has to be an absolute path");
+        }
+    }
+    config
 }
 
 fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> TrustConfig {
@@ -316,6 +356,23 @@ api: {listen: '127.0.0.1:0'}
         assert!(found[0].starts_with("agent.yaml:4: environment: `prod` is not known"), "{found:?}");
         assert_eq!(found[1], "agent.yaml:7: repository.pathh: unknown key: did you mean `path`?");
         assert_eq!(found[2], "agent.yaml:10: history.dir: it is missing");
+    }
+
+    #[test]
+    fn what_programs_may_use_is_read_with_its_defaults_and_bounds() {
+        let config = AgentConfig::parse(GOOD, "agent.yaml").unwrap();
+        assert_eq!((config.render.memory, config.render.timeout), (1 << 30, Duration::from_secs(60)));
+        let with = |keys: &str| format!("{GOOD}render: {{{keys}}}\n");
+        let config = AgentConfig::parse(&with("memory: 512MiB, timeout: 2m, helm: /opt/helm"), "x").unwrap();
+        assert_eq!((config.render.memory, config.render.helm), (512 << 20, Some("/opt/helm".into())));
+        for (keys, word) in [
+            ("memory: 10MiB", "from `256MiB` to `64GiB`"),
+            ("memory: 512", "from `256MiB` to `64GiB`"),
+            ("memory: 99999999999GiB", "a number of bytes such as"),
+            ("kustomize: bin/kustomize", "an absolute path"),
+        ] {
+            assert!(problems(&with(keys)).iter().any(|problem| problem.contains(word)), "{:?}", problems(&with(keys)));
+        }
     }
 
     #[test]

@@ -31,6 +31,50 @@ pub(crate) enum Value {
     Map(Vec<(String, usize, Node)>),
 }
 
+impl Node {
+    /// The same value as YAML in one line. Scalars that were plain stay plain, so that whoever reads them decides what
+    /// they are; keys are texts.
+    pub(crate) fn to_yaml(&self) -> String {
+        let joined = |parts: Vec<String>| parts.join(", ");
+        match &self.value {
+            Value::Scalar { text, plain: true } if text.is_empty() => "null".into(),
+            Value::Scalar { text, plain: true } if stays_plain(text) => text.clone(),
+            Value::Scalar { text, .. } => quoted(text),
+            Value::List(items) => format!("[{}]", joined(items.iter().map(Node::to_yaml).collect())),
+            Value::Map(entries) => {
+                format!(
+                    "{{{}}}",
+                    joined(entries.iter().map(|(key, _, node)| format!("{}: {}", quoted(key), node.to_yaml())).collect())
+                )
+            }
+        }
+    }
+}
+
+/// Whether a plain scalar means the same between brackets. What doesn't is a text by every reading of YAML.
+fn stays_plain(text: &str) -> bool {
+    text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-._~/ ".contains(letter))
+        && !text.starts_with("- ")
+        && text != "-"
+}
+
+/// A text in double quotes, by JSON's rules, which are YAML's too.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            '\n' => out.push_str("\\n"),
+            letter if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// Reads a file that holds one document.
 pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Node, Problems> {
     let fail = |line: usize, message: String| Problems {
@@ -73,6 +117,11 @@ fn build(text: &str) -> Result<Node, (usize, String)> {
             EventData::DocumentStart { .. } => continue,
             EventData::Alias { .. } => {
                 return Err((line, "anchors and aliases are not supported here: write the value out".into()));
+            }
+            EventData::Scalar { tag: Some(_), .. }
+            | EventData::SequenceStart { tag: Some(_), .. }
+            | EventData::MappingStart { tag: Some(_), .. } => {
+                return Err((line, "tags are not supported here: quote what is to be a text".into()));
             }
             EventData::Scalar { value, style, .. } => {
                 Node { line, value: Value::Scalar { text: value, plain: style == ScalarStyle::Plain } }

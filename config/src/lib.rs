@@ -14,8 +14,10 @@ mod repository;
 
 use std::fmt;
 
-pub use agent::{AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, TrustConfig, WaiveConfig, WebhookConfig};
-pub use platform::{ComponentSpec, OnFailure, Platform, PruneSpec};
+pub use agent::{
+    AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, TrustConfig, WaiveConfig, WebhookConfig,
+};
+pub use platform::{ComponentKind, ComponentSpec, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};
 pub use repository::{AuthConfig, LimitsConfig, ProxyConfig, RepositoryConfig};
 

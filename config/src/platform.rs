@@ -19,6 +19,30 @@ pub enum OnFailure {
     Continue,
 }
 
+/// What turns a component's directory into objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComponentKind {
+    /// Plain manifests.
+    Yaml,
+    /// A kustomization.
+    Kustomize,
+    /// A Helm chart.
+    Helm,
+}
+
+/// `helm`: how a chart is rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelmSpec {
+    /// The release's name; default the component's.
+    pub release_name: Option<String>,
+    /// Files of values, relative to the component's directory.
+    pub values_files: Vec<String>,
+    /// Values that win over those of files, as YAML: scalars are as they were written, so that Helm reads them.
+    pub values: Option<String>,
+    /// Whether the chart's CRDs are part of it; default yes.
+    pub include_crds: bool,
+}
+
 /// What may be deleted when it leaves a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PruneSpec {
@@ -44,6 +68,10 @@ pub struct ComponentSpec {
     pub layer: LayerId,
     /// Its directory, relative to the platform file's.
     pub path: TreePath,
+    /// What it is; found out from its directory if not given.
+    pub kind: Option<ComponentKind>,
+    /// How its chart is rendered.
+    pub helm: Option<HelmSpec>,
     /// Globs of files that belong to it; all if empty.
     pub include: Vec<String>,
     /// Globs of files that do not.
@@ -101,6 +129,8 @@ impl Platform {
             name,
             layer: LayerId { number: 0, name: "default".into() },
             path: TreePath::root(),
+            kind: None,
+            helm: None,
             include: Vec::new(),
             exclude: Vec::new(),
             namespace: None,
@@ -245,6 +275,31 @@ fn read_prune(fields: &mut Fields<'_>) -> Option<PruneSpec> {
     Some(prune)
 }
 
+fn read_helm(fields: &mut Fields<'_>) -> Option<HelmSpec> {
+    let node = fields.node("helm")?;
+    let path = fields.join("helm");
+    let mut inner = Fields::of(node, path, fields.problems);
+    let release_name = inner.text("releaseName");
+    // Helm's own rule, which leaves room for what charts append to a name.
+    if release_name.as_ref().is_some_and(|name| name.len() > 53 || name.parse::<ComponentName>().is_err()) {
+        inner.problem(
+            "releaseName",
+            "use lower-case letters, digits and `-`, at most 53, beginning and ending with a letter or digit",
+        );
+    }
+    let values_files = inner.texts("valuesFiles");
+    let values = inner.node("values").map(|node| match &node.value {
+        document::Value::Map(_) => node.to_yaml(),
+        _ => {
+            inner.problem("values", "it has to be a map of keys and values");
+            String::new()
+        }
+    });
+    let include_crds = inner.boolean("includeCRDs").unwrap_or(true);
+    inner.finish(&[("parameters", "write `values`"), ("valueFiles", "write `valuesFiles`"), ("valuesObject", "write `values`")]);
+    Some(HelmSpec { release_name, values_files, values, include_crds })
+}
+
 fn read_component(
     node: &Node,
     path: String,
@@ -256,7 +311,12 @@ fn read_component(
     let name: Option<ComponentName> = fields.required("name");
     let directory: Option<TreePath> = fields.required("path");
     let own = read_defaults(&mut fields);
-    fields.choice("kind", &[("yaml", ())]);
+    let kinds = [("yaml", ComponentKind::Yaml), ("kustomize", ComponentKind::Kustomize), ("helm", ComponentKind::Helm)];
+    let kind = fields.choice("kind", &kinds);
+    let helm = read_helm(&mut fields);
+    if helm.is_some() && kind.is_some_and(|kind| kind != ComponentKind::Helm) {
+        fields.problem("helm", "it is for charts: write `kind: helm`");
+    }
     let (include, exclude) = (fields.texts("include"), fields.texts("exclude"));
     for (key, globs) in [("include", &include), ("exclude", &exclude)] {
         if let Some(error) = globs.iter().find_map(|glob| globset::Glob::new(glob).err()) {
@@ -278,7 +338,6 @@ fn read_component(
     let enabled = fields.boolean("enabled").unwrap_or(true);
     fields.finish(&[
         ("dependencies", "write `dependsOn`"),
-        ("helm", "Helm is not supported yet"),
         ("serviceAccount", "impersonation is not supported yet"),
         ("drift", "drift modes are not supported yet: drift is repaired"),
         ("windows", "windows are not supported yet"),
@@ -288,6 +347,8 @@ fn read_component(
         name: name?,
         layer: layer.clone(),
         path: directory?,
+        kind,
+        helm,
         include,
         exclude,
         namespace,
@@ -399,6 +460,36 @@ mod tests {
     }
 
     #[test]
+    fn the_values_of_a_chart_are_passed_on_as_they_were_written() {
+        let text = "  - number: 0
+    name: a
+    components:
+      - name: web
+        path: web
+        helm:
+          releaseName: front
+          valuesFiles: [values.yaml, ../production.yaml]
+          includeCRDs: false
+          values:
+            mode: 0644
+            on: yes
+            quoted: \"yes\"
+            empty:
+            list: [1, a b, 'c, d', {x: ~}]
+            block: |
+              two
+              lines
+            odd: a, b
+";
+        let platform = parse(text).unwrap();
+        let helm = platform.components()[0].helm.clone().unwrap();
+        assert_eq!((helm.release_name.as_deref(), helm.include_crds), (Some("front"), false));
+        assert_eq!(helm.values_files, ["values.yaml", "../production.yaml"]);
+        let expected = r#"{"mode": 0644, "on": yes, "quoted": "yes", "empty": null, "list": [1, a b, "c, d", {"x": ~}], "block": "two\nlines\n", "odd": "a, b"}"#;
+        assert_eq!(helm.values.unwrap(), expected);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let table = [
             (
@@ -415,8 +506,18 @@ mod tests {
             (THREE.replace("path: zeta", "path: core"), "already has this directory"),
             (THREE.replace("number: 0", "number: 2"), "already has layer 2"),
             (THREE.replace("spaces, path: spaces", "spaces, path: spaces, dependsOn: [zeta]"), "comes after layer 0"),
-            (THREE.replace("path: zeta", "path: zeta, kind: helm"), "`helm` is not known"),
-            (THREE.replace("path: zeta", "path: zeta, helm: {}"), "Helm is not supported yet"),
+            (
+                THREE.replace("path: zeta", "path: zeta, kind: jsonnet"),
+                "`jsonnet` is not known: write `yaml` or `kustomize` or `helm`",
+            ),
+            (THREE.replace("path: zeta", "path: zeta, kind: yaml, helm: {}"), "components[2].helm: it is for charts"),
+            (
+                THREE.replace("path: zeta", "path: zeta, helm: {valueFiles: [x]}"),
+                "helm.valueFiles: unknown key: write `valuesFiles`",
+            ),
+            (THREE.replace("path: zeta", "path: zeta, helm: {releaseName: Zeta}"), "helm.releaseName: use lower-case"),
+            (THREE.replace("path: zeta", "path: zeta, helm: {values: 1}"), "helm.values: it has to be a map"),
+            (THREE.replace("path: zeta", "path: zeta, helm: {values: {a: !!str 1}}"), "tags are not supported here"),
             (THREE.replace("path: zeta", "path: zeta, healthTimeout: soon"), "a time such as"),
         ];
         for (text, word) in table {
