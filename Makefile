@@ -13,11 +13,13 @@ programs:
 	@scripts/prerequisites.sh
 	@mkdir -p bin
 	@tests/cluster/build.sh > bin/programs.new && mv bin/programs.new bin/programs
+	@scripts/renderers.sh > bin/renderers.new && mv bin/renderers.new bin/renderers
 
 build: programs ## put tk8s-agent and the cluster's programs under bin/
 	cargo build --workspace
-	@for program in $$(cat bin/programs)/*; do ln -sf $$program bin/; done
+	@for program in $$(cat bin/programs)/* $$(cat bin/renderers)/*; do ln -sf $$program bin/; done
 	@ln -sf $(CARGO_TARGET_DIR)/debug/tk8s-agent bin/tk8s-agent
+	@ln -sf $$(cat bin/renderers)/* $(CARGO_TARGET_DIR)/debug/
 
 demo: build ## watch the agent do its main job on a real control plane (KEEP=1 leaves it running, KUBECONFIG=... uses that cluster)
 	@TK8S_AGENT_BIN=$(CARGO_TARGET_DIR)/debug/tk8s-agent TK8S_ASSETS=$$(cat bin/programs) tests/demo.sh
@@ -26,7 +28,7 @@ cluster: build ## start a control plane with a simulated node until interrupted;
 	@TK8S_ASSETS=$$(cat bin/programs) tests/cluster/run.sh bin/kubeconfig
 
 test: build ## run every test
-	TK8S_ASSETS=$$(cat bin/programs) cargo test --workspace
+	TK8S_ASSETS=$$(cat bin/programs) TK8S_RENDERERS=$$(cat bin/renderers) cargo test --workspace
 
 lint: ## what a change must pass besides the tests
 	cargo fmt --all --check

@@ -21,5 +21,10 @@ mod trust;
 use clap::Parser as _;
 
 fn main() -> std::process::ExitCode {
+    // A child of the launcher: it gives up its rights while it is one thread, and becomes another program.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == tk8s_render::launcher::child::WORD) {
+        return tk8s_render::launcher::child::main(words);
+    }
     cli::main(cli::Arguments::parse())
 }

@@ -1,6 +1,9 @@
 //! What the agent counts, in the format of Prometheus. Labels are names from the configuration and fixed words only, so
 //! their number is bounded.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
@@ -26,6 +29,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Renderings.
     pub renders: Family<OfComponent, Counter>,
+    /// Processes that were started to render.
+    pub children: Family<OfComponent, Counter>,
     /// Objects that were sent as a dry-run.
     pub dry_runs: Family<OfComponent, Counter>,
     /// Objects that were written.
@@ -53,6 +58,13 @@ impl Metrics {
         Ended { outcome: word.to_owned() }
     }
 
+    /// Takes over what the launcher counted.
+    pub fn children_started(&self, started: &BTreeMap<tk8s_core::ComponentName, u64>) {
+        for (name, count) in started {
+            self.children.get_or_create(&Self::component(name)).inner().store(*count, Ordering::Relaxed);
+        }
+    }
+
     /// Counts the dry-runs behind a plan.
     pub fn planned(&self, plan: &tk8s_diff::Plan) {
         let asked = plan.changes().len() + plan.confirmed().len() + plan.conflicts().len();
@@ -77,6 +89,7 @@ impl Metrics {
         registry.register("fetches", "Fetches from the repository", self.fetches.clone());
         registry.register("revisions_refused", "Revisions that a rule refused", self.refused.clone());
         registry.register("renders", "Renderings of a component", self.renders.clone());
+        registry.register("child_processes", "Processes started to render a component", self.children.clone());
         registry.register("dry_runs", "Objects sent as a dry-run", self.dry_runs.clone());
         registry.register("writes", "Objects written", self.writes.clone());
         registry.register("pruned", "Objects deleted", self.pruned.clone());

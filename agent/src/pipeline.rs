@@ -12,7 +12,7 @@ use tk8s_diff::{self as diff, cluster::Cluster, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
 use tk8s_history::{Desired, History, Outcome, Status};
 use tk8s_images::{self as images, Resolved};
-use tk8s_render::{self as render, Component};
+use tk8s_render::{self as render, Component, Renderers};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +32,13 @@ pub fn source(source: &Source, policy: &Policy, accepted: &Accepted) -> Result<(
 }
 
 /// Steps 4 and 5, from a verified tree to judged objects: no cluster.
-pub fn build(tree: &Arc<VerifiedTree>, component: &Component, policy: images::Policy) -> Result<Resolved, Error> {
-    let rendered = render::render(tree, component)?; //                             4  the mirror
+pub fn build(
+    tree: &Arc<VerifiedTree>,
+    component: &Component,
+    renderers: &Renderers,
+    policy: images::Policy,
+) -> Result<Resolved, Error> {
+    let rendered = render::render(tree, component, renderers)?; //                  4  the mirror, a child process
     Ok(images::resolve(rendered, policy)?) //                                       5  nothing, for now
 }
 

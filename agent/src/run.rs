@@ -13,6 +13,7 @@ use tk8s_diff::cluster::Cluster;
 use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
 use tk8s_history::{History, Options, Watchdog};
+use tk8s_render::{Renderers, launcher::Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +39,8 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let (keeper, tenure) = lease::Keeper::new(client, &namespace, &config.instance, holder);
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
-    let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), stop.clone());
+    let renderers = renderers(&config)?;
+    let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), renderers, stop.clone());
     let config = engine.config();
     let listeners = Listeners::bind(&config).await?;
     tokio::spawn(crate::reload::follow(file.into(), Arc::clone(&engine)));
@@ -86,6 +88,23 @@ fn open_history(config: &AgentConfig) -> Result<History> {
         watchdog: Watchdog::default(),
     };
     History::open(options, Timestamp::now()).context("could not open the history")
+}
+
+/// The programs that render. What a killed process left of their private files is removed: the history's lock says that
+/// nobody else is this instance.
+fn renderers(config: &AgentConfig) -> Result<Renderers> {
+    let render = &config.render;
+    let above = render.scratch_dir.as_ref().unwrap_or(&config.history.dir);
+    let scratch = above.join(format!("render-{}", config.instance));
+    match std::fs::remove_dir_all(&scratch) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("could not empty `{}`", scratch.display()));
+        }
+        _ => {}
+    }
+    let limits = Limits { memory: render.memory, time: render.timeout, ..Limits::default() };
+    let (kustomize, helm) = (render.kustomize.clone(), render.helm.clone());
+    Ok(Renderers::new(tk8s_render::Options { scratch, kustomize, helm, limits, ..tk8s_render::Options::default() }))
 }
 
 /// Masks are keyed, so that a masked value can't be guessed and equal values look equal across restarts.

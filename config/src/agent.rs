@@ -90,7 +90,7 @@ pub struct WebhookConfig {
 }
 
 /// `render`: how kustomize and Helm are found and run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderConfig {
     /// Where kustomize is; by default beside the agent, then in `PATH`.
     pub kustomize: Option<PathBuf>,
@@ -144,6 +144,7 @@ impl AgentConfig {
             ("api.healthListen", api.health_listen != other.api.health_listen),
             ("api.metricsListen", api.metrics_listen != other.api.metrics_listen),
             ("api.addressFile", api.address_file != other.api.address_file),
+            ("render", self.render != other.render),
             ("lease.namespace", self.lease.namespace != other.lease.namespace),
         ];
         differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -41,7 +41,9 @@ pub enum Error {
         what: &'static str,
     },
     /// A directory inside a component of plain manifests that another program renders.
-    #[error("`{path}` makes its directory a {what} inside a component of plain manifests: make it a component of its own, or exclude it")]
+    #[error(
+        "`{path}` makes its directory a {what} inside a component of plain manifests: make it a component of its own, or exclude it"
+    )]
     Nested {
         /// The file that says so.
         path: TreePath,
@@ -88,7 +90,9 @@ pub enum Error {
     #[error("{0}")]
     Option(String),
     /// A program that renders isn't there.
-    #[error("there is no program `{program}`, which this component needs: looked for {looked}; put it there, or name it by `render.{program}` in the agent's file")]
+    #[error(
+        "there is no program `{program}`, which this component needs: looked for {looked}; put it there, or name it by `render.{program}` in the agent's file"
+    )]
     NoProgram {
         /// Its name.
         program: &'static str,

@@ -7,13 +7,14 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::{Value, json};
 use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath};
 
+use crate::component::{CHART, KUSTOMIZATIONS};
 use crate::scope::{Scope, scope};
-use crate::{Component, Error, Placement, yaml};
+use crate::{Component, Error, Kind, Placement, Renderers, helm, kind, kustomize, yaml};
 
 /// The largest file: more than ten times what an API server takes as one object.
-const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+pub(crate) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// All files of a component together.
-const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
+pub(crate) const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
 /// Objects of a component: ten times what one is measured with.
 const MOST_OBJECTS: usize = 100_000;
 /// Directories below each other.
@@ -21,8 +22,31 @@ const DEEPEST: usize = 64;
 /// The platform's own file, which is no manifest.
 const PLATFORM_FILE: &str = "tk8s.yaml";
 
-/// Every object of a component, with its layer, sorted by file and place in it.
-pub(crate) fn objects(tree: &dyn SourceTree, component: &Component) -> Result<Vec<Placed>, Error> {
+/// What a component's directory gives.
+pub(crate) struct Objects {
+    /// Every object, with its layer.
+    pub placed: Vec<Placed>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// Every object of a component, with its layer, in the order in which its directory gives them.
+pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Objects, Error> {
+    let (manifests, warnings) = match kind(tree, component)? {
+        Kind::Yaml => (plain(tree, component)?, Vec::new()),
+        Kind::Kustomize => (kustomize::manifests(tree, component, renderers)?, Vec::new()),
+        Kind::Helm => helm::manifests(tree, component, renderers)?,
+    };
+    let manifests = in_namespaces(component, manifests)?;
+    if manifests.is_empty() {
+        return Err(Error::Empty(component.path.clone()));
+    }
+    refuse_twins(&manifests)?;
+    Ok(Objects { placed: place(component, manifests)?, warnings })
+}
+
+/// The manifests of a directory, sorted by file and place in it.
+fn plain(tree: &dyn SourceTree, component: &Component) -> Result<Vec<Manifest>, Error> {
     let mut reader = Reader {
         tree,
         component,
@@ -32,12 +56,7 @@ pub(crate) fn objects(tree: &dyn SourceTree, component: &Component) -> Result<Ve
         manifests: Vec::new(),
     };
     reader.walk(&component.path, 0)?;
-    let manifests = in_namespaces(component, reader.manifests)?;
-    if manifests.is_empty() {
-        return Err(Error::Empty(component.path.clone()));
-    }
-    refuse_twins(&manifests)?;
-    place(component, manifests)
+    Ok(reader.manifests)
 }
 
 struct Reader<'a> {
@@ -87,10 +106,8 @@ impl Reader<'_> {
                 TreeEntry::Other(name, what) if is_manifest(name) => return Err(Error::NotAFile { path, what }),
                 TreeEntry::Other(..) => {}
                 TreeEntry::File(name) => match name.as_str() {
-                    "kustomization.yaml" | "kustomization.yml" | "Kustomization" => {
-                        return Err(Error::Nested { path, what: "kustomization" });
-                    }
-                    "Chart.yaml" => return Err(Error::Nested { path, what: "Helm chart" }),
+                    name if KUSTOMIZATIONS.contains(&name) => return Err(Error::Nested { path, what: "kustomization" }),
+                    CHART => return Err(Error::Nested { path, what: "Helm chart" }),
                     name if is_manifest(name) => self.read(&path)?,
                     _ => {}
                 },
@@ -119,37 +136,36 @@ impl Reader<'_> {
             });
         }
         for (value, origin) in yaml::read(&bytes, path.as_str())? {
-            self.take(value, origin)?;
+            take(&self.component.path, value, &origin, &mut self.manifests)?;
         }
         Ok(())
     }
+}
 
-    /// One document: an object, or a list of them.
-    fn take(&mut self, mut value: Value, origin: Origin) -> Result<(), Error> {
-        let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-        if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
-            match value.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => {
-                    for item in items {
-                        self.push(item, &origin)?;
-                    }
-                    return Ok(());
-                }
-                Some(Value::Null) | None => return Ok(()),
-                Some(_) => return Err(Error::Yaml { origin, problem: "`items` of a list is not a list".into() }),
+/// One document: an object, or a list of them.
+pub(crate) fn take(component: &TreePath, mut value: Value, origin: &Origin, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
+    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+    if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
+        match value.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => {
+                return items.into_iter().try_for_each(|item| push(component, item, origin, manifests));
+            }
+            Some(Value::Null) | None => return Ok(()),
+            Some(_) => {
+                return Err(Error::Yaml { origin: origin.clone(), problem: "`items` of a list is not a list".into() });
             }
         }
-        self.push(value, &origin)
     }
+    push(component, value, origin, manifests)
+}
 
-    fn push(&mut self, value: Value, origin: &Origin) -> Result<(), Error> {
-        self.manifests.push(Manifest::new(value, origin.clone())?);
-        if self.manifests.len() > MOST_OBJECTS {
-            let what = format!("objects in `{}`", self.component.path);
-            return Err(Error::TooMuch { what, found: self.manifests.len() as u64, limit: MOST_OBJECTS as u64 });
-        }
-        Ok(())
+fn push(component: &TreePath, value: Value, origin: &Origin, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
+    manifests.push(Manifest::new(value, origin.clone())?);
+    if manifests.len() > MOST_OBJECTS {
+        let what = format!("objects in `{component}`");
+        return Err(Error::TooMuch { what, found: manifests.len() as u64, limit: MOST_OBJECTS as u64 });
     }
+    Ok(())
 }
 
 /// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
@@ -221,7 +237,7 @@ fn place(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<Placed>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{WorkingDirectory, preview};
+    use crate::{Options, WorkingDirectory, preview};
 
     const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\n";
 
@@ -240,8 +256,10 @@ mod tests {
             name: "web".parse().unwrap(),
             layer: Placement::Fixed("1-a".parse().unwrap()),
             path: TreePath::root(),
+            kind: None,
             include: Vec::new(),
             exclude: Vec::new(),
+            helm: None,
             namespace: namespace.map(String::from),
             create_namespace: false,
         }
@@ -249,7 +267,8 @@ mod tests {
 
     fn keys(files: &[(&str, &str)], component: &Component) -> Result<Vec<String>, String> {
         let directory = directory(files);
-        let preview = preview(&WorkingDirectory::new(directory.path()), component).map_err(|error| tk8s_core::chain(&error))?;
+        let preview = preview(&WorkingDirectory::new(directory.path()), component, &Renderers::new(Options::default()))
+            .map_err(|error| tk8s_core::chain(&error))?;
         Ok(preview.objects().iter().map(|placed| format!("{}: {}", placed.layer, placed.manifest.key())).collect())
     }
 
@@ -277,8 +296,8 @@ mod tests {
         let a = MAP.replace("NAME", "a");
         let table: &[(&[(&str, &str)], &str)] = &[
             (&[("a.yaml", &a)], "names no namespace"),
-            (&[("kustomization.yaml", "resources: []")], "kustomization, which is not supported yet"),
-            (&[("x/Chart.yaml", "name: x")], "Helm chart, which is not supported yet"),
+            (&[("x/kustomization.yaml", "resources: []")], "kustomization inside a component of plain manifests"),
+            (&[("x/Chart.yaml", "name: x")], "Helm chart inside a component of plain manifests"),
             (&[("a.txt", "")], "holds no object"),
             (&[("a.yaml", "# nothing\n")], "holds no object"),
             (&[("a.yaml", "a: 1\n---\nb: [\n")], "a.yaml:"),
@@ -291,7 +310,9 @@ mod tests {
         assert_eq!(twice, "ConfigMap ns/a stands in a.yaml:1 and in b.yaml:1: keep one of them");
         let link = directory(&[("a.yaml", &a)]);
         std::os::unix::fs::symlink("/etc/passwd", link.path().join("b.yaml")).unwrap();
-        let error = preview(&WorkingDirectory::new(link.path()), &component(Some("ns"))).err().unwrap();
+        let error = preview(&WorkingDirectory::new(link.path()), &component(Some("ns")), &Renderers::new(Options::default()))
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("symbolic link"), "{error}");
         let missing = Component { path: "nowhere".parse().unwrap(), ..component(None) };
         assert!(keys(&[("a.yaml", &a)], &missing).unwrap_err().contains("`nowhere` does not exist"));

@@ -1,4 +1,5 @@
-//! From a verified tree to the objects of one component: plain YAML and JSON, read as kubectl reads them.
+//! From a verified tree to the objects of one component: plain YAML and JSON, read as kubectl reads them; kustomizations and
+//! Helm charts, rendered by the upstream programs in a child that can do nothing else ([`launcher`]).
 //!
 //! Two ways out: [`render`] takes a verified tree only and gives what the pipeline goes on with; [`preview`] takes any tree
 //! and gives objects to look at, which can't become the other.
@@ -8,15 +9,20 @@
 mod component;
 mod error;
 mod files;
+mod helm;
+mod kustomize;
 pub mod launcher;
+mod place;
+mod renderers;
 mod scalar;
 mod scope;
 mod sealed;
 mod working;
 mod yaml;
 
-pub use component::{Component, Placement, input};
+pub use component::{Component, HelmOptions, Kind, Placement, input, kind};
 pub use error::Error;
+pub use renderers::{Capabilities, Options, Renderers};
 pub use scope::{Scope, scope};
 pub use sealed::{Preview, Rendered, RenderedParts, preview, render};
 pub use working::WorkingDirectory;

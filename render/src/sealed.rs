@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tk8s_core::{ComponentName, Digest, Environment, Placed, Revision, SourceTree, Trust};
 use tk8s_gitsync::VerifiedTree;
 
-use crate::{Component, Error, files, input};
+use crate::{Component, Error, Renderers, files, input};
 
 /// The objects of one component of a verified tree. Made by [`render`] only; taken by `images::resolve`.
 #[derive(Debug)]
@@ -42,18 +42,19 @@ impl Rendered {
     }
 }
 
-/// Renders a component of a verified tree. Needs no network and no cluster; the same tree gives the same objects.
-pub fn render(tree: &Arc<VerifiedTree>, component: &Component) -> Result<Rendered, Error> {
-    let objects = files::objects(&**tree, component)?;
+/// Renders a component of a verified tree. Needs no network and no cluster; the same tree and programs give the same
+/// objects. Starts one process for a kustomization or chart, none for plain manifests.
+pub fn render(tree: &Arc<VerifiedTree>, component: &Component, renderers: &Renderers) -> Result<Rendered, Error> {
+    let objects = files::objects(&**tree, component, renderers)?;
     let revision = tree.revision();
     Ok(Rendered(RenderedParts {
         component: component.name.clone(),
         revision: revision.revision().clone(),
         trust: revision.trust().clone(),
         environment: revision.environment(),
-        objects,
-        input: input(&**tree, component)?,
-        warnings: Vec::new(),
+        objects: objects.placed,
+        input: input(&**tree, component, renderers)?,
+        warnings: objects.warnings,
     }))
 }
 
@@ -61,12 +62,18 @@ pub fn render(tree: &Arc<VerifiedTree>, component: &Component) -> Result<Rendere
 #[derive(Debug)]
 pub struct Preview {
     objects: Vec<Placed>,
+    warnings: Vec<String>,
 }
 
 impl Preview {
     /// The objects, each with its layer, as they were read.
     pub fn objects(&self) -> &[Placed] {
         &self.objects
+    }
+
+    /// What people should know.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The objects, to sort and print.
@@ -76,6 +83,7 @@ impl Preview {
 }
 
 /// Renders a component of any tree, to look at.
-pub fn preview(tree: &dyn SourceTree, component: &Component) -> Result<Preview, Error> {
-    Ok(Preview { objects: files::objects(tree, component)? })
+pub fn preview(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Preview, Error> {
+    let objects = files::objects(tree, component, renderers)?;
+    Ok(Preview { objects: objects.placed, warnings: objects.warnings })
 }

@@ -48,7 +48,7 @@ pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Err
 }
 
 /// Documents end at lines that begin with `---`; what follows on such a line belongs to the next document.
-fn split(text: &str) -> Vec<(usize, &str)> {
+pub(crate) fn split(text: &str) -> Vec<(usize, &str)> {
     let mut documents = Vec::new();
     let (mut from, mut line, mut first) = (0, 1, 1);
     let mut at = 0;

@@ -156,9 +156,11 @@ fn a_program_that_wants_all_memory_is_ended_and_the_error_says_memory() {
 #[test]
 fn a_program_without_end_is_ended_at_its_deadline() {
     let bench = bench(Limits { time: Duration::from_millis(300), ..small() });
-    for (program, arguments) in
-        [(STAND_IN, vec!["spin"]), ("/bin/sh", vec!["-c", "exec >/dev/null 2>&1; while :; do :; done"]), ("/bin/sleep", vec!["1000"])]
-    {
+    for (program, arguments) in [
+        (STAND_IN, vec!["spin"]),
+        ("/bin/sh", vec!["-c", "exec >/dev/null 2>&1; while :; do :; done"]),
+        ("/bin/sleep", vec!["1000"]),
+    ] {
         let error = bench.run(program, &arguments).unwrap_err();
         assert!(matches!(error, Error::OutOfTime { .. }), "{program}: {error}");
     }

@@ -90,12 +90,15 @@ impl Pipeline {
             name: self.component(),
             layer: Placement::Fixed("1-test".parse().expect("a valid layer")),
             path: TreePath::root(),
+            kind: None,
+            helm: None,
             include: Vec::new(),
             exclude: Vec::new(),
             namespace: Some(self.name.clone()),
             create_namespace: false,
         };
-        let rendered = tk8s_render::render(&Arc::new(tree), &component).expect("rendered");
+        let renderers = tk8s_render::Renderers::new(tk8s_render::Options::default());
+        let rendered = tk8s_render::render(&Arc::new(tree), &component, &renderers).expect("rendered");
         let resolved = tk8s_images::resolve(rendered, tk8s_images::Policy::Unverified).expect("resolved");
         self.history.stage(resolved, Timestamp::now()).expect("staged")
     }

@@ -10,7 +10,7 @@ use tk8s_core::{Classified as _, ComponentName, LayerId, Manifest, Timestamp, Tr
 use tk8s_diff::cluster::Cluster;
 use tk8s_diff::mask::Masker;
 use tk8s_gitsync::Signers;
-use tk8s_render::WorkingDirectory;
+use tk8s_render::{Renderers, WorkingDirectory};
 
 use super::output::{self, Format, line};
 use super::{Exit, Verify};
@@ -73,7 +73,11 @@ fn preview(directory: &Path, only: Option<&ComponentName>) -> Result<Vec<Shown>,
         return Err(Exit::No);
     }
     let wanted = units.into_iter().filter(|unit| only.is_none_or(|name| unit.spec.name == *name));
-    Ok(wanted.map(|unit| Shown { result: tk8s_render::preview(&tree, &unit.render).map_err(Error::from), unit }).collect())
+    // As a person has them: beside this program or in their PATH, with private files where they keep theirs.
+    let renderers = Renderers::new(tk8s_render::Options::default());
+    let show =
+        |unit: Arc<Unit>| Shown { result: tk8s_render::preview(&tree, &unit.render, &renderers).map_err(Error::from), unit };
+    Ok(wanted.map(show).collect())
 }
 
 /// `tk8s-agent check`.
@@ -83,6 +87,7 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
         component: ComponentName,
         layer: LayerId,
         objects: usize,
+        warnings: Vec<String>,
         problem: Option<Value>,
     }
     if directory.is_none() && config.is_none() {
@@ -105,11 +110,11 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
     let checked: Vec<_> = shown
         .into_iter()
         .map(|shown| {
-            let (objects, problem) = match shown.result {
-                Ok(preview) => (preview.objects().len(), None),
-                Err(error) => (0, Some(json!({"reason": error.reason(), "message": chain(&error)}))),
+            let (objects, warnings, problem) = match shown.result {
+                Ok(preview) => (preview.objects().len(), preview.warnings().to_vec(), None),
+                Err(error) => (0, Vec::new(), Some(json!({"reason": error.reason(), "message": chain(&error)}))),
             };
-            Checked { component: shown.unit.spec.name.clone(), layer: shown.unit.spec.layer.clone(), objects, problem }
+            Checked { component: shown.unit.spec.name.clone(), layer: shown.unit.spec.layer.clone(), objects, warnings, problem }
         })
         .collect();
     let good = checked.iter().all(|checked| checked.problem.is_none());
@@ -125,6 +130,9 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
                         checked.component,
                         problem["message"].as_str().unwrap_or_default()
                     )),
+                }
+                for warning in &checked.warnings {
+                    line(&format!("{}/{}: warning: {warning}", checked.layer, checked.component));
                 }
             }
         }
@@ -155,6 +163,9 @@ pub(super) fn render(directory: &Path, only: Option<&ComponentName>, show_secret
                 return Exit::No;
             }
         };
+        for warning in preview.warnings() {
+            eprintln!("{component}: warning: {warning}");
+        }
         for placed in tk8s_diff::in_order(preview.into_objects()) {
             let object = if show_secrets { placed.manifest.to_value() } else { masker.mask(placed.manifest.to_value()) };
             printed.push(Printed { layer: placed.layer, component: component.clone(), object });

@@ -20,6 +20,7 @@ use tk8s_config::AgentConfig;
 use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, chain};
 use tk8s_diff::{cluster::Cluster, live::Live};
 use tk8s_history::History;
+use tk8s_render::Renderers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,7 @@ pub struct Engine {
     pub live: Live,
     pub tenure: Tenure,
     pub metrics: Metrics,
+    pub renderers: Renderers,
     /// Ends everything that waits.
     pub stop: CancellationToken,
     /// Of a GitHub App, from one look at Git to the next.
@@ -83,6 +85,7 @@ impl Engine {
         live: Live,
         tenure: Tenure,
         metrics: Metrics,
+        renderers: Renderers,
         stop: CancellationToken,
     ) -> Arc<Engine> {
         let units = platform::remembered(&config, &history);
@@ -95,6 +98,7 @@ impl Engine {
             live,
             tenure,
             metrics,
+            renderers,
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),

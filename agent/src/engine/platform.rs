@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tk8s_config::{AgentConfig, ComponentSpec, Platform};
+use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, HelmSpec, Platform};
 use tk8s_core::{ComponentName, SourceTree, TreePath};
 use tk8s_history::History;
-use tk8s_render::{Component, Placement};
+use tk8s_render::{Component, HelmOptions, Kind, Placement};
 
 use crate::error::Error;
 
@@ -79,6 +79,17 @@ pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Err
                 name: spec.name.clone(),
                 layer: placement,
                 path: base.join(spec.path.as_str()).map_err(Error::Tree)?,
+                kind: spec.kind.map(|kind| match kind {
+                    ComponentKind::Yaml => Kind::Yaml,
+                    ComponentKind::Kustomize => Kind::Kustomize,
+                    ComponentKind::Helm => Kind::Helm,
+                }),
+                helm: spec.helm.clone().map(|HelmSpec { release_name, values_files, values, include_crds }| HelmOptions {
+                    release_name,
+                    values_files,
+                    values,
+                    include_crds,
+                }),
                 include: spec.include.clone(),
                 exclude: spec.exclude.clone(),
                 namespace: spec.namespace.clone(),

@@ -141,7 +141,7 @@ impl Engine {
         let name = &unit.spec.name;
         let slot = self.slot(name);
         let view = disk(|| self.history.component(name));
-        let input = tk8s_render::input(&**tree, &unit.render)?;
+        let input = tk8s_render::input(&**tree, &unit.render, &self.renderers)?;
         let remembered = input.and_then(|input| self.remembered_content(name, input));
         let (content, resolved) = match remembered {
             Some(content) => (content, None),
@@ -240,10 +240,14 @@ impl Engine {
 
     async fn build(&self, unit: &Arc<Unit>, tree: &Arc<VerifiedTree>) -> Result<Resolved, Error> {
         self.metrics.renders.get_or_create(&Metrics::component(&unit.spec.name)).inc();
-        let (unit, tree) = (Arc::clone(unit), Arc::clone(tree));
-        tokio::task::spawn_blocking(move || pipeline::build(&tree, &unit.render, tk8s_images::Policy::Unverified))
-            .await
-            .map_err(|_| Error::Panicked("render"))?
+        let (unit, tree, renderers) = (Arc::clone(unit), Arc::clone(tree), self.renderers.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            pipeline::build(&tree, &unit.render, &renderers, tk8s_images::Policy::Unverified)
+        })
+        .await
+        .map_err(|_| Error::Panicked("render"))?;
+        self.metrics.children_started(&self.renderers.started());
+        built
     }
 
     fn remembered_content(&self, name: &ComponentName, input: Digest) -> Option<Digest> {

@@ -213,7 +213,11 @@ impl Launcher {
         if text.contains("stack overflow") || text.contains("stack exceeds") {
             return Error::OutOfMemory { program, limit: self.limits.memory };
         }
-        let words: Vec<_> = text.split_whitespace().collect();
+        // Our paths are nobody's, and what kustomize thinks of old fields is not why it failed.
+        let own = task.directory.path().display().to_string();
+        let text = text.replace(&format!("{own}/tree/"), "").replace(&own, "");
+        let lines = text.lines().filter(|line| !line.starts_with("# Warning:"));
+        let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
         let told = match (words.is_empty(), status) {
             (true, status) => format!("it ended with {status} and said nothing"),
             (false, _) => tail(&printable(&words.join(" "), LONGEST_COMPLAINT)),

@@ -1,0 +1,77 @@
+//! Kustomizations, built by the upstream program from exactly the files that they refer to.
+//!
+//! The closure of references ([`closure`]) is computed here and written into a private directory; the program sees nothing
+//! else. So the identity of the closure is the identity of everything that can decide the result, and a file that the
+//! closure missed fails the build instead of going stale. Upstream's own load restrictor stays on.
+//!
+//! Never fetches: remote bases, and whatever would start another program, are refused by name.
+
+mod closure;
+
+use std::sync::Arc;
+
+use tk8s_core::{Manifest, Origin, SourceTree, TreePath};
+
+use crate::launcher::{Private, Task};
+use crate::{Component, Error, Renderers, files, yaml};
+
+const PROGRAM: &str = "kustomize";
+/// What the program is told beside the directory.
+const FLAGS: [&str; 3] = ["build", "--load-restrictor", "LoadRestrictionsRootOnly"];
+/// Where the tree is in the private directory: a component may refer to what is beside it.
+const TREE: &str = "tree";
+
+/// The identity of the closure and of the program.
+pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
+    let program = renderers.programs.find(PROGRAM)?;
+    let mut identity = format!("{PROGRAM} {} {FLAGS:?}\n", program.digest);
+    for path in closure::of(tree, &component.path)? {
+        let Some(id) = tree.identity(&path)? else { return Ok(None) };
+        identity.push_str(&format!("{id} {path}\n"));
+    }
+    Ok(Some(identity))
+}
+
+/// The objects of a kustomization.
+pub(crate) fn manifests(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Vec<Manifest>, Error> {
+    let program = renderers.programs.find(PROGRAM)?;
+    let closure = closure::of(tree, &component.path)?;
+    let directory = renderers.launcher.directory()?;
+    materialise(tree, &component.path, closure.iter(), &directory)?;
+    let mut arguments: Vec<_> = FLAGS.iter().map(Into::into).collect();
+    arguments.push(format!("{TREE}/{}", component.path.as_str()).into());
+    let task = Task { component: &component.name, name: PROGRAM, program: &program.path, arguments, directory: &directory };
+    let output = renderers.launcher.run(&task)?;
+    // Lines of the output are nobody's: the kustomization is where a person looks.
+    let name = closure.iter().find(|path| is_kustomization_of(&component.path, path)).unwrap_or(&component.path);
+    let origin = Origin { file: Arc::from(name.as_str()), line: 0 };
+    let mut manifests = Vec::new();
+    for (value, _) in yaml::read(&output, &format!("{name} (built)"))? {
+        files::take(&component.path, value, &origin, &mut manifests)?;
+    }
+    Ok(manifests)
+}
+
+fn is_kustomization_of(directory: &TreePath, path: &TreePath) -> bool {
+    crate::component::KUSTOMIZATIONS.iter().any(|name| directory.join(name).is_ok_and(|found| found == *path))
+}
+
+/// Writes files of the tree, and nothing but files, into the private directory.
+pub(crate) fn materialise<'a>(
+    tree: &dyn SourceTree,
+    component: &TreePath,
+    paths: impl Iterator<Item = &'a TreePath>,
+    directory: &Private,
+) -> Result<(), Error> {
+    let mut total = 0;
+    for path in paths {
+        let bytes = tree.read(path, files::LARGEST_FILE)?;
+        total += bytes.len() as u64;
+        if total > files::LARGEST_COMPONENT {
+            let what = format!("bytes in `{component}` and what it refers to");
+            return Err(Error::TooMuch { what, found: total, limit: files::LARGEST_COMPONENT });
+        }
+        directory.write(TREE, path, &bytes)?;
+    }
+    Ok(())
+}

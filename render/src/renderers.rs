@@ -1,0 +1,78 @@
+//! What rendering needs beside the tree: the launcher, the programs, and what the cluster can do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tk8s_core::ComponentName;
+
+use crate::launcher::{Launcher, Limits, Programs};
+
+/// How the programs are found and run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The binary whose `launch` calls [`crate::launcher::child::main`]: the agent's own, by default. Its path in `/proc`
+    /// also leads to it after it was replaced.
+    pub binary: PathBuf,
+    /// Where private directories are made.
+    pub scratch: PathBuf,
+    /// Where kustomize is, if it isn't in one of the directories.
+    pub kustomize: Option<PathBuf>,
+    /// Where Helm is, if it isn't in one of the directories.
+    pub helm: Option<PathBuf>,
+    /// Where programs are looked for.
+    pub directories: Vec<PathBuf>,
+    /// What a program may use.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            binary: "/proc/self/exe".into(),
+            scratch: std::env::temp_dir(),
+            kustomize: None,
+            helm: None,
+            directories: Programs::usual_directories(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a cluster can do, as far as charts ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// For example `v1.36.3`.
+    pub kube_version: String,
+    /// `group/version` and `group/version/Kind`, sorted.
+    pub api_versions: Vec<String>,
+}
+
+/// The programs that render, ready to be run. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Renderers {
+    pub(crate) launcher: Arc<Launcher>,
+    pub(crate) programs: Arc<Programs>,
+    pub(crate) capabilities: Option<Arc<Capabilities>>,
+}
+
+impl Renderers {
+    /// Nothing is looked for or started yet.
+    pub fn new(options: Options) -> Renderers {
+        Renderers {
+            launcher: Arc::new(Launcher::new(options.binary, options.scratch, options.limits)),
+            programs: Arc::new(Programs::new(options.kustomize, options.helm, options.directories)),
+            capabilities: None,
+        }
+    }
+
+    /// The same, for charts that ask what the cluster can do. Without it Helm says what it knows itself.
+    pub fn with_capabilities(self, capabilities: Arc<Capabilities>) -> Renderers {
+        Renderers { capabilities: Some(capabilities), ..self }
+    }
+
+    /// How many processes were started for each component so far.
+    pub fn started(&self) -> BTreeMap<ComponentName, u64> {
+        self.launcher.started()
+    }
+}
