@@ -11,6 +11,9 @@ pub enum Error {
     Gitsync(#[from] tk8s_gitsync::Error),
     #[error(transparent)]
     Render(#[from] tk8s_render::Error),
+    /// The same input failed before, or just now.
+    #[error(transparent)]
+    AsBefore(std::sync::Arc<Error>),
     #[error(transparent)]
     Images(#[from] tk8s_images::Error),
     #[error(transparent)]
@@ -68,6 +71,7 @@ impl Error {
         Some(match self {
             Error::Gitsync(error) => error,
             Error::Render(error) => error,
+            Error::AsBefore(error) => &**error,
             Error::Images(error) => error,
             Error::History(error) => error,
             Error::Diff(error) => error,

@@ -1,7 +1,7 @@
 //! The cluster as the agent asks it: which kinds there are, and single requests with a deadline. Nothing here writes; the
 //! request of an apply is made here, because a dry-run and the apply after it must not differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -161,6 +161,43 @@ impl Cluster {
         Ok(None)
     }
 
+    /// What the cluster serves, as charts ask for it: its version, and every `group/version` and `group/version/Kind`, sorted.
+    pub async fn capabilities(&self) -> Result<(String, Vec<String>), Error> {
+        let version = self.discover("/version").await?;
+        let Some(version) = version["gitVersion"].as_str() else { return Err(unreadable("/version")) };
+        let mut served = BTreeSet::new();
+        for path in ["/api", "/apis"] {
+            let groups = self.discover(path).await?;
+            for group in groups["items"].as_array().ok_or_else(|| unreadable(path))? {
+                let name = group["metadata"]["name"].as_str().unwrap_or_default();
+                for version in group["versions"].as_array().into_iter().flatten() {
+                    let Some(number) = version["version"].as_str() else { continue };
+                    let number = if name.is_empty() { number.to_owned() } else { format!("{name}/{number}") };
+                    let resources = version["resources"].as_array().into_iter().flatten();
+                    served.extend(
+                        resources.filter_map(|found| Some(format!("{number}/{}", found["responseKind"]["kind"].as_str()?))),
+                    );
+                    served.insert(number);
+                }
+            }
+        }
+        Ok((version.into(), served.into_iter().collect()))
+    }
+
+    /// One document of discovery: of all groups at once, as every supported API server answers if it is asked so.
+    async fn discover(&self, path: &str) -> Result<Value, Error> {
+        let request = || {
+            let accepted = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                            application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+            Request::get(path).header("accept", accepted).body(Vec::new()).expect("because the path is fixed")
+        };
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        if reply.status.is_success() {
+            return Ok(reply.body);
+        }
+        Err(Error::refused(path, false, reply.status.as_u16(), &reply.body))
+    }
+
     /// Forgets the kinds of a group: its CRDs came or went.
     pub fn forget(&self, group: &str) {
         self.known().retain(|kind, _| kind.group != group);
@@ -211,6 +248,10 @@ impl Cluster {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+fn unreadable(path: &str) -> Error {
+    Error::NoAnswer { about: path.into(), why: "it answers with something else than discovery".into() }
 }
 
 /// The text of a `Warning` header: `299 - "text"`.

@@ -22,11 +22,18 @@ pub fn program(name: &str) -> PathBuf {
 
 /// The directory with the control plane's programs, built if it has to be.
 pub fn assets() -> String {
-    std::env::var("TK8S_ASSETS").unwrap_or_else(|_| {
-        let built = Command::new(top().join("tests/cluster/build.sh")).output().expect("because bash is there");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        String::from_utf8_lossy(&built.stdout).trim().to_owned()
-    })
+    std::env::var("TK8S_ASSETS").unwrap_or_else(|_| built("tests/cluster/build.sh"))
+}
+
+/// The directory with kustomize and helm, built if it has to be.
+pub fn renderers() -> String {
+    std::env::var("TK8S_RENDERERS").unwrap_or_else(|_| built("scripts/renderers.sh"))
+}
+
+fn built(script: &str) -> String {
+    let built = Command::new(top().join(script)).output().expect("because bash is there");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    String::from_utf8_lossy(&built.stdout).trim().to_owned()
 }
 
 /// A story of this directory, to be told over the real programs.

@@ -31,6 +31,8 @@ pub struct System {
     pub interval: &'static str,
     /// How long one fetch may take.
     pub timeout: &'static str,
+    /// Further lines of the agent's file.
+    pub more: String,
     agent: Option<Child>,
 }
 
@@ -52,7 +54,17 @@ impl System {
         openssl(&["rand", "-hex", "32"], "webhook");
         git(directory.path(), &["init", "-q", "-b", "main", "repository"]);
         let repository_url = format!("file://{}/repository", directory.path().display());
-        System { directory, name: name.into(), proxy, plane, repository_url, interval: "1s", timeout: "3s", agent: None }
+        System {
+            directory,
+            name: name.into(),
+            proxy,
+            plane,
+            repository_url,
+            interval: "1s",
+            timeout: "3s",
+            more: String::new(),
+            agent: None,
+        }
     }
 
     /// A file of the instance's own directory.
@@ -112,7 +124,9 @@ history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}
 api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}}}
 webhook: {{secretFile: {webhook}}}
 lease: {{namespace: {name}}}
+{more}
 "#,
+            more = self.more,
             history = at("history"),
             identity = at("identity.pem"),
             key = at("history.key"),

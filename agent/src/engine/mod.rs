@@ -6,6 +6,7 @@
 
 mod operator;
 pub(crate) mod platform;
+mod rendering;
 mod rollout;
 mod run;
 mod slot;
@@ -45,7 +46,7 @@ pub struct Engine {
     pub live: Live,
     pub tenure: Tenure,
     pub metrics: Metrics,
-    pub renderers: Renderers,
+    rendering: rendering::Rendering,
     /// Ends everything that waits.
     pub stop: CancellationToken,
     /// Of a GitHub App, from one look at Git to the next.
@@ -98,7 +99,7 @@ impl Engine {
             live,
             tenure,
             metrics,
-            renderers,
+            rendering: rendering::Rendering::new(renderers),
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),

@@ -141,12 +141,13 @@ impl Engine {
         let name = &unit.spec.name;
         let slot = self.slot(name);
         let view = disk(|| self.history.component(name));
-        let input = tk8s_render::input(&**tree, &unit.render, &self.renderers)?;
+        let with = self.input(unit, tree, asked).await?;
+        let input = with.identity;
         let remembered = input.and_then(|input| self.remembered_content(name, input));
         let (content, resolved) = match remembered {
             Some(content) => (content, None),
             None => {
-                let resolved = self.build(unit, tree).await?;
+                let resolved = self.build(unit, tree, &with, asked).await?;
                 let content = self.history.content(&resolved.parts().objects);
                 if let Some(input) = input {
                     self.history.cache_put(&format!("input/{name}"), format!("{input} {content}").as_bytes());
@@ -174,7 +175,7 @@ impl Engine {
         }
         let resolved = match resolved {
             Some(resolved) => resolved,
-            None => self.build(unit, tree).await?,
+            None => self.build(unit, tree, &with, asked).await?,
         };
         self.memory.under_way(name, content);
         Ok(Need::Release(Box::new(resolved)))
@@ -236,18 +237,6 @@ impl Engine {
             Standing::Runs(_) | Standing::Unfinished(_) => return None,
         };
         Some(Progress::Failed { class, reason: reason.into(), message })
-    }
-
-    async fn build(&self, unit: &Arc<Unit>, tree: &Arc<VerifiedTree>) -> Result<Resolved, Error> {
-        self.metrics.renders.get_or_create(&Metrics::component(&unit.spec.name)).inc();
-        let (unit, tree, renderers) = (Arc::clone(unit), Arc::clone(tree), self.renderers.clone());
-        let built = tokio::task::spawn_blocking(move || {
-            pipeline::build(&tree, &unit.render, &renderers, tk8s_images::Policy::Unverified)
-        })
-        .await
-        .map_err(|_| Error::Panicked("render"))?;
-        self.metrics.children_started(&self.renderers.started());
-        built
     }
 
     fn remembered_content(&self, name: &ComponentName, input: Digest) -> Option<Digest> {
