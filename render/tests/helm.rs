@@ -281,3 +281,14 @@ fn a_template_without_end_ends_in_an_error() {
     let error = repository.refusal(&chart());
     assert!(error.starts_with("helm") && error.len() < 1000, "{error}");
 }
+
+#[test]
+fn one_file_or_directory_more_than_the_limit_is_refused() {
+    let repository = Repository::new(CHART);
+    let deep = vec!["d"; 65].join("/");
+    repository.write(&format!("charts/web/{deep}/x"), "");
+    assert!(repository.refusal(&chart()).contains("directories below each other in `charts/web`: 65, at most 64"));
+    std::fs::remove_dir_all(repository.path().join("charts/web/d")).unwrap();
+    (0..10_000).for_each(|number| repository.write(&format!("charts/web/files/{number}"), ""));
+    assert!(repository.refusal(&chart()).contains("files in `charts/web`: 10001, at most 10000 are read"));
+}

@@ -299,3 +299,24 @@ fn a_kustomization_takes_no_globs() {
     let chosen = tk8s_render::Component { exclude: vec!["x".into()], ..component("a") };
     assert!(repository.refusal(&chosen).contains("write `kind: yaml`"));
 }
+
+#[test]
+fn one_file_or_byte_more_than_the_limit_is_refused() {
+    let repository = Repository::new(&[]);
+    let names: Vec<_> = (0..10_000).map(|number| format!("{number}.yaml")).collect();
+    names.iter().for_each(|name| repository.write(&format!("a/{name}"), ""));
+    repository.write("a/kustomization.yaml", &format!("resources: [{}]\n", names.join(", ")));
+    let error = repository.refusal(&component("a"));
+    assert_eq!(error, "files of a kustomization: 10001, at most 10000 are read");
+    repository.write("b/kustomization.yaml", "resources: [large.yaml]\n");
+    repository.write("b/large.yaml", &"#".repeat(16 * 1024 * 1024 + 1));
+    assert!(repository.refusal(&component("b")).contains("at most 16777216 are read"));
+    repository.write("b/large.yaml", "");
+    repository.write("b/kustomization.yaml", &"#".repeat(1024 * 1024 + 1));
+    assert!(repository.refusal(&component("b")).contains("at most 1048576 are read"));
+    let large = "#".repeat(16 * 1024 * 1024);
+    let names: Vec<_> = (0..5).map(|number| format!("{number}.yaml")).collect();
+    names.iter().for_each(|name| repository.write(&format!("c/{name}"), &large));
+    repository.write("c/kustomization.yaml", &format!("resources: [{}]\n", names.join(", ")));
+    assert!(repository.refusal(&component("c")).contains("at most 67108864 are read"));
+}

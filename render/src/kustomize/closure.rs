@@ -277,3 +277,28 @@ fn texts<'v>(naming: &Naming<'_>, field: &str, value: &'v Value) -> Result<impl 
         None => Err(naming.refuse(field, "it has to be a list of texts: put them in quotes")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WorkingDirectory;
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_closure_panic_or_leave_the_tree(
+            text in "((resources|bases|components|patches|patchesStrategicMerge|configMapGenerator|generators|openapi|replacements): |- |\\[|\\]|\\{|\\}|path: |files: |envs: |\\.\\./|\\./|a|b/|/|=|:|//|\\?ref=|@|'|\"|\n|  |kind: x\n|\\|-\n){0,40}",
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            for path in ["a/kustomization.yaml", "a/a", "b/kustomization.yaml", "b/b"] {
+                let place = directory.path().join("tree").join(path);
+                std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+                std::fs::write(place, &text).unwrap();
+            }
+            std::fs::write(directory.path().join("outside"), "").unwrap();
+            let tree = WorkingDirectory::new(&directory.path().join("tree"));
+            if let Ok(files) = of(&tree, &"a".parse().unwrap()) {
+                assert!(files.iter().all(|path| tree.read(path, LARGEST).is_ok()), "{files:?}");
+            }
+        }
+    }
+}

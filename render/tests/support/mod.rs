@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -94,13 +93,8 @@ impl Repository {
     pub fn commit(&self) -> Arc<VerifiedTree> {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", "a change"]);
-        let source = Source {
-            url: format!("file://{}", self.path().display()).parse().unwrap(),
-            ssh: None,
-            mirror: self.directory.path().join("mirror"),
-            follow: Follow::Branch("main".into()),
-            timeout: Duration::from_secs(30),
-        };
+        let url = format!("file://{}", self.path().display()).parse().unwrap();
+        let source = Source::new(url, self.directory.path().join("mirror"), Follow::Branch("main".into()));
         let policy = Policy::Dev(DevPolicy { signers: None, waive: Some(Waiver::new("a test").unwrap()) });
         let fetched = tk8s_gitsync::fetch(&source).unwrap();
         let verified = tk8s_gitsync::verify(&fetched, &policy, &Accepted::default()).unwrap();
