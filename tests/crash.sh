@@ -48,6 +48,7 @@ until_is Healthy state
 kill -9 "$pid_agent" && ended
 # What the killed one remembered may be older than the ledger: a rollback must not believe it.
 run_agent
+until_is True leads
 tk8s rollback platform >/dev/null
 until_is "$before" objects
 kill "$pid_agent" && ended
@@ -56,6 +57,7 @@ echo "  at the end of a release: a rollback after the kill sent what differs"
 
 point="a repository that is away"
 run_agent
+until_is True leads
 tk8s resume platform >/dev/null
 until_is Healthy state
 until_is "always=after only-after=after " objects

@@ -32,6 +32,7 @@ until_is() {
     fail "at $point: expected '$wanted', found '$found': $*"
 }
 state() { tk8s status --output json | python3 -c 'import json,sys; print(next((c["state"] for c in json.load(sys.stdin)["components"]), "none"))'; }
+leads() { tk8s status --output json | python3 -c 'import json,sys; print(json.load(sys.stdin)["leading"])'; }
 objects() { kube -n crash get configmap -l agent.tk8s.io/instance=crash -o 'jsonpath={range .items[*]}{.metadata.name}={.data.at} {end}'; }
 ended() { for _ in $(seq 400); do kill -0 "$pid_agent" 2>/dev/null || return 0; sleep 0.05; done; return 1; }
 
