@@ -38,7 +38,8 @@ pub fn accepted(history: &History) -> Accepted {
         .and_then(|revision| revision.tag.as_ref())
         .and_then(|tag| tag.name.strip_prefix('v')?.parse().ok());
     let tags = known.tags.into_iter().map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit })).collect();
-    Accepted { head: known.head, version, tags }
+    let standing = known.revision.clone().zip(known.trust);
+    Accepted { head: known.head, version, tags, standing }
 }
 
 /// A tag at first sight, as history writes it down.

@@ -69,13 +69,15 @@ impl Engine {
         }
         for refusal in &verification.refused {
             self.metrics.refused.inc();
-            tracing::warn!(
-                reference = refusal.reference,
-                object = refusal.object,
-                rule = refusal.rule.reason(),
-                refusal.message,
-                "refused"
-            );
+            if !self.world().refused.contains(refusal) {
+                tracing::warn!(
+                    reference = refusal.reference,
+                    object = refusal.object,
+                    rule = refusal.rule.reason(),
+                    refusal.message,
+                    "refused"
+                );
+            }
             let refused = RefusedRevision {
                 reference: refusal.reference.clone(),
                 object: refusal.object.clone().unwrap_or_default(),

@@ -124,6 +124,9 @@ struct Header<'a> {
 }
 
 /// The headers, and where the message begins.
+/// Far above what Git writes: a merge has a header for each parent.
+const MOST_HEADERS: usize = 1000;
+
 fn headers(raw: &[u8]) -> Result<(Vec<Header<'_>>, usize), Broken> {
     let mut headers: Vec<Header<'_>> = Vec::new();
     let mut at = 0;
@@ -149,6 +152,9 @@ fn headers(raw: &[u8]) -> Result<(Vec<Header<'_>>, usize), Broken> {
             let (Some(space), Some(name)) = (space, name) else {
                 return broken(Rule::MalformedObject, "it has a header without a value");
             };
+            if headers.len() == MOST_HEADERS {
+                return broken(Rule::MalformedObject, format!("it has more than {MOST_HEADERS} headers"));
+            }
             headers.push(Header { name, value: line[space + 1..].to_vec(), range: at..next });
         }
         at = next;

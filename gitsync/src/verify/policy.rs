@@ -67,8 +67,25 @@ pub struct Accepted {
     pub head: Option<CommitId>,
     /// The version that was accepted last.
     pub version: Option<Version>,
-    /// Tags by name, as they were when they were first accepted.
+    /// Tags by name, as they were at first sight.
     pub tags: BTreeMap<String, SeenTag>,
+    /// The revision that was accepted last, and why. It was judged when it was first seen: that its signer retired or a key
+    /// ran out since then doesn't change the verdict.
+    pub standing: Option<(Revision, Trust)>,
+}
+
+impl Accepted {
+    /// The trust that was given to this very object already.
+    fn standing(&self, reference: &str, id: &str) -> Option<&Trust> {
+        let (revision, trust) = self.standing.as_ref()?;
+        let object = revision.tag.as_ref().map_or(revision.commit.as_str(), |tag| tag.id.as_str());
+        (revision.reference == reference && object == id).then_some(trust)
+    }
+}
+
+/// What time changes, and not who signed: what was accepted before stays accepted.
+fn is_of_time(rule: Rule) -> bool {
+    matches!(rule, Rule::RetiredSigner | Rule::KeyNotValidNow)
 }
 
 /// A tag as it was at first sight.
@@ -141,8 +158,10 @@ fn branch(
         )));
     }
     let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, signers, now)?;
+    let standing = accepted.standing(&reference, &fetched.head);
     let trust = match (verdict, waive) {
         (Ok(verdict), _) => Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: None },
+        (Err((rule, _)), None) if is_of_time(rule) && standing.is_some() => standing.cloned().expect("because it was just asked"),
         (Err((_, _)), Some(waiver)) => Trust::Waived { reason: waiver.0.clone() },
         (Err((rule, message)), None) => return Ok(refused(refuse(rule, message))),
     };
@@ -165,8 +184,11 @@ pub(crate) fn commit_of(
     signers: Option<&Signers>,
     now: Timestamp,
 ) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
-    let (kind, raw) = store.read(id)?;
     let commit: CommitId = id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?;
+    if let Err(refused) = bounded(store, id) {
+        return Ok((commit, None, Err(refused)));
+    }
+    let (kind, raw) = store.read(id)?;
     if kind != Kind::Commit {
         return Ok((commit, None, Err((Rule::MalformedObject, format!("{id} is not a commit")))));
     }
@@ -186,6 +208,19 @@ pub(crate) fn commit_of(
     }
 }
 
+/// The largest commit or tag that is read. Anybody who may push can make larger ones, signed by nobody.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Refuses what is too large to be a commit or a tag, before it is read.
+fn bounded(store: &Store, id: &str) -> Result<(), (Rule, String)> {
+    match store.size(id) {
+        Some(size) if size > LARGEST => {
+            Err((Rule::MalformedObject, format!("{id} has {size} bytes, at most {LARGEST} are read of a commit or tag")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The highest version tag that passes.
 fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
     let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new() };
@@ -199,6 +234,8 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
     for (name, id) in &fetched.tags {
         match name.strip_prefix('v').and_then(|text| Version::parse(text).ok()) {
             Some(version) if version.pre.is_empty() && version.build.is_empty() => versions.push((version, name, id)),
+            // A candidate: not followed, and nobody says that it is a release.
+            Some(version) if version.build.is_empty() && version.pre.starts_with("rc.") => {}
             Some(_) => result.refused.push(refuse(
                 name,
                 id,
@@ -232,12 +269,21 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
             continue;
         }
         if accepted.version.as_ref().is_some_and(|accepted| version < *accepted) {
-            if seen.is_none() {
+            // What is no tag object was never meant as a release.
+            if seen.is_none() && target(fetched, id).is_some() {
                 result.refused.push(refuse(name, id, Rule::VersionLower, "a higher version was accepted before".into()));
             }
             continue;
         }
         if result.revision.is_some() {
+            // At first sight of the repository older releases are history, not news; but from now on they may not move.
+            if accepted.version.is_none()
+                && seen.is_none()
+                && let Some(commit) = target(fetched, id)
+                && let Ok(tag) = id.parse()
+            {
+                result.first_seen.push((name.clone(), SeenTag { tag, commit }));
+            }
             continue;
         }
         match tag(fetched, name, id, signers, accepted, now)? {
@@ -254,12 +300,25 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
     Ok(result)
 }
 
+/// The commit that a tag object names; none if it is no tag object, or not one that can be read.
+fn target(fetched: &Fetched, id: &str) -> Option<CommitId> {
+    bounded(&fetched.store, id).ok()?;
+    let (kind, raw) = fetched.store.read(id).ok()?;
+    match parse(kind, &raw).ok()?.what {
+        What::Tag { commit, .. } => Some(commit),
+        What::Commit { .. } => None,
+    }
+}
+
 /// What passed, or the rule that refused it.
 type Passed = Result<(Revision, Trust), (Rule, String)>;
 
 /// One version tag: the tag and its commit are signed, and the commit is where it should be.
 fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Passed, Error> {
     let refuse = |rule: Rule, message: String| Ok(Err((rule, message)));
+    if let Err((rule, message)) = bounded(&fetched.store, id) {
+        return refuse(rule, message);
+    }
     let (kind, raw) = fetched.store.read(id)?;
     if kind != Kind::Tag {
         return refuse(Rule::LightweightTag, "it is not an annotated tag".into());
@@ -272,13 +331,16 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
     if inside != name {
         return refuse(Rule::TagNameMismatch, format!("the tag object calls itself `{}`", tk8s_core::printable(inside, 80)));
     }
+    let standing = accepted.standing(&format!("refs/tags/{name}"), id);
     let tag_verdict = match verify_parsed(&parsed, id, signers, now) {
-        Ok(verdict) => verdict,
+        Ok(verdict) => Some(verdict),
+        Err((rule, _)) if is_of_time(rule) && standing.is_some() => None,
         Err((rule, message)) => return refuse(rule, message),
     };
     let (commit, tree, verdict) = commit_of(&fetched.store, commit.as_str(), Some(signers), now)?;
     let verdict = match verdict {
-        Ok(verdict) => verdict,
+        Ok(verdict) => Some(verdict),
+        Err((rule, _)) if is_of_time(rule) && standing.is_some() => None,
         Err((rule, message)) => return refuse(rule, format!("the tagged commit {}: {message}", commit.short())),
     };
     let Some(tree) = tree else { return refuse(Rule::MalformedObject, "the tagged commit can't be read".into()) };
@@ -300,6 +362,12 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
         name: name.into(),
         id: id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?,
     };
-    let trust = Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: Some(tag_verdict.signer) };
+    let trust = match (verdict, tag_verdict, standing) {
+        (Some(commit), Some(tag), _) => {
+            Trust::Signed { signer: commit.signer, fingerprint: commit.fingerprint, tag_signer: Some(tag.signer) }
+        }
+        (_, _, Some(standing)) => standing.clone(),
+        (_, _, None) => return refuse(Rule::MalformedObject, "nobody is known to have signed it".into()),
+    };
     Ok(Ok((Revision { reference: format!("refs/tags/{name}"), commit, tree, tag: Some(tag) }, trust)))
 }

@@ -135,6 +135,8 @@ fn judge(signer: &Signer, key: &Key, now: Timestamp) -> KeyVerdict {
     let since = signer.since.map(|since| format!(" since {since}")).unwrap_or_default();
     match signer.state {
         SignerState::Active => {}
+        // From then on by our own clock; without a date at once.
+        SignerState::Retired if signer.since.is_some_and(|since| now < since) => {}
         SignerState::Retired => return refuse(Rule::RetiredSigner, format!("{name} is retired{since}")),
         SignerState::Compromised => return refuse(Rule::CompromisedSigner, format!("{name} is marked as compromised{since}")),
     }
