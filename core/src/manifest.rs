@@ -94,10 +94,11 @@ impl Manifest {
             .into_iter()
             .chain(namespace.as_deref().map(|n| ("namespace", n)))
         {
-            if text.len() > 253
-                || text.chars().any(|c| c.is_control() || c.is_whitespace())
-                || (field != "apiVersion" && text.contains('/'))
-            {
+            let valid = match field {
+                "apiVersion" => text.split('/').count() <= 2 && text.split('/').all(is_path_segment),
+                _ => is_path_segment(text),
+            };
+            if text.len() > 253 || !valid {
                 return Err(fail(format!("{}: `{field}` is not a valid name", printable(&kind_name, 80))));
             }
         }
@@ -290,6 +291,13 @@ pub fn canonical_json(value: &Value) -> Vec<u8> {
     out
 }
 
+/// Whether a text may stand between two slashes of a URL as it is (RFC 3986, `pchar` without escapes). Kubernetes refuses
+/// `.`, `..`, `/` and `%`; what it takes besides, nobody calls an object.
+fn is_path_segment(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
+    !text.is_empty() && text != "." && text != ".." && text.bytes().all(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -298,6 +306,25 @@ mod tests {
 
     fn read(value: Value) -> Result<Manifest, String> {
         Manifest::new(value, Origin { file: "a.yaml".into(), line: 3 }).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_name_that_means_something_in_a_url_is_no_name() {
+        let manifest = |api: &str, kind: &str, namespace: &str, name: &str| {
+            let object = serde_json::json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+            Manifest::new(object, Origin::default()).map(|_| ()).map_err(|error| error.to_string())
+        };
+        for good in ["web", "system:node-proxier", "a.b-c_d", "~1"] {
+            assert_eq!(manifest("rbac.authorization.k8s.io/v1", "Role", "shop", good), Ok(()), "{good}");
+        }
+        for bad in ["<app>-config", "a?dryRun=All", "a#b", "a%2f", "a/b", ".", "..", "a`b", "a\"b", "ü", "a b"] {
+            assert!(manifest("v1", "ConfigMap", "shop", bad).unwrap_err().contains("`name`"), "{bad}");
+            assert!(manifest("v1", "ConfigMap", bad, "web").unwrap_err().contains("`namespace`"), "{bad}");
+            assert!(manifest("v1", bad, "shop", "web").unwrap_err().contains("`kind`"), "{bad}");
+        }
+        for bad in ["a/b/c", "/v1", "v1/", "<v>/v1"] {
+            assert!(manifest(bad, "ConfigMap", "shop", "web").unwrap_err().contains("`apiVersion`"), "{bad}");
+        }
     }
 
     #[test]

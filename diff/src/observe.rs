@@ -1,7 +1,7 @@
 //! From a turn to what the cluster says to it, and from that to a plan. Observing asks only about what changed; planning
 //! asks nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
@@ -24,6 +24,8 @@ pub struct Rules {
     pub prune: bool,
     /// Kinds that are never deleted.
     pub protect: Vec<String>,
+    /// What other components want: it is neither deleted, because they take it over, nor taken from them.
+    pub wanted_elsewhere: HashSet<ObjectKey>,
 }
 
 /// What the cluster said to one object of a turn.
@@ -83,7 +85,7 @@ pub async fn observe(
     let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
     let mut questions = Vec::new();
     for (manifest, resource) in &objects {
-        questions.push(ask(cluster, live, memory, manifest, resource, owned.get(manifest.key()).copied(), deadline));
+        questions.push(ask(cluster, live, memory, manifest, resource, owned.get(manifest.key()).copied(), rules, deadline));
     }
     let mut answers = stream::iter(questions).buffered(concurrency.max(1));
     let mut findings = Vec::new();
@@ -117,6 +119,7 @@ async fn in_scope(cluster: &Cluster, manifest: Manifest) -> Result<(Manifest, Re
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a question about one object needs, named where it is used")]
 async fn ask(
     cluster: &Cluster,
     live: &Live,
@@ -124,11 +127,20 @@ async fn ask(
     manifest: &Manifest,
     resource: &Resource,
     owned: Option<&Owned>,
+    rules: &Rules,
     deadline: Instant,
 ) -> Result<Finding, Error> {
     let (key, desired) = (manifest.key(), manifest.digest());
     let known = memory.known(key);
     let seen = live.seen(key);
+    if let Seen::Present(seen) = &seen
+        && let Some(component) =
+            seen.component.as_ref().filter(|component| manifest.label(COMPONENT_LABEL) != Some(component.as_str()))
+        && rules.wanted_elsewhere.contains(key)
+    {
+        let message = format!("it belongs to the component `{component}`, which wants it too: keep it in one of them");
+        return Ok(Finding::Contested(Conflict { key: key.clone(), message }));
+    }
     let untouched = known
         .as_ref()
         .is_some_and(|known| known.desired == desired && !matches!(seen, Seen::Unwatched) && drift(known, &seen).is_none());
@@ -286,6 +298,7 @@ async fn leaving(
         // A run that was killed could not write down whether it made the object: then it did if nobody else wrote to it.
         let created = owned.created.unwrap_or(only_ours);
         match () {
+            () if rules.wanted_elsewhere.contains(&key) => keep("another component takes it over"),
             () if !rules.prune => keep("`prune` is off"),
             () if turn.all.is_empty() => keep("the release is empty"),
             () if label != Some(component) => released.push(Kept { key, why: "it belongs to another component now".into() }),

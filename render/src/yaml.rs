@@ -19,6 +19,8 @@ const DEEPEST: usize = 100;
 /// Values that one document may hold once its aliases are written out: enough for the largest objects that an API server
 /// takes, far too few for a bomb.
 const MOST_VALUES: usize = 2_000_000;
+/// As many bytes as a component may have in all.
+const MOST_COPIED: usize = 64 * 1024 * 1024;
 
 /// The documents of a file, each with the line on which it begins. Empty documents are left out.
 pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
@@ -92,15 +94,17 @@ enum Key {
 struct Builder {
     open: Vec<Open>,
     root: Option<Value>,
-    anchors: HashMap<String, (Value, usize)>,
+    anchors: HashMap<String, (Value, Size)>,
     values: usize,
+    /// Bytes that aliases and anchors wrote out once more.
+    copied: usize,
 }
 
 fn build(text: &str) -> Result<Value, (usize, String)> {
     let mut input = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
-    let mut builder = Builder { open: Vec::new(), root: None, anchors: HashMap::new(), values: 0 };
+    let mut builder = Builder { open: Vec::new(), root: None, anchors: HashMap::new(), values: 0, copied: 0 };
     let mut last = 0;
     loop {
         let event = parser
@@ -139,7 +143,8 @@ impl Builder {
             EventData::Alias { anchor } => {
                 let (value, size) =
                     self.anchors.get(&anchor).cloned().ok_or("an alias names nothing that is complete before it")?;
-                self.count(size)?;
+                self.count(size.values)?;
+                self.copy(size.bytes)?;
                 self.put(value, None, false)?;
             }
             EventData::Scalar { anchor, tag, value, style, .. } => {
@@ -171,12 +176,22 @@ impl Builder {
         Ok(())
     }
 
+    /// Counts what is written out once more. What stands in the file is bounded by the file.
+    fn copy(&mut self, bytes: usize) -> Result<(), String> {
+        self.copied += bytes;
+        if self.copied > MOST_COPIED {
+            return Err(format!("its aliases stand for more than {MOST_COPIED} bytes"));
+        }
+        Ok(())
+    }
+
     /// Puts a complete value where it belongs.
     fn put(&mut self, value: Value, anchor: Option<String>, merge: bool) -> Result<(), String> {
         self.count(1)?;
         if let Some(anchor) = anchor {
             let size = size_of(&value);
-            self.count(size)?;
+            self.count(size.values)?;
+            self.copy(size.bytes)?;
             self.anchors.insert(anchor, (value.clone(), size));
         }
         match self.open.last_mut() {
@@ -212,11 +227,23 @@ fn merge_into(entries: &mut Map<String, Value>, value: Value) -> Result<(), Stri
     Ok(())
 }
 
-fn size_of(value: &Value) -> usize {
+/// How large a value is: each value in it counts, and each byte of words and keys.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
+}
+
+fn size_of(value: &Value) -> Size {
+    let own = |bytes| Size { values: 1, bytes };
+    let add = |a: Size, b: Size| Size { values: a.values + b.values, bytes: a.bytes + b.bytes };
     match value {
-        Value::Array(items) => 1 + items.iter().map(size_of).sum::<usize>(),
-        Value::Object(map) => 1 + map.values().map(size_of).sum::<usize>(),
-        _ => 1,
+        Value::Array(items) => items.iter().map(size_of).fold(own(0), add),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| add(Size { values: 0, bytes: key.len() }, size_of(value))).fold(own(0), add)
+        }
+        Value::String(text) => own(text.len()),
+        _ => own(0),
     }
 }
 
@@ -260,6 +287,15 @@ mod tests {
         let mut values = read(text.as_bytes(), "a.yaml").map_err(|error| error.to_string())?;
         assert!(values.len() <= 1, "{values:?}");
         Ok(values.pop().map_or(Value::Null, |(value, _)| value))
+    }
+
+    #[test]
+    fn an_alias_of_something_large_can_not_be_written_out_again_and_again() {
+        let large = "x".repeat(1024 * 1024);
+        let text = |times: usize| format!("a: &x \"{large}\"\nb: [{}]\n", vec!["*x"; times].join(", "));
+        assert!(one(&text(10)).is_ok());
+        let refused = one(&text(10_000)).unwrap_err();
+        assert!(refused.contains("stand for more than 67108864 bytes"), "{refused}");
     }
 
     #[test]

@@ -528,3 +528,32 @@ async fn a_view_that_is_lost_is_made_anew_and_drift_is_seen_as_before() {
     system.until_map("two", "first");
     system.until_all("Healthy");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_moves_to_another_component_is_handed_over_and_one_that_both_want_is_taken_by_neither() {
+    let mut system = System::new("handed-over").await;
+    system.write_platform(&[&["below"], &["above"]]);
+    system.write_map("below", "first");
+    system.write_map("above", "first");
+    let name = system.name.clone();
+    let extra = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: extra, namespace: {name}}}\ndata: {{at: there}}\n");
+    system.write("below/extra.yaml", &extra);
+    system.commit("it is below");
+    system.start();
+    system.until_all("Healthy");
+    let uid = |system: &System| system.kubectl(&["get", "configmap", "extra", "-o", "jsonpath={.metadata.uid}"]);
+    let component = |system: &System| {
+        system.kubectl(&["get", "configmap", "extra", "-o", r"jsonpath={.metadata.labels.agent\.tk8s\.io/component}"])
+    };
+    let before = uid(&system);
+    std::fs::remove_file(system.file("repository/below/extra.yaml")).unwrap();
+    system.write("above/extra.yaml", &extra);
+    system.commit("it is above");
+    system.until("it is handed over", || component(&system) == "above");
+    system.until_all("Healthy");
+    assert_eq!(uid(&system), before, "it was not made anew");
+    system.write("below/extra.yaml", &extra.replace("there", "below"));
+    system.commit("both want it");
+    system.until_says("below", "Denied", "belongs to the component `above`");
+    assert_eq!((component(&system), system.map("extra")), ("above".into(), "there".into()));
+}

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tk8s_config::AgentConfig;
-use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, chain};
+use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, ObjectKey, chain};
 use tk8s_diff::{cluster::Cluster, live::Live};
 use tk8s_history::History;
 use tk8s_render::Renderers;
@@ -53,6 +53,8 @@ pub struct Engine {
     tokens: tk8s_gitsync::TokenCache,
     slots: Mutex<BTreeMap<ComponentName, Arc<Slot>>>,
     world: RwLock<World>,
+    /// The objects that Git brought last for a component, while its release is on the way.
+    wanted: RwLock<BTreeMap<ComponentName, Vec<ObjectKey>>>,
     wake: Notify,
     asked: std::sync::atomic::AtomicBool,
     /// Something may have drifted while nobody could look.
@@ -104,6 +106,7 @@ impl Engine {
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),
             world: RwLock::new(World { units, ..World::default() }),
+            wanted: RwLock::default(),
             wake: Notify::new(),
             asked: false.into(),
             attention: false.into(),

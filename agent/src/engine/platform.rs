@@ -29,7 +29,8 @@ pub struct Unit {
 
 impl Unit {
     pub fn prune_rules(&self) -> tk8s_diff::Rules {
-        tk8s_diff::Rules { prune: self.spec.prune.enabled, protect: self.spec.prune.protect.clone() }
+        let (prune, protect) = (self.spec.prune.enabled, self.spec.prune.protect.clone());
+        tk8s_diff::Rules { prune, protect, wanted_elsewhere: Default::default() }
     }
 }
 

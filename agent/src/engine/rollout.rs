@@ -108,7 +108,9 @@ impl Engine {
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
         for unit in &units.units {
-            match self.need(unit, tree, asked).await {
+            let need = self.need(unit, tree, asked).await;
+            self.want(&unit.spec.name, need.as_ref().ok());
+            match need {
                 Ok(Need::Nothing) => {}
                 Ok(need) => needs.push((unit, need)),
                 Err(error) => {
@@ -136,6 +138,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Remembers what comes for a component before any run decides what may be deleted.
+    fn want(&self, name: &ComponentName, need: Option<&Need>) {
+        let mut wanted = self.wanted.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match need {
+            Some(Need::Release(resolved)) => {
+                let keys = resolved.parts().objects.iter().map(|placed| placed.manifest.key().clone()).collect();
+                wanted.insert(name.clone(), keys);
+            }
+            // What is on the way stays so.
+            Some(Need::Nothing) if self.memory.waiting_content(name).is_some() => {}
+            _ => drop(wanted.remove(name)),
+        }
     }
 
     /// What a component needs. Renders only if something that decides the rendering changed since it was last rendered.

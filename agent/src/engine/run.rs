@@ -1,10 +1,11 @@
 //! One run of the pipeline for one component: wait for what it stands on, take the turn, deploy, say how it went.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tk8s_config::OnFailure;
-use tk8s_core::{Class, Classified as _, ComponentName, ReleaseId, Timestamp, chain};
+use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Timestamp, chain};
 use tk8s_deploy::{Applied, GateRules, Trigger};
 use tk8s_history::{Desired, Outcome, Status};
 use tk8s_images::Resolved;
@@ -160,7 +161,7 @@ impl Engine {
             metrics: &self.metrics,
             trigger,
             gate: self.gate_rules(component),
-            rules: unit.prune_rules(),
+            rules: tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(component), ..unit.prune_rules() },
             concurrency: config.apply.concurrency,
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
@@ -197,6 +198,17 @@ impl Engine {
         if let Err(error) = disk(|| self.history.deny(release, reasons, Timestamp::now())) {
             tracing::error!(%release, error = %chain(&error), "could not write down why the release failed");
         }
+    }
+
+    /// What the other components want: what Git brought for them last, or else what is part of them.
+    fn wanted_elsewhere(&self, component: &ComponentName) -> HashSet<ObjectKey> {
+        let coming = self.wanted.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let others = self.looked_after().into_iter().map(|unit| unit.spec.name.clone()).filter(|name| name != component);
+        let keys = others.flat_map(|name| match coming.get(&name) {
+            Some(keys) => keys.clone(),
+            None => self.memory.of_component(&name).into_iter().map(|(key, _)| key).collect(),
+        });
+        keys.collect()
     }
 
     pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
