@@ -239,7 +239,7 @@ fn what_is_too_large_for_a_tag_or_commit_is_refused_and_others_are_not_kept_from
     repository.tag("v1.0.0", Some(&alice));
     repository.write("large", &"x".repeat(2 * 1024 * 1024));
     repository.git(&["hash-object", "-w", "large"]);
-    repository.git(&["tag", "v9.0.0", &repository.git(&["hash-object", "large"]).trim().to_owned()]);
+    repository.git(&["tag", "v9.0.0", repository.git(&["hash-object", "large"]).trim()]);
     repository.git(&["push", "-q", "origin", "v9.0.0"]);
     let judged = judged(&repository, tags(), &production(&[&alice]), &Accepted::default());
     assert_eq!(judged.revision.as_ref().unwrap().revision().label(), "v1.0.0");
@@ -340,6 +340,9 @@ fn the_signer_s_state_role_and_validity_decide_at_our_own_time() {
     let key = &alice.public;
     assert_eq!(rule(key), Ok("alice@example.com".into()));
     assert_eq!(rule(&format!("alice@example.com namespaces=\"git\" {key}")), Ok("alice@example.com".into()));
+    for twice in ["valid-before=\"20200101\",valid-before=\"20990101\"", "namespaces=\"git\" namespaces=\"git\""] {
+        assert!(Signers::parse(format!("alice@example.com {twice} {key}").as_bytes(), "signers").is_err(), "{twice}");
+    }
     assert_eq!(rule(&format!("alice namespaces=\"file\" {key}")), Err(Rule::WrongNamespace));
     assert_eq!(rule(&format!("alice valid-before=\"20200101Z\" {key}")), Err(Rule::KeyNotValidNow));
     assert_eq!(rule(&format!("alice valid-after=\"29990101Z\" {key}")), Err(Rule::KeyNotValidNow));

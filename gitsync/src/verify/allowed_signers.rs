@@ -28,17 +28,20 @@ fn parse_line(line: &str) -> Result<Signer, String> {
         return Err("a line names principals and a key".into());
     }
     let (mut namespaces, mut valid_after, mut valid_before) = (None, None, None);
-    loop {
-        if let Some(key) = read_key(rest) {
-            return Ok(with_release(principals, Key { key, valid_after, valid_before, namespaces }));
-        }
+    // One word of options, each at most once: of two that contradict each other nobody could say which was meant.
+    if read_key(rest).is_none() {
         let (options, after) = word_raw(rest)?;
         if after.is_empty() {
             return Err("its key can't be read".into());
         }
+        let mut given = Vec::new();
         for option in split_options(options)? {
             let (option, value) =
                 option.split_once('=').map_or((option, None), |(option, value)| (option, Some(value.trim_matches('"'))));
+            if given.contains(&option.to_ascii_lowercase()) {
+                return Err(format!("the option `{}` occurs twice", tk8s_core::printable(option, 40)));
+            }
+            given.push(option.to_ascii_lowercase());
             match (option.to_ascii_lowercase().as_str(), value) {
                 ("cert-authority", None) => return Err("`cert-authority` is not supported yet: name the key itself".into()),
                 ("namespaces", Some(list)) => namespaces = Some(list.to_owned()),
@@ -49,6 +52,8 @@ fn parse_line(line: &str) -> Result<Signer, String> {
         }
         rest = after;
     }
+    let key = read_key(rest).ok_or("its key can't be read")?;
+    Ok(with_release(principals, Key { key, valid_after, valid_before, namespaces }))
 }
 
 /// The first word, without its quotes, and what follows.
