@@ -100,7 +100,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
             return Err(Error::Stopping);
         }
         run.tenure.check()?;
-        let finished = match deploy::prune(run.cluster, run.live, settled, deadline).await {
+        let finished = match deploy::prune(run.cluster, run.live, settled, deadline, run.cancel.cancelled()).await {
             Ok(finished) => finished, //                                                                              13 DELETES
             Err(failed) => return unpruned(run, *failed, (index, of)),
         };

@@ -38,8 +38,17 @@ pub struct PruneFailed {
     pub error: Error,
 }
 
-/// Deletes what the plan names, and waits, within bounds, until it is gone.
-pub async fn prune(cluster: &Cluster, live: &Live, settled: Settled, deadline: Instant) -> Result<Finished, Box<PruneFailed>> {
+/// Deletes what the plan names, and waits, within bounds and until `cancel`, until it is gone. What was to be deleted is
+/// deleted all the same; only nobody waits for it then.
+pub async fn prune(
+    cluster: &Cluster,
+    live: &Live,
+    settled: Settled,
+    deadline: Instant,
+    cancel: impl Future<Output = ()>,
+) -> Result<Finished, Box<PruneFailed>> {
+    let mut cancel = std::pin::pin!(cancel);
+    let mut waiting = true;
     let Settled { plan, begun, unhealthy } = settled;
     if !unhealthy.is_empty() {
         let stays = |prune: &Prune| kept(&prune.key, "the release is not healthy, and nothing is deleted after a failure");
@@ -73,7 +82,12 @@ pub async fn prune(cluster: &Cluster, live: &Live, settled: Settled, deadline: I
             return Err(Box::new(PruneFailed { gone, begun, error }));
         }
         // What this rank held (instances, members) goes before what held it (definitions, namespaces).
-        gone.extend(vanish(live, &mut deleting, patience.max(Instant::now() + LEAST)).await);
+        if waiting {
+            tokio::select! {
+                () = vanish(live, &mut deleting, &mut gone, patience.max(Instant::now() + LEAST)) => {}
+                () = &mut cancel => waiting = false,
+            }
+        }
     }
     let pending = deleting.iter().map(|prune| kept(&prune.key, &what_holds(live, prune))).collect();
     tk8s_core::crash::point("P10");
@@ -201,10 +215,9 @@ fn answered(body: &Value) -> Fate {
 }
 
 /// Waits until what is being deleted is gone; what is not in time stays in the list.
-async fn vanish(live: &Live, deleting: &mut Vec<&Prune>, patience: Instant) -> Vec<ObjectKey> {
-    let mut gone = Vec::new();
+async fn vanish(live: &Live, deleting: &mut Vec<&Prune>, gone: &mut Vec<ObjectKey>, patience: Instant) {
     if deleting.is_empty() {
-        return gone;
+        return;
     }
     for prune in deleting.iter() {
         live.watch(&prune.resource);
@@ -226,7 +239,6 @@ async fn vanish(live: &Live, deleting: &mut Vec<&Prune>, patience: Instant) -> V
         }
     };
     tokio::time::timeout_at(patience, watched).await.ok();
-    gone
 }
 
 /// A watch that has not answered yet does not say that something is gone.

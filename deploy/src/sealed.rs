@@ -44,7 +44,7 @@ impl ApprovedPlan {
 }
 
 /// An object as the API server answered to its apply.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// Which object.
     pub key: ObjectKey,
@@ -60,6 +60,14 @@ pub struct Answer {
     pub desired: tk8s_core::Digest,
     /// What the API server warned about.
     pub warnings: Vec<String>,
+}
+
+/// Without the object: it may hold secrets.
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Answer { key, uid, created, .. } = self;
+        f.debug_struct("Answer").field("key", key).field("uid", uid).field("created", created).finish_non_exhaustive()
+    }
 }
 
 /// A plan whose every write was answered. Made by [`crate::apply`] only.

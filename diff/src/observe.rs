@@ -187,6 +187,7 @@ async fn ask(
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
     let diff = text::unified(&key.to_string(), before.as_ref(), &planned);
+    let sent = Digest::of(canonical_json(&masker.mask(body.clone())));
     Ok(Finding::Differs(Box::new(Change {
         key: key.clone(),
         resource: resource.clone(),
@@ -195,6 +196,7 @@ async fn ask(
         uid,
         force,
         desired,
+        sent,
         diff,
         warnings,
     })))
@@ -340,16 +342,7 @@ pub fn plan(observed: Observed) -> Plan {
 fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
     let changes: Vec<_> = changes
         .iter()
-        .map(|change| {
-            json!([
-                change.key,
-                change.resource,
-                change.action,
-                Digest::of(canonical_json(&change.body)),
-                change.uid,
-                change.force
-            ])
-        })
+        .map(|change| json!([change.key, change.resource, change.action, change.sent, change.uid, change.force]))
         .collect();
     let text = json!({"manager": FIELD_MANAGER, "release": turn.release.id, "turn": [turn.index, turn.of], "changes": changes, "prune": prune});
     Digest::of(canonical_json(&text))

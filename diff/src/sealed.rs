@@ -75,7 +75,6 @@ pub enum Action {
 }
 
 /// One write, complete: whoever carries it out decides nothing.
-#[derive(Debug)]
 pub struct Change {
     /// Which object.
     pub key: ObjectKey,
@@ -91,10 +90,25 @@ pub struct Change {
     pub force: bool,
     /// The digest of what is wanted.
     pub desired: Digest,
+    /// The digest of the body, in which secrets are keyed hashes: it goes into the plan's digest, which is public.
+    pub sent: Digest,
     /// A unified diff for people; secrets are masked.
     pub diff: String,
     /// What the API server warned about.
     pub warnings: Vec<String>,
+}
+
+/// Without the body: it may hold secrets.
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Change { key, action, uid, force, .. } = self;
+        f.debug_struct("Change")
+            .field("key", key)
+            .field("action", action)
+            .field("uid", uid)
+            .field("force", force)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An object that left the release and is deleted after the release has settled.

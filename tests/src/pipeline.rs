@@ -174,7 +174,12 @@ impl Pipeline {
 
     /// Step 13.
     pub async fn prune(&self, settled: Settled) -> tk8s_deploy::Finished {
-        let finished = tk8s_deploy::prune(&self.cluster, &self.live, settled, soon()).await.expect("pruned");
+        self.prune_until(settled, std::future::pending()).await
+    }
+
+    /// The same, where somebody stops the waiting.
+    pub async fn prune_until(&self, settled: Settled, cancel: impl Future<Output = ()>) -> tk8s_deploy::Finished {
+        let finished = tk8s_deploy::prune(&self.cluster, &self.live, settled, soon(), cancel).await.expect("pruned");
         self.history.pruned(finished.begun(), &finished.forgotten(), Timestamp::now()).expect("written down");
         finished
     }

@@ -376,6 +376,9 @@ async fn only_health_and_metrics_answer_without_the_token() {
     }
     assert_eq!(status("api", "GET /api/v1/status", token.trim()).await, 200);
     assert_eq!(status("api", "GET /api/v1/components/three", token.trim()).await, 404);
+    let authorization = format!("Bearer {}", token.trim());
+    let (code, body) = system.http("api", "DELETE /api/v1/status", &[("Authorization", &authorization)], "").await;
+    assert_eq!((code, body.contains("\"reason\":\"MethodNotAllowed\"")), (405, true), "{body}");
     for (listener, path) in [("health", "/healthz"), ("health", "/readyz"), ("metrics", "/metrics")] {
         assert_eq!(status(listener, &format!("GET {path}"), "").await, 200);
     }

@@ -1,5 +1,5 @@
-//! The HTTP API: what people and programs may see and ask for. Every route but the ledger's public tiles, health and
-//! metrics asks for the token.
+//! The HTTP API: what people and programs may see and ask for. Every route but webhooks, health and metrics asks for the
+//! token.
 
 mod auth;
 mod webhooks;
@@ -55,9 +55,16 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "NoSuchRoute", "there is nothing here: see the API's page in the docs")
         })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "this route is asked in another way: see the API's page",
+            )
+        })
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_CALL))
         .layer(axum::middleware::from_fn_with_state(shared.clone(), count))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_CALL))
         .with_state(shared)
 }
 
@@ -85,6 +92,10 @@ pub fn metrics_router(engine: Arc<Engine>) -> Router {
 async fn count(State(shared): State<Shared>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     let word = response.status().as_u16().to_string();
+    if response.status() == StatusCode::GATEWAY_TIMEOUT {
+        let why = "it takes longer than a caller is kept waiting: `tk8s-agent status` shows how it goes on";
+        response = Problem::new(StatusCode::GATEWAY_TIMEOUT, "TooSlow", why).into_response();
+    }
     shared.engine.metrics.api_requests.get_or_create(&crate::metrics::Metrics::outcome(&word)).inc();
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response

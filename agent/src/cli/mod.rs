@@ -153,6 +153,7 @@ struct Agent {
 pub(crate) enum Exit {
     Yes = 0,
     No = 1,
+    Usage = 2,
     BadConfiguration = 64,
     Unreachable = 69,
 }

@@ -92,7 +92,7 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
     }
     if directory.is_none() && config.is_none() {
         eprintln!("name a directory, an agent's file with `--config`, or both");
-        return Exit::No;
+        return Exit::Usage;
     }
     if let Some(config) = config {
         if let Err(exit) = read_config(config) {

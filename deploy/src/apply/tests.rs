@@ -16,6 +16,7 @@ fn change(action: Action, uid: Option<&str>) -> Change {
         uid: uid.map(String::from),
         force: false,
         desired: Digest::of("web"),
+        sent: Digest::of("web"),
         diff: String::new(),
         warnings: Vec::new(),
     }
