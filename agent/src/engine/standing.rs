@@ -58,3 +58,88 @@ impl Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tk8s_core::{Digest, Environment, Revision, Timestamp, Trust};
+    use tk8s_history::{Hold, Intent, Outcome, Release};
+
+    use super::*;
+
+    fn id(number: u64) -> ReleaseId {
+        ReleaseId { component: "web".parse().expect("a name"), number: ReleaseNumber(number) }
+    }
+
+    /// A component whose newest release is 2, while 1 runs and was healthy.
+    fn view() -> ComponentView {
+        let object = "0123456789".repeat(4);
+        let revision = Revision {
+            reference: "refs/heads/main".into(),
+            commit: object.parse().expect("an id"),
+            tree: object.parse().expect("an id"),
+            tag: None,
+        };
+        let latest = Release {
+            id: id(2),
+            revision,
+            trust: Trust::Waived { reason: "a test".into() },
+            environment: Environment::Dev,
+            content: Digest::of("two"),
+            input: None,
+            objects: 1,
+            staged_at: Timestamp::UNIX_EPOCH,
+        };
+        let (current, healthy) = (Some(id(1)), Some(id(1)));
+        ComponentView { latest, latest_outcome: None, unfinished: None, current, healthy, hold: None, rollback: None }
+    }
+
+    fn ended(status: Status) -> Option<Outcome> {
+        Some(Outcome { status, turn: 0, turns: 1, message: String::new(), trigger: "sync".into() })
+    }
+
+    fn begun() -> Option<Intent> {
+        let (creates, changes, deletes) = Default::default();
+        Some(Intent {
+            release: id(2),
+            turn: 0,
+            turns: 1,
+            plan: Digest::of("plan"),
+            trigger: "sync".into(),
+            creates,
+            changes,
+            deletes,
+        })
+    }
+
+    #[test]
+    fn the_newest_release_ought_to_run_or_the_one_that_is_held() {
+        let hold = Some(Hold { release: ReleaseNumber(1), rejected: Vec::new(), reason: "so".into(), by: "me".into() });
+        for (view, expected) in [
+            (view(), Standing::Unfinished(id(2))),
+            (ComponentView { latest_outcome: ended(Status::Denied), ..view() }, Standing::Denied(id(2))),
+            (ComponentView { current: Some(id(2)), ..view() }, Standing::Unhealthy(id(2))),
+            (ComponentView { current: Some(id(2)), healthy: Some(id(2)), ..view() }, Standing::Runs(id(2))),
+            (ComponentView { current: Some(id(2)), unfinished: begun(), ..view() }, Standing::Unfinished(id(2))),
+            (ComponentView { hold: hold.clone(), ..view() }, Standing::Runs(id(1))),
+            (ComponentView { hold: hold.clone(), latest_outcome: ended(Status::Denied), ..view() }, Standing::Runs(id(1))),
+            (ComponentView { hold, current: Some(id(2)), ..view() }, Standing::Unfinished(id(1))),
+        ] {
+            assert_eq!(Standing::of(&view), expected, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn drift_is_never_repaired_by_a_release_that_is_being_replaced() {
+        let by = |view: &ComponentView, written: &[u64]| {
+            Standing::of(view).repaired_by(view, written.iter().map(|number| ReleaseNumber(*number)))
+        };
+        // The newer one waits, or was refused before it wrote anything.
+        assert_eq!(by(&view(), &[1, 1]), Some(id(1)));
+        assert_eq!(by(&ComponentView { latest_outcome: ended(Status::Denied), ..view() }, &[1]), Some(id(1)));
+        // It has written some, or is about to.
+        assert_eq!(by(&ComponentView { latest_outcome: ended(Status::Failed), ..view() }, &[1, 2]), None);
+        assert_eq!(by(&ComponentView { unfinished: begun(), ..view() }, &[1]), None);
+        // It runs, healthy or not.
+        assert_eq!(by(&ComponentView { current: Some(id(2)), ..view() }, &[1, 2]), Some(id(2)));
+    }
+}
