@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tk8s_core::crash;
 use tk8s_core::{
@@ -783,10 +784,15 @@ fn replay(ledger: &Ledger, from: u64, view: &dyn View) -> Result<(), Error> {
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let file = disk::write(&path, b"")?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { dir: dir.into() }),
-        Err(error) => Err(Error::Disk { act: "lock", path, source: error.into() }),
+    // A child that is about to become another program still holds what its parent gave up, for a moment.
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked { dir: dir.into() }),
+            Err(error) => return Err(Error::Disk { act: "lock", path, source: error.into() }),
+        }
     }
 }
 

@@ -324,6 +324,23 @@ fn lists_that_do_not_fit_into_an_event_are_spread_and_come_back_whole() {
 }
 
 #[test]
+fn a_view_whose_lock_is_not_given_up_yet_is_waited_for_and_not_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    history.cache_put("fingerprint/web/a", b"1");
+    drop(history);
+    let database = std::fs::File::open(dir.path().join("view/db")).unwrap();
+    database.lock().unwrap();
+    let opening = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| open(dir.path()).cache_get("fingerprint/web/a"));
+        std::thread::sleep(Duration::from_millis(300));
+        drop(database);
+        opening.join().unwrap()
+    });
+    assert_eq!(opening.unwrap(), b"1");
+}
+
+#[test]
 fn the_cache_keeps_values_encrypted_and_survives_nothing_it_need_not() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(dir.path());

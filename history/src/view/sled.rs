@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +39,8 @@ impl fmt::Debug for Watchdog {
 
 /// sled's page cache: a view is small, and what it does not hold is one read away.
 const CACHE_BYTES: u64 = 4 << 20;
+/// How long a lock of this process may outlive the view that had it.
+const LOCKED: Duration = Duration::from_secs(10);
 /// How much of SHA-256 stands before each value.
 const CHECK: usize = 16;
 
@@ -71,6 +73,21 @@ fn broken(error: impl fmt::Display) -> ViewError {
     ViewError::Broken(tk8s_core::printable(&error.to_string(), 200))
 }
 
+/// Opens the database, waiting a while for a lock that somebody still holds. Nobody can but this process, which has the
+/// history's own lock: sled gives its lock up some time after it was closed, and a child holds it between its fork and its
+/// exec. A view that is locked is not broken.
+fn unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+    let until = Instant::now() + LOCKED;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 impl SledView {
     /// Opens or makes the database in `dir`. `marker` is left when it hangs.
     pub(crate) fn open(dir: &Path, marker: &Path, watchdog: Watchdog) -> Result<SledView, ViewError> {
@@ -81,7 +98,7 @@ impl SledView {
             sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(500)).mode(sled::Mode::LowSpace);
         let run = move || {
             let open = || -> sled::Result<Store> {
-                let db = config.open()?;
+                let db = unlocked(&config)?;
                 Ok(Store { derived: db.open_tree("derived")?, cache: db.open_tree("cache")?, db })
             };
             let store = match catch_unwind(AssertUnwindSafe(open)) {
