@@ -9,6 +9,7 @@ use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, ObjectKey, ReleaseId, Re
 use tk8s_deploy::Answer;
 use tk8s_diff::Plan;
 use tk8s_diff::cluster::Resource;
+use tk8s_diff::live::SeenObject;
 use tk8s_diff::memory::{Known, Memory, Owned};
 use tk8s_history::{AppliedObject, History, Intent};
 
@@ -26,6 +27,9 @@ struct Entry {
     /// Whether it may be otherwise by now: a write was begun and its answer not heard. Then nothing is known of it.
     #[serde(skip)]
     unsure: bool,
+    /// Fields that somebody on the way to the API server overwrites.
+    #[serde(default)]
+    altered: Vec<String>,
     /// It is no longer part of the component's release, and still there: kept, or held by a finalizer.
     #[serde(default)]
     left: bool,
@@ -90,8 +94,8 @@ impl Remembered {
         if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
             let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
             if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
-                let entry = Entry { key: answer.key.clone(), component, known, release: release.0, unsure: false, left: false };
-                self.put(entry);
+                let (key, altered) = (answer.key.clone(), answer.altered.clone());
+                self.put(Entry { key, component, known, release: release.0, unsure: false, altered, left: false });
             }
         }
     }
@@ -101,9 +105,20 @@ impl Remembered {
         let ReleaseId { component, number } = &plan.release().id;
         for (key, known) in plan.confirmed() {
             let (key, component, known) = (key.clone(), component.clone(), known.clone());
-            self.put(Entry { key, component, known, release: number.0, unsure: false, left: false });
+            let altered = self.altered(&key);
+            self.put(Entry { key, component, known, release: number.0, unsure: false, altered, left: false });
         }
         self.mark(plan.unchanged(), false);
+    }
+
+    /// Fields of an object that were ours were left to others.
+    pub fn yielded(&self, key: &ObjectKey, seen: &SeenObject) {
+        let entry = self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        if let Some(entry) = entry.filter(|entry| entry.known.uid == seen.uid && !entry.unsure)
+            && let Some(known) = entry.known.clone().having_yielded(seen)
+        {
+            self.put(Entry { known, ..entry });
+        }
     }
 
     /// What has left the release, once the rest of it was applied.
@@ -151,6 +166,12 @@ impl Remembered {
             .collect();
         known.sort_by(|a, b| a.0.cmp(&b.0));
         known
+    }
+
+    /// Fields of an object that were answered otherwise than they were sent.
+    pub fn altered(&self, key: &ObjectKey) -> Vec<String> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(key).map(|entry| entry.altered.clone()).unwrap_or_default()
     }
 
     /// Every kind that is owned.

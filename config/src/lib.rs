@@ -8,6 +8,7 @@
 mod agent;
 mod document;
 mod fields;
+mod ownership;
 mod platform;
 mod reload;
 mod repository;
@@ -17,6 +18,7 @@ use std::fmt;
 pub use agent::{
     AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, TrustConfig, WaiveConfig, WebhookConfig,
 };
+pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};
 pub use repository::{AuthConfig, LimitsConfig, ProxyConfig, RepositoryConfig};

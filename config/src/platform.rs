@@ -7,6 +7,7 @@ use tk8s_core::{ComponentName, LayerId, SourceTree, TreePath};
 
 use crate::document::{self, Node};
 use crate::fields::Fields;
+use crate::ownership::{self, Conflicts, Drift, IgnoreSpec};
 use crate::{Problem, Problems};
 
 /// What happens to the layers above when a component fails.
@@ -90,6 +91,12 @@ pub struct ComponentSpec {
     pub prune: PruneSpec,
     /// What its failure stops.
     pub on_failure: OnFailure,
+    /// What happens to drift.
+    pub drift: Drift,
+    /// What happens to fields that belong to others.
+    pub conflicts: Conflicts,
+    /// What is left to others.
+    pub ignore: Vec<IgnoreSpec>,
 }
 
 /// The platform, validated: names are unique, dependencies exist and have no cycle.
@@ -107,6 +114,8 @@ struct Defaults {
     health_timeout: Option<Duration>,
     prune: Option<PruneSpec>,
     on_failure: Option<OnFailure>,
+    drift: Option<Drift>,
+    conflicts: Option<Conflicts>,
 }
 
 impl Platform {
@@ -140,6 +149,9 @@ impl Platform {
             health_timeout: None,
             prune: PruneSpec::default(),
             on_failure: OnFailure::Stop,
+            drift: Drift::Repair,
+            conflicts: Conflicts::Report,
+            ignore: Vec::new(),
         };
         Platform { components: vec![component], by_label: true }
     }
@@ -257,6 +269,9 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         health_timeout: fields.duration("healthTimeout"),
         prune: read_prune(fields),
         on_failure: fields.choice("onFailure", &[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]),
+        drift: fields.choice("drift", &[("repair", Drift::Repair), ("report", Drift::Report), ("ignore", Drift::Ignore)]),
+        conflicts: fields
+            .choice("conflicts", &[("report", Conflicts::Report), ("force", Conflicts::Force), ("yield", Conflicts::Yield)]),
     }
 }
 
@@ -330,6 +345,7 @@ fn read_component(
             Err(error) => fields.problem("dependsOn", format!("{error}")),
         }
     }
+    let ignore = ownership::read_ignore(&mut fields);
     let namespace = own.namespace.or_else(|| defaults.namespace.clone());
     let create_namespace = fields.boolean("createNamespace").unwrap_or(false);
     if create_namespace && namespace.is_none() {
@@ -339,7 +355,7 @@ fn read_component(
     fields.finish(&[
         ("dependencies", "write `dependsOn`"),
         ("serviceAccount", "impersonation is not supported yet"),
-        ("drift", "drift modes are not supported yet: drift is repaired"),
+        ("ignoreDifferences", "write `ignore`"),
         ("windows", "windows are not supported yet"),
         ("deletion", "components that leave the platform keep their objects"),
     ]);
@@ -358,6 +374,9 @@ fn read_component(
         health_timeout: own.health_timeout.or(defaults.health_timeout),
         prune: own.prune.or_else(|| defaults.prune.clone()).unwrap_or_default(),
         on_failure: own.on_failure.or(defaults.on_failure).unwrap_or_default(),
+        drift: own.drift.or(defaults.drift).unwrap_or_default(),
+        conflicts: own.conflicts.or(defaults.conflicts).unwrap_or_default(),
+        ignore,
     })
 }
 

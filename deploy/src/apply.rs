@@ -10,9 +10,10 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde_json::Value;
-use tk8s_diff::cluster::{Cluster, apply_request};
+use tk8s_diff::cluster::{Cluster, apply_request, ownership_request};
 use tk8s_diff::live::Live;
 use tk8s_diff::memory::only_we_wrote;
+use tk8s_diff::ownership::{Managed, altered};
 use tk8s_diff::{Action, Change, images_as_sent, rank};
 use tk8s_history::Begun;
 use tokio::time::Instant;
@@ -111,7 +112,7 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
     let tries = AtomicU32::new(0);
     let request = || {
         tries.fetch_add(1, Ordering::Relaxed);
-        apply_request(&change.resource, key, &change.body, change.uid.as_deref(), change.force, false)
+        apply_request(&change.resource, key, &change.body, change.demands())
     };
     let reply = cluster.exchange_until(request, deadline).await?;
     if let Some(error) = overtaken(change, reply.status, &reply.body) {
@@ -121,16 +122,45 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
     let reply = reply.yes(key)?;
     let uid = reply.body.pointer("/metadata/uid").and_then(Value::as_str).ok_or_else(|| Error::NoObject(key.clone()))?;
     let sent_twice = tries.into_inner() > 1;
+    let uid = uid.to_owned();
+    let created =
+        // A creation whose answer was lost is sent again, and then answered by "it is there".
+        status == StatusCode::CREATED || (change.action == Action::Create && sent_twice && only_we_wrote(&reply.body));
+    let object = if change.takes_over { take_over(cluster, change, reply.body, deadline).await? } else { reply.body };
     Ok(Answer {
         key: key.clone(),
         resource: change.resource.clone(),
-        uid: uid.to_owned(),
-        // A creation whose answer was lost is sent again, and then answered by "it is there".
-        created: status == StatusCode::CREATED || (change.action == Action::Create && sent_twice && only_we_wrote(&reply.body)),
+        uid,
+        created,
         desired: change.desired,
         warnings: reply.warnings,
-        object: reply.body,
+        altered: altered(&change.body, &object),
+        object,
     })
+}
+
+/// How often who owns what is read again, when somebody writes to the object meanwhile.
+const READS: usize = 10;
+
+/// Takes the fields that we own now out of the entries of those who managed the object before us. As long as both own a
+/// field, it stays when we give it up.
+async fn take_over(cluster: &Cluster, change: &Change, mut object: Value, deadline: Instant) -> Result<Value, Error> {
+    let (key, resource) = (&change.key, &change.resource);
+    for _ in 0..READS {
+        if !Managed::of(&object).has_predecessors_beside_us() {
+            break;
+        }
+        let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        let fields = Managed::taken_over(&object["metadata"]["managedFields"]);
+        let reply = cluster.exchange_until(|| ownership_request(resource, key, version, &fields), deadline).await?;
+        object = match reply.status {
+            StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+                cluster.get(resource, key).await?.ok_or_else(|| Error::Vanished(key.clone()))?
+            }
+            _ => reply.yes(key)?.body,
+        };
+    }
+    Ok(object)
 }
 
 /// A refusal that says no more than that the cluster is not as it was when it was planned.
@@ -144,8 +174,9 @@ fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Erro
             (contested() || answer["reason"] == "AlreadyExists").then(|| Error::MadeByOther(change.key.clone()))
         }
         (Action::Create, _) => None,
-        // The UID is another one, or gone. Contested fields are told in the API server's own words.
-        (_, StatusCode::CONFLICT) => (change.uid.is_some() && !contested()).then(|| Error::Vanished(change.key.clone())),
+        (_, StatusCode::CONFLICT) if contested() || change.version.is_some() => Some(Error::Overtaken(change.key.clone())),
+        // The UID is another one, or gone.
+        (_, StatusCode::CONFLICT) => change.uid.is_some().then(|| Error::Vanished(change.key.clone())),
         (_, StatusCode::UNPROCESSABLE_ENTITY) => {
             causes.iter().any(|cause| cause["field"] == "metadata.uid").then(|| Error::Vanished(change.key.clone()))
         }

@@ -19,6 +19,9 @@ pub enum Error {
     /// A planned change found another object, or none.
     #[error("{0} vanished or was replaced since it was planned: it is planned again")]
     Vanished(ObjectKey),
+    /// Somebody wrote to the object between plan and apply, to what the plan is about.
+    #[error("{0} was changed by somebody else since it was planned: it is planned again")]
+    Overtaken(ObjectKey),
     /// An answer without what every object has.
     #[error("the API server's answer about {0} is no object")]
     NoObject(ObjectKey),
@@ -31,7 +34,7 @@ impl Classified for Error {
     fn class(&self) -> Class {
         match self {
             Error::NotBegun { .. } => Class::Bug,
-            Error::MadeByOther(_) | Error::Vanished(_) | Error::NoObject(_) => Class::Transient,
+            Error::MadeByOther(_) | Error::Vanished(_) | Error::Overtaken(_) | Error::NoObject(_) => Class::Transient,
             Error::Cluster(error) => error.class(),
         }
     }
@@ -41,6 +44,7 @@ impl Classified for Error {
             Error::NotBegun { .. } => "NotBegun",
             Error::MadeByOther(_) => "MadeByOther",
             Error::Vanished(_) => "Vanished",
+            Error::Overtaken(_) => "Overtaken",
             Error::NoObject(_) => "NoObject",
             Error::Cluster(error) => error.reason(),
         }

@@ -60,6 +60,8 @@ pub struct Answer {
     pub desired: tk8s_core::Digest,
     /// What the API server warned about.
     pub warnings: Vec<String>,
+    /// Fields of ours that it holds otherwise than they were sent: somebody on the way overwrites them.
+    pub altered: Vec<String>,
 }
 
 /// Without the object: it may hold secrets.

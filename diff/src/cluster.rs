@@ -260,27 +260,51 @@ fn warning(header: &str) -> Option<String> {
     Some(tk8s_core::printable(&text.replace("\\\"", "\""), 500))
 }
 
-/// The request of a server-side apply. With a UID it can only change the object that has it, never make one.
-pub fn apply_request(
-    resource: &Resource,
-    key: &ObjectKey,
-    body: &Value,
-    uid: Option<&str>,
-    force: bool,
-    dry_run: bool,
-) -> Request<Vec<u8>> {
+/// What an apply demands beside its body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demands<'a> {
+    /// The object has this UID: the apply can only change it, never make another.
+    pub uid: Option<&'a str>,
+    /// Nobody wrote to it since it had this version.
+    pub version: Option<&'a str>,
+    /// Fields of others are taken.
+    pub force: bool,
+    /// Nothing is written.
+    pub dry_run: bool,
+}
+
+/// The request of a server-side apply.
+pub fn apply_request(resource: &Resource, key: &ObjectKey, body: &Value, demands: Demands<'_>) -> Request<Vec<u8>> {
+    let force = demands.force;
     let mut uri = format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force={force}", resource.path_of(key));
-    if dry_run {
+    if demands.dry_run {
         uri.push_str("&dryRun=All");
     }
     let mut body = body.clone();
-    if let Some(uid) = uid {
-        body["metadata"]["uid"] = uid.into();
+    for (field, demand) in [("uid", demands.uid), ("resourceVersion", demands.version)] {
+        if let Some(demand) = demand {
+            body["metadata"][field] = demand.into();
+        }
     }
     // JSON is YAML, which is what the content type promises.
     Request::patch(uri)
         .header("content-type", "application/apply-patch+yaml")
         .header("accept", "application/json")
         .body(body.to_string().into_bytes())
+        .expect("because the path is made of valid names")
+}
+
+/// The request that writes who owns what of an object, if nobody wrote to it since it had this version. Nothing else of it
+/// changes.
+pub fn ownership_request(resource: &Resource, key: &ObjectKey, version: &str, managed_fields: &Value) -> Request<Vec<u8>> {
+    let uri = format!("{}?fieldManager={FIELD_MANAGER}", resource.path_of(key));
+    let patch = serde_json::json!([
+        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+        {"op": "replace", "path": "/metadata/managedFields", "value": managed_fields},
+    ]);
+    Request::patch(uri)
+        .header("content-type", "application/json-patch+json")
+        .header("accept", "application/json")
+        .body(patch.to_string().into_bytes())
         .expect("because the path is made of valid names")
 }

@@ -10,6 +10,7 @@ pub mod mask;
 pub mod memory;
 pub mod observe;
 mod order;
+pub mod ownership;
 mod preview;
 mod sealed;
 mod text;

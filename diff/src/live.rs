@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Resource};
 use crate::mask::Masker;
-use crate::memory::{only_we_wrote, owned_fields};
+use crate::memory::only_we_wrote;
+use crate::ownership::{Foreign, Managed};
 
 /// An object, as the watches last told it.
 #[derive(Clone, Debug)]
@@ -28,8 +29,12 @@ pub struct SeenObject {
     pub deleting: bool,
     /// How it is.
     pub health: Health,
-    /// The digest of the fields that we own, if we own any.
+    /// The digest of the set of fields that we own, if we own any.
     pub fields: Option<Digest>,
+    /// The digest of the values that these fields have.
+    pub projection: Digest,
+    /// What others put into lists of ours.
+    pub foreign: Vec<Foreign>,
     /// Whether nobody but us has written to it.
     pub only_ours: bool,
     /// The component that it belongs to.
@@ -38,6 +43,11 @@ pub struct SeenObject {
 }
 
 impl SeenObject {
+    /// Who owns what of it.
+    pub fn managed(&self) -> Managed {
+        Managed::of(&self.object())
+    }
+
     /// The object itself, masked.
     pub fn object(&self) -> Value {
         let text = zstd::decode_all(self.packed.as_slice()).unwrap_or_default();
@@ -264,17 +274,16 @@ impl Inner {
         Some((key_of(resource, &object)?, self.reduce(object)?))
     }
 
-    fn reduce(&self, mut object: Value) -> Option<SeenObject> {
+    fn reduce(&self, object: Value) -> Option<SeenObject> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(String::from);
         let (uid, resource_version) = (text("/metadata/uid")?, text("/metadata/resourceVersion")?);
         let component = label(&object, COMPONENT_LABEL).and_then(|name| name.parse().ok());
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
-        let (health, fields, only_ours) = ((self.judge)(&object), owned_fields(&object), only_we_wrote(&object));
-        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-            metadata.remove("managedFields");
-        }
-        let packed = zstd::encode_all(self.masker.mask(object).to_string().as_bytes(), 1).ok()?;
-        Some(SeenObject { uid, resource_version, deleting, health, fields, only_ours, component, packed: Arc::new(packed) })
+        let (health, only_ours) = ((self.judge)(&object), only_we_wrote(&object));
+        let managed = Managed::of(&object);
+        let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(&object), managed.foreign());
+        let packed = Arc::new(zstd::encode_all(self.masker.mask(object).to_string().as_bytes(), 1).ok()?);
+        Some(SeenObject { uid, resource_version, deleting, health, fields, projection, foreign, only_ours, component, packed })
     }
 }
 
@@ -382,6 +391,8 @@ mod tests {
             deleting: false,
             health: Health::because(tk8s_core::HealthState::Healthy, "", ""),
             fields: None,
+            projection: Digest::of(""),
+            foreign: Vec::new(),
             only_ours: true,
             component: None,
             packed: Arc::default(),

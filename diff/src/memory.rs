@@ -1,13 +1,16 @@
 //! What the agent remembers of an object after its last apply, and what that says about the object as it is now. Pure.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tk8s_core::{ComponentName, Digest, FIELD_MANAGER, ObjectKey, canonical_json};
+use tk8s_core::{ComponentName, Digest, FIELD_MANAGER, ObjectKey};
 
 use crate::cluster::Resource;
-use crate::live::Seen;
+use crate::live::{Seen, SeenObject};
+use crate::ownership::{FieldRules, FieldSet, Managed, lost};
 
-/// An object as our last apply left it.
+/// An object as our last apply left it: its ownership fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Known {
@@ -15,8 +18,12 @@ pub struct Known {
     pub uid: String,
     /// The digest of what we wanted.
     pub desired: Digest,
-    /// The digest of the fields that we own.
+    /// The digest of the set of fields that we own.
     pub fields: Digest,
+    /// The digest of the values that these fields have.
+    pub projection: Digest,
+    /// The set itself, as the API server writes it: only when some of it is gone it has to be known what it was.
+    pub owned: String,
     /// When it was, in the API server's count.
     pub resource_version: String,
     /// How the API server calls its kind.
@@ -26,13 +33,32 @@ pub struct Known {
 impl Known {
     /// From the API server's answer to an apply.
     pub fn of_answer(resource: &Resource, answer: &Value, desired: Digest) -> Option<Known> {
+        let managed = Managed::of(answer);
         Some(Known {
             uid: answer.pointer("/metadata/uid")?.as_str()?.into(),
             desired,
-            fields: owned_fields(answer)?,
+            fields: managed.fingerprint()?,
+            projection: managed.projection(answer),
+            owned: managed.ours().to_value().to_string(),
             resource_version: answer.pointer("/metadata/resourceVersion")?.as_str()?.into(),
             resource: resource.clone(),
         })
+    }
+
+    /// Whether it comes to an end by itself and is then tidied away by somebody: that it is gone means that it did its work.
+    pub fn ends(&self) -> bool {
+        matches!(self.resource.kind.kind.as_str(), "Job" | "Pod")
+    }
+
+    /// What we owned after our last apply.
+    pub fn owned(&self) -> FieldSet {
+        FieldSet::read(&serde_json::from_str(&self.owned).unwrap_or_default())
+    }
+
+    /// The same object after fields of ours were left to others.
+    pub fn having_yielded(self, seen: &SeenObject) -> Option<Known> {
+        let owned = seen.managed().ours().to_value().to_string();
+        Some(Known { fields: seen.fields?, projection: seen.projection, owned, ..self })
     }
 }
 
@@ -53,18 +79,6 @@ pub trait Memory: Send + Sync {
     fn inventory(&self, component: &ComponentName) -> Vec<(ObjectKey, Owned)>;
 }
 
-/// The digest of the fields that our manager applied: the one entry without time and version, so that only a change of
-/// ownership changes it.
-pub fn owned_fields(object: &Value) -> Option<Digest> {
-    let entries = object.pointer("/metadata/managedFields")?.as_array()?;
-    let ours = entries.iter().find(|entry| {
-        entry["manager"] == FIELD_MANAGER
-            && entry["operation"] == "Apply"
-            && entry.get("subresource").is_none_or(|name| name == "")
-    })?;
-    Some(Digest::of(canonical_json(&ours["fieldsV1"])))
-}
-
 /// Whether nobody but us has written to an object (to its status and the like they may). For a creation that nobody heard
 /// of this decides whether it was ours: a doubt means that somebody else made the object, and then it is never deleted.
 pub fn only_we_wrote(object: &Value) -> bool {
@@ -75,25 +89,82 @@ pub fn only_we_wrote(object: &Value) -> bool {
 }
 
 /// How an object is no longer as we left it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drift {
     /// It is not there.
     Gone,
     /// Another object has its name.
     Replaced,
-    /// Somebody took a field of ours.
-    FieldsTaken,
+    /// Fields of ours are not ours any more: which, and who has them now, if anybody has.
+    Taken(Vec<(String, Option<String>)>),
+    /// It does not say any more who owns what of it: somebody wiped that, or restored it from a backup.
+    Unowned,
+    /// Nobody took a field, and some have other values, or more are ours: somebody wrote in our name, a backup was restored,
+    /// or the API server reads the object in another way. A question tells.
+    Changed,
 }
 
-/// What became of an object, without asking. An object that is not watched yet says nothing; a finished Job or Pod that is
-/// gone did its work.
-pub fn drift(known: &Known, seen: &Seen) -> Option<Drift> {
-    match seen {
-        Seen::Unwatched => None,
-        Seen::Absent if matches!(known.resource.kind.kind.as_str(), "Job" | "Pod") => None,
-        Seen::Absent => Some(Drift::Gone),
-        Seen::Present(seen) if seen.uid != known.uid => Some(Drift::Replaced),
-        Seen::Present(seen) if seen.fields != Some(known.fields) => Some(Drift::FieldsTaken),
-        Seen::Present(_) => None,
+/// How many fields a message names.
+const NAMED: usize = 3;
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Drift::Gone => f.write_str("it was deleted"),
+            Drift::Replaced => f.write_str("another object has its name"),
+            Drift::Unowned => f.write_str("it does not say any more who owns its fields"),
+            Drift::Changed => f.write_str("fields of ours have other values, or more are ours than we applied"),
+            Drift::Taken(fields) => {
+                for (position, (field, manager)) in fields.iter().take(NAMED).enumerate() {
+                    let separator = if position == 0 { "" } else { ", " };
+                    match manager {
+                        Some(manager) => write!(f, "{separator}{field} was taken by `{manager}`")?,
+                        None => write!(f, "{separator}{field} is nobody's any more")?,
+                    }
+                }
+                match fields.len().saturating_sub(NAMED) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+        }
+    }
+}
+
+/// What became of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// As we left it, as far as is known.
+    AsLeft,
+    /// As we left it, but for fields that are left to others.
+    Yielded,
+    /// Not as we left it.
+    Drifted(Drift),
+}
+
+/// Compares an object with what is remembered of it, without asking. An object that is not watched yet says nothing; a
+/// finished Job or Pod that is gone did its work.
+pub fn compare(known: &Known, key: &ObjectKey, seen: &Seen, rules: &FieldRules) -> Compared {
+    let seen = match seen {
+        Seen::Unwatched => return Compared::AsLeft,
+        Seen::Absent if known.ends() => return Compared::AsLeft,
+        Seen::Absent => return Compared::Drifted(Drift::Gone),
+        Seen::Present(seen) => seen,
+    };
+    if seen.uid != known.uid {
+        return Compared::Drifted(Drift::Replaced);
+    }
+    if seen.fields == Some(known.fields) {
+        return if seen.projection == known.projection { Compared::AsLeft } else { Compared::Drifted(Drift::Changed) };
+    }
+    if seen.fields.is_none() && seen.managed().is_empty() {
+        return Compared::Drifted(Drift::Unowned);
+    }
+    let object = seen.object();
+    let lost = lost(&known.owned(), &Managed::of(&object), &object, &rules.of(key, None));
+    match (lost.taken.is_empty(), lost.yielded, seen.fields) {
+        (false, ..) => Compared::Drifted(Drift::Taken(lost.taken)),
+        (true, 1.., Some(_)) => Compared::Yielded,
+        _ => Compared::Drifted(Drift::Changed),
     }
 }

@@ -10,23 +10,32 @@ use tk8s_core::{COMPONENT_LABEL, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::cluster::{Cluster, Reply, Resource, apply_request};
+use crate::cluster::{Cluster, Demands, Reply, Resource, apply_request};
 use crate::images::images_as_sent;
 use crate::live::{Live, Seen};
-use crate::memory::{Known, Memory, Owned, drift, only_we_wrote};
+use crate::memory::{Compared, Known, Memory, Owned, compare, only_we_wrote};
+use crate::ownership::{
+    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, overridden,
+    take_out,
+};
 use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Prune, Turn};
 use crate::text;
 
-/// What may be deleted.
-#[derive(Clone, Debug)]
+/// What may be deleted, and whose fields are whose.
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Whether anything is deleted at all.
     pub prune: bool,
     /// Kinds that are never deleted.
     pub protect: Vec<String>,
+    /// Whose fields are left to whom, and what is done about those that were taken.
+    pub fields: FieldRules,
     /// What other components want: it is neither deleted, because they take it over, nor taken from them.
     pub wanted_elsewhere: HashSet<ObjectKey>,
 }
+
+/// The annotation that says what happens to fields of others on one object.
+const CONFLICTS: &str = "tk8s.io/conflicts";
 
 /// What the cluster said to one object of a turn.
 #[derive(Debug)]
@@ -41,18 +50,8 @@ pub(crate) enum Finding {
     Contested(Conflict),
 }
 
-/// Managers that came before us: what they applied is taken over.
-const PREDECESSORS: &[&str] = &[
-    "kubectl",
-    "kubectl-client-side-apply",
-    "kubectl-edit",
-    "kubectl-create",
-    "argocd-controller",
-    "kustomize-controller",
-    "helm",
-    "helm-controller",
-    "before-first-apply",
-];
+/// How often one object is asked about, when it changes all the time or its fields are left to others one after another.
+const ROUNDS: usize = 4;
 
 /// Asks the cluster about every object of a turn that is not known to be as it should be: one dry-run each, and a read only
 /// of what exists and is not ours. All refusals of a turn are reported together.
@@ -141,52 +140,54 @@ async fn ask(
         let message = format!("it belongs to the component `{component}`, which wants it too: keep it in one of them");
         return Ok(Finding::Contested(Conflict { key: key.clone(), message }));
     }
-    let untouched = known
-        .as_ref()
-        .is_some_and(|known| known.desired == desired && !matches!(seen, Seen::Unwatched) && drift(known, &seen).is_none());
+    let untouched = known.as_ref().is_some_and(|known| {
+        let as_left = match compare(known, key, &seen, &rules.fields) {
+            Compared::AsLeft | Compared::Yielded => true,
+            // Told elsewhere; what stands in Git has not changed.
+            Compared::Drifted(_) => rules.fields.drift != DriftMode::Repair,
+        };
+        known.desired == desired && !matches!(seen, Seen::Unwatched) && as_left
+    });
     if untouched {
         return Ok(Finding::AsKnown(key.clone()));
     }
-    let body = manifest.to_value();
-    // Fields of an object that we applied before were ours: taking them back is a repair. Of others we take none.
-    let ours = known.is_some() || owned.is_some_and(|owned| owned.uid.is_some());
-    let dry_run =
-        async |force: bool| cluster.exchange_until(|| apply_request(resource, key, &body, None, force, true), deadline).await;
-    let mut reply = dry_run(ours).await?;
-    let mut force = ours;
-    if reply.status == StatusCode::CONFLICT && !ours {
-        if let Some(conflict) = contested(key, &reply.body) {
-            return Ok(Finding::Contested(conflict));
-        }
-        force = true;
-        reply = dry_run(true).await?;
-    }
-    let Reply { status, body: answer, warnings, .. } = reply.yes(key)?;
+    let was_ours = match (&known, owned) {
+        (Some(known), _) => WasOurs::These(known.owned()),
+        // What was ours is forgotten: then all that we want was.
+        (None, Some(owned)) if owned.uid.is_some() => WasOurs::All,
+        _ => WasOurs::Nothing,
+    };
+    let question =
+        Question { cluster, live, manifest, resource, rules: rules.fields.of(key, manifest.annotation(CONFLICTS)), deadline };
+    let answered = match question.ask(&seen, &was_ours).await? {
+        Ok(answered) => answered,
+        Err(conflict) => return Ok(Finding::Contested(conflict)),
+    };
+    let Answered { body, reply, before, overrides, yielded } = answered;
+    let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
     let masker = live.masker();
     let planned = masker.mask(answer.clone());
-    let (action, before) = match &seen {
-        _ if status == StatusCode::CREATED => (Action::Create, None),
-        Seen::Present(seen) => (Action::Configure, Some(seen.object())),
-        _ => {
-            let found = cluster.get(resource, key).await?;
-            if let Some(conflict) = found.as_ref().and_then(|found| of_another(key, found, manifest)) {
-                return Ok(Finding::Contested(conflict));
-            }
-            let action = if owned.is_some() { Action::Configure } else { Action::Adopt };
-            (action, found.map(|found| masker.mask(found)))
-        }
+    let action = match (&seen, &before) {
+        _ if status == StatusCode::CREATED => Action::Create,
+        (Seen::Present(_), _) => Action::Configure,
+        _ if owned.is_some() => Action::Configure,
+        _ => Action::Adopt,
     };
-    let uid =
-        (action != Action::Create).then(|| answer.pointer("/metadata/uid").and_then(Value::as_str).map(String::from)).flatten();
-    if let (Action::Configure, Some(before)) = (action, &before)
-        && text::same(before, &planned)
+    let takes_over = action != Action::Create && Managed::of(&answer).has_predecessors_beside_us();
+    if let (Action::Configure, Some(before), false) = (action, &before, takes_over)
+        && text::same(&before.object, &planned)
         && let Some(known) = Known::of_answer(resource, &answer, desired)
-        && matches!(&seen, Seen::Present(seen) if seen.fields == Some(known.fields))
+        && before.managed.fingerprint() == Some(known.fields)
     {
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
-    let diff = text::unified(&key.to_string(), before.as_ref(), &planned);
+    let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from);
+    let (uid, version) = match action {
+        Action::Create => (None, None),
+        _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty())),
+    };
+    let diff = text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned);
     let sent = Digest::of(canonical_json(&masker.mask(body.clone())));
     Ok(Finding::Differs(Box::new(Change {
         key: key.clone(),
@@ -194,7 +195,10 @@ async fn ask(
         action,
         body,
         uid,
-        force,
+        overrides,
+        version,
+        yielded: yielded.iter().map(|path| display(path)).collect(),
+        takes_over,
         desired,
         sent,
         diff,
@@ -202,25 +206,116 @@ async fn ask(
     })))
 }
 
-/// A conflict with managers that did not come before us. None if only predecessors are in the way.
-fn contested(key: &ObjectKey, status: &Value) -> Option<Conflict> {
-    let causes = status["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut others = Vec::new();
-    for cause in causes {
-        let message = cause["message"].as_str().unwrap_or_default();
-        let manager = message.split('"').nth(1).unwrap_or_default();
-        if !PREDECESSORS.contains(&manager) {
-            others.push(format!(
-                "{} is owned by `{}`",
-                cause["field"].as_str().unwrap_or("a field"),
-                tk8s_core::printable(manager, 80)
-            ));
+/// What of an object was ours after our last apply.
+enum WasOurs {
+    Nothing,
+    These(FieldSet),
+    All,
+}
+
+/// An object as it was before the question.
+struct Before {
+    /// Masked.
+    object: Value,
+    managed: Managed,
+}
+
+/// What the cluster says to one object, when all that has to be left to others is left out of it.
+struct Answered {
+    body: Value,
+    reply: Reply,
+    before: Option<Before>,
+    overrides: Vec<Override>,
+    yielded: Vec<Path>,
+}
+
+/// One object, and the rules for its fields.
+struct Question<'a> {
+    cluster: &'a Cluster,
+    live: &'a Live,
+    manifest: &'a Manifest,
+    resource: &'a Resource,
+    rules: ObjectRules,
+    deadline: Instant,
+}
+
+impl Question<'_> {
+    /// Dry-runs the object, forced, so that the answer says what an apply would take from whom; again without what turns
+    /// out to be left to others. A conflict where something belongs to somebody else.
+    async fn ask(&self, seen: &Seen, was_ours: &WasOurs) -> Result<Result<Answered, Conflict>, Error> {
+        let key = self.manifest.key();
+        let mut before = match seen {
+            // A masked value can't be sent.
+            Seen::Present(_) if self.rules.has_pointers() && key.kind == "Secret" => self.read().await?,
+            Seen::Present(seen) => Some((seen.object(), seen.managed())),
+            _ => None,
+        };
+        let mut more: Vec<Path> = Vec::new();
+        for round in 1.. {
+            let (body, yielded) = self.body(before.as_ref(), &more);
+            let demands = Demands { force: true, dry_run: true, ..Demands::default() };
+            let request = || apply_request(self.resource, key, &body, demands);
+            let reply = self.cluster.exchange_until(request, self.deadline).await?.yes(key)?;
+            if reply.status == StatusCode::CREATED {
+                return Ok(Ok(Answered { body, reply, before: None, overrides: Vec::new(), yielded: Vec::new() }));
+            }
+            let after = Managed::of(&reply.body);
+            let told = before.as_ref().is_some_and(|(_, managed)| managed.leads_to(&after));
+            if !told && round < ROUNDS {
+                before = self.read().await?;
+                if let Some(conflict) = before.as_ref().and_then(|(found, _)| of_another(key, found, self.manifest)) {
+                    return Ok(Err(conflict));
+                }
+                if self.body(before.as_ref(), &more).0 != body {
+                    continue;
+                }
+            }
+            let was_ours = |path: &[String]| match was_ours {
+                WasOurs::Nothing => false,
+                WasOurs::These(fields) => fields.contains(path),
+                WasOurs::All => true,
+            };
+            let after = At { object: &reply.body, managed: &after };
+            let overrides = match &before {
+                Some((object, managed)) => overridden(At { object, managed }, after, was_ours, &self.rules),
+                None => Vec::new(),
+            };
+            let contested: Vec<_> = overrides.iter().filter(|one| one.whose == Whose::Contested).collect();
+            match self.rules.conflicts() {
+                Conflicts::Report if !contested.is_empty() => return Ok(Err(contest(key, &contested))),
+                Conflicts::Yield if !contested.is_empty() && round < ROUNDS => {
+                    more.extend(contested.iter().map(|one| one.path.clone()));
+                    continue;
+                }
+                _ => {}
+            }
+            let before = before.map(|(object, managed)| Before { object: self.live.masker().mask(object), managed });
+            return Ok(Ok(Answered { body, reply, before, overrides, yielded }));
         }
+        unreachable!("because the last round answers")
     }
-    if others.is_empty() && !causes.is_empty() {
-        return None;
+
+    /// What is sent, as the object is now, and what of the manifest is left to others.
+    fn body(&self, before: Option<&(Value, Managed)>, more: &[Path]) -> (Value, Vec<Path>) {
+        let mut body = self.manifest.to_value();
+        let mut yielded = before.map(|(object, managed)| give_way(&mut body, object, managed, &self.rules)).unwrap_or_default();
+        yielded.extend(more.iter().filter(|path| take_out(&mut body, path)).cloned());
+        (body, yielded)
     }
-    Some(Conflict { key: key.clone(), message: tk8s_core::printable(&others.join(", "), 1000) })
+
+    async fn read(&self) -> Result<Option<(Value, Managed)>, Error> {
+        let found = self.cluster.get(self.resource, self.manifest.key()).await?;
+        Ok(found.map(|object| {
+            let managed = Managed::of(&object);
+            (object, managed)
+        }))
+    }
+}
+
+/// Fields that somebody else owns, in one sentence.
+fn contest(key: &ObjectKey, contested: &[&Override]) -> Conflict {
+    let fields: Vec<_> = contested.iter().map(|one| format!("{} is owned by `{}`", one.field, one.manager)).collect();
+    Conflict { key: key.clone(), message: tk8s_core::printable(&fields.join(", "), 1000) }
 }
 
 /// An object that another instance, or another component, owns.
@@ -342,7 +437,18 @@ pub fn plan(observed: Observed) -> Plan {
 fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
     let changes: Vec<_> = changes
         .iter()
-        .map(|change| json!([change.key, change.resource, change.action, change.sent, change.uid, change.force]))
+        .map(|change| {
+            json!([
+                change.key,
+                change.resource,
+                change.action,
+                change.sent,
+                change.uid,
+                change.overrides,
+                change.version,
+                change.takes_over
+            ])
+        })
         .collect();
     let text = json!({"manager": FIELD_MANAGER, "release": turn.release.id, "turn": [turn.index, turn.of], "changes": changes, "prune": prune});
     Digest::of(canonical_json(&text))

@@ -6,7 +6,8 @@ use serde_json::Value;
 use tk8s_core::{Digest, Manifest, ObjectKey};
 use tk8s_history::Release;
 
-use crate::cluster::Resource;
+use crate::cluster::{Demands, Resource};
+use crate::ownership::Override;
 
 /// A part of a release that can be planned at once: nothing in it needs something else in it to exist first (a CRD
 /// before its instances, a namespace before its members), and all of it is of one layer.
@@ -86,8 +87,16 @@ pub struct Change {
     pub body: Value,
     /// The UID that the object must have; absent when it must not exist.
     pub uid: Option<String>,
-    /// Whether fields of others are overridden, because they were ours after our last apply.
-    pub force: bool,
+    /// Every field that is taken from somebody. Without any, the apply is not forced: whoever took a field meanwhile
+    /// keeps it, and the next plan says so.
+    pub overrides: Vec<Override>,
+    /// The version that the object must still have; given where something is taken, so that nothing else is.
+    pub version: Option<String>,
+    /// Fields that are left to others, and so left out of the body.
+    pub yielded: Vec<String>,
+    /// Whether those who came before us share fields with us: they are taken out of their entries after the apply, or a
+    /// field that we give up later would stay.
+    pub takes_over: bool,
     /// The digest of what is wanted.
     pub desired: Digest,
     /// The digest of the body, in which secrets are keyed hashes: it goes into the plan's digest, which is public.
@@ -98,15 +107,23 @@ pub struct Change {
     pub warnings: Vec<String>,
 }
 
+impl Change {
+    /// What the apply demands beside its body.
+    pub fn demands(&self) -> Demands<'_> {
+        let (uid, version) = (self.uid.as_deref(), self.version.as_deref());
+        Demands { uid, version, force: !self.overrides.is_empty(), dry_run: false }
+    }
+}
+
 /// Without the body: it may hold secrets.
 impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Change { key, action, uid, force, .. } = self;
+        let Change { key, action, uid, overrides, .. } = self;
         f.debug_struct("Change")
             .field("key", key)
             .field("action", action)
             .field("uid", uid)
-            .field("force", force)
+            .field("overrides", overrides)
             .finish_non_exhaustive()
     }
 }

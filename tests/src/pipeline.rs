@@ -13,7 +13,8 @@ use tk8s_deploy::{Answer, Applied, ApplyFailed, ApplyOptions, ApprovedPlan, Gate
 use tk8s_diff::cluster::Cluster;
 use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
-use tk8s_diff::memory::{Known, Memory, Owned};
+use tk8s_diff::memory::{Compared, Known, Memory, Owned, compare};
+use tk8s_diff::ownership::FieldRules;
 use tk8s_diff::{Plan, Rules, Turn};
 use tk8s_gitsync::{Accepted, DevPolicy, Follow, Policy, Source, Waiver};
 use tk8s_history::{AppliedObject, Begun, Desired, History, Options, Staged, Watchdog};
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub cluster: Cluster,
     /// The cluster, as the watches tell it.
     pub live: Live,
+    /// Whose fields are left to whom.
+    pub rules: Mutex<FieldRules>,
     known: Mutex<HashMap<ObjectKey, Known>>,
 }
 
@@ -63,7 +66,7 @@ impl Pipeline {
             Timestamp::now(),
         )
         .expect("a new history");
-        Pipeline { directory, name: name.into(), history, cluster, live, known: Mutex::default() }
+        Pipeline { directory, name: name.into(), history, cluster, live, rules: Mutex::default(), known: Mutex::default() }
     }
 
     fn instance(&self) -> InstanceName {
@@ -115,7 +118,7 @@ impl Pipeline {
 
     /// The same, where it may be refused.
     pub async fn try_plan(&self, turn: Turn) -> Result<Plan, tk8s_diff::Error> {
-        let rules = Rules { prune: true, protect: Vec::new(), wanted_elsewhere: Default::default() };
+        let rules = Rules { prune: true, fields: self.rules.lock().expect("because nobody panics").clone(), ..Rules::default() };
         let observed = tk8s_diff::observe(&self.cluster, &self.live, turn, self, &rules, 4, soon()).await?;
         let plan = tk8s_diff::plan(observed);
         for (key, known) in plan.confirmed() {
@@ -170,6 +173,28 @@ impl Pipeline {
             last = Some(settled);
         }
         last.expect("a release has a turn")
+    }
+
+    /// What the watches say became of an object since it was applied. Waits until they say what is expected.
+    pub async fn until_compared(&self, kind: &str, name: &str, expected: impl Fn(&Compared) -> bool) -> Compared {
+        let known =
+            self.known().iter().find(|(key, _)| key.kind == kind && key.name == name).map(|(k, v)| (k.clone(), v.clone()));
+        let (key, known) = known.expect("an object that was applied");
+        let rules = self.rules.lock().expect("because nobody panics").clone();
+        let begun = Instant::now();
+        loop {
+            let seen = self.live.seen(&key);
+            let compared = compare(&known, &key, &seen, &rules);
+            if expected(&compared) {
+                if let (Compared::Yielded, tk8s_diff::live::Seen::Present(seen)) = (&compared, &seen) {
+                    let known = known.having_yielded(seen).expect("it is ours");
+                    self.known().insert(key, known);
+                }
+                return compared;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} is {compared:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Step 13.

@@ -123,6 +123,21 @@ fn print_status(status: &InstanceStatus) {
         ]);
     }
     table(&rows);
+    for component in &status.components {
+        for drift in &component.drift {
+            let undone = drift.undone.map(|times| format!(" (put back {times} times already)")).unwrap_or_default();
+            line(&format!("{}: {} is not as it was left: {}{undone}", component.name, drift.object, drift.message));
+        }
+        for altered in &component.altered {
+            let fields = altered.fields.join(", ");
+            line(&format!("{}: somebody on the way overwrites {fields} of {}", component.name, altered.object));
+        }
+        for foreign in &component.foreign_fields {
+            let grave = if foreign.grave { "ALARM: " } else { "" };
+            let (object, field, manager) = (&foreign.object, &foreign.field, &foreign.manager);
+            line(&format!("{}: {grave}{object} has {field}, which `{manager}` put there", component.name));
+        }
+    }
 }
 
 /// `tk8s-agent sync`.

@@ -7,6 +7,7 @@
 mod operator;
 pub(crate) mod platform;
 mod rendering;
+mod repairs;
 mod rollout;
 mod run;
 mod slot;

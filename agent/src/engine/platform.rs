@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, HelmSpec, Platform};
+use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, Drift, HelmSpec, IgnoreSpec, Platform};
 use tk8s_core::{ComponentName, SourceTree, TreePath};
+use tk8s_diff::ownership::{Conflicts, DriftMode, FieldRules, IgnoreRule};
 use tk8s_history::History;
 use tk8s_render::{Component, HelmOptions, Kind, Placement};
 
@@ -24,13 +25,15 @@ const NO_FILE: &[u8] = b"";
 pub struct Unit {
     pub spec: ComponentSpec,
     pub render: Component,
+    /// Whose fields are left to whom.
+    pub fields: FieldRules,
     pub stands_on: Vec<ComponentName>,
 }
 
 impl Unit {
-    pub fn prune_rules(&self) -> tk8s_diff::Rules {
+    pub fn rules(&self) -> tk8s_diff::Rules {
         let (prune, protect) = (self.spec.prune.enabled, self.spec.prune.protect.clone());
-        tk8s_diff::Rules { prune, protect, wanted_elsewhere: Default::default() }
+        tk8s_diff::Rules { prune, protect, fields: self.fields.clone(), wanted_elsewhere: Default::default() }
     }
 }
 
@@ -96,9 +99,31 @@ pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Err
                 namespace: spec.namespace.clone(),
                 create_namespace: spec.create_namespace,
             };
-            Ok(Arc::new(Unit { spec: spec.clone(), render, stands_on: platform.stands_on(&spec.name) }))
+            let stands_on = platform.stands_on(&spec.name);
+            Ok(Arc::new(Unit { spec: spec.clone(), render, fields: field_rules(spec), stands_on }))
         })
         .collect()
+}
+
+fn field_rules(spec: &ComponentSpec) -> FieldRules {
+    FieldRules {
+        drift: match spec.drift {
+            Drift::Repair => DriftMode::Repair,
+            Drift::Report => DriftMode::Report,
+            Drift::Ignore => DriftMode::Ignore,
+        },
+        conflicts: match spec.conflicts {
+            tk8s_config::Conflicts::Report => Conflicts::Report,
+            tk8s_config::Conflicts::Force => Conflicts::Force,
+            tk8s_config::Conflicts::Yield => Conflicts::Yield,
+        },
+        ignore: spec.ignore.iter().map(ignore_rule).collect(),
+    }
+}
+
+fn ignore_rule(spec: &IgnoreSpec) -> IgnoreRule {
+    let IgnoreSpec { kind, name, pointers, managers } = spec.clone();
+    IgnoreRule { kind, name: name.and_then(|name| IgnoreRule::glob(&name)), pointers, managers }
 }
 
 /// Remembers the platform file for the next start.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Timestamp, chain};
 use tk8s_deploy::{Applied, GateRules, Trigger};
+use tk8s_diff::ownership::DriftMode;
 use tk8s_history::{Desired, Outcome, Status};
 use tk8s_images::Resolved;
 use tokio_util::sync::CancellationToken;
@@ -161,7 +162,7 @@ impl Engine {
             metrics: &self.metrics,
             trigger,
             gate: self.gate_rules(component),
-            rules: tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(component), ..unit.prune_rules() },
+            rules: self.rules(unit, trigger),
             concurrency: config.apply.concurrency,
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
@@ -198,6 +199,15 @@ impl Engine {
         if let Err(error) = disk(|| self.history.deny(release, reasons, Timestamp::now())) {
             tracing::error!(%release, error = %chain(&error), "could not write down why the release failed");
         }
+    }
+
+    /// What may be deleted, and whose fields are whose. A person who wants a release back gets all of it.
+    fn rules(&self, unit: &Unit, trigger: &Trigger) -> tk8s_diff::Rules {
+        let mut rules = tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(&unit.spec.name), ..unit.rules() };
+        if matches!(trigger, Trigger::Rollback { .. }) {
+            rules.fields.drift = DriftMode::Repair;
+        }
+        rules
     }
 
     /// What the other components want: what Git brought for them last, or else what is part of them.

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::repairs::Repairs;
+
 /// How far a component is in the current rollout; those that stand on it wait for this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -32,15 +34,11 @@ pub struct Slot {
     cancel: Mutex<CancellationToken>,
     failures: AtomicU32,
     retry_at: Mutex<Option<Instant>>,
-    repairs: Mutex<Vec<Instant>>,
+    repairs: Mutex<Repairs>,
 }
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Drift repairs within this time count together.
-const REPAIR_WINDOW: Duration = Duration::from_secs(60);
-/// As many repairs as this within the window go through at once; after that each waits for the window to pass.
-const REPAIRS_AT_ONCE: usize = 5;
 
 impl Slot {
     pub fn new() -> Slot {
@@ -120,16 +118,9 @@ impl Slot {
         *lock(&self.retry_at)
     }
 
-    /// Whether drift may be repaired now; counts the repair if so. Somebody who undoes repairs again and again is not
-    /// fought at full speed.
-    pub fn may_repair(&self, now: Instant) -> bool {
-        let mut repairs = lock(&self.repairs);
-        repairs.retain(|at| now.saturating_duration_since(*at) < REPAIR_WINDOW);
-        let may = repairs.len() < REPAIRS_AT_ONCE;
-        if may {
-            repairs.push(now);
-        }
-        may
+    /// What was repaired, and how often.
+    pub fn repairs(&self) -> std::sync::MutexGuard<'_, Repairs> {
+        lock(&self.repairs)
     }
 }
 
@@ -163,12 +154,5 @@ mod tests {
             slot.set(progress.clone());
             assert_eq!(slot.retry_at(), None, "{progress:?}");
         }
-    }
-
-    #[test]
-    fn repairs_that_are_undone_again_and_again_slow_down() {
-        let (slot, now) = (Slot::new(), Instant::now());
-        assert_eq!((0..20).filter(|_| slot.may_repair(now)).count(), REPAIRS_AT_ONCE);
-        assert!(slot.may_repair(now + REPAIR_WINDOW));
     }
 }

@@ -2,15 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
-    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, ReleaseNumber, Revision, Timestamp, Trust,
+    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, ObjectKey, ReleaseNumber, Revision, Timestamp, Trust,
 };
 use tk8s_diff::live::Seen;
-use tk8s_diff::memory::drift;
+use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
+use super::platform::Unit;
 use super::slot::Progress;
 use super::standing::Standing;
 use crate::disk::disk;
+
+/// How much of one sort is told of a component.
+const MOST_TOLD: usize = 100;
 
 /// The whole instance.
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,7 +99,43 @@ pub struct ComponentStatus {
     /// What a person should know, empty if nothing.
     pub message: String,
     pub objects: usize,
+    /// What is not as it was left, where it is not put back at once.
+    #[serde(default)]
+    pub drift: Vec<DriftView>,
+    /// What others put into lists of ours.
+    #[serde(default)]
+    pub foreign_fields: Vec<ForeignView>,
+    /// What somebody on the way to the API server overwrites of what is sent.
+    #[serde(default)]
+    pub altered: Vec<AlteredView>,
     pub images: ImagesView,
+}
+
+/// One object that is not as it was left.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DriftView {
+    pub object: String,
+    /// Which fields, and who has them now.
+    pub message: String,
+    /// How often it was put back, if somebody undoes that again and again.
+    pub undone: Option<u32>,
+}
+
+/// One object that is answered otherwise than it was sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AlteredView {
+    pub object: String,
+    pub fields: Vec<String>,
+}
+
+/// Something that others put into a list of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ForeignView {
+    pub object: String,
+    pub field: String,
+    pub manager: String,
+    /// Whether it runs, or is read by what runs.
+    pub grave: bool,
 }
 
 /// Who holds it, at which release, and why.
@@ -202,7 +242,7 @@ impl Engine {
         };
         ComponentStatus {
             name: name.clone(),
-            layer: unit.map(|unit| unit.spec.layer.clone()),
+            layer: unit.as_ref().map(|unit| unit.spec.layer.clone()),
             state,
             health,
             release: release.as_ref().map(|release| release.id.number),
@@ -211,8 +251,47 @@ impl Engine {
             hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
             message,
             objects: self.memory.of_component(name).len(),
+            drift: unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default(),
+            foreign_fields: self.foreign_of(name),
+            altered: self.altered_of(name),
             images: ImagesView { policy: "unverified".into() },
         }
+    }
+
+    /// What is told of drift: all of it where it is not repaired, else what is undone again and again.
+    fn drift_of(&self, unit: &Unit) -> Vec<DriftView> {
+        let slot = self.slot(&unit.spec.name);
+        let mut told = Vec::new();
+        if unit.fields.drift == DriftMode::Ignore {
+            return told;
+        }
+        for (key, drift) in self.drifted(unit) {
+            let undone = slot.repairs().fought(&key);
+            if undone.is_some() || unit.fields.drift == DriftMode::Report {
+                told.push(DriftView { object: key.to_string(), message: drift.to_string(), undone });
+            }
+        }
+        told.truncate(MOST_TOLD);
+        told
+    }
+
+    fn altered_of(&self, name: &ComponentName) -> Vec<AlteredView> {
+        let of = |key: ObjectKey| AlteredView { object: key.to_string(), fields: self.memory.altered(&key) };
+        let all = self.memory.of_component(name).into_iter().map(|(key, _)| of(key));
+        all.filter(|view| !view.fields.is_empty()).take(MOST_TOLD).collect()
+    }
+
+    fn foreign_of(&self, name: &ComponentName) -> Vec<ForeignView> {
+        let mut told = Vec::new();
+        for (key, _) in self.memory.of_component(name) {
+            let Seen::Present(seen) = self.live.seen(&key) else { continue };
+            for Foreign { field, manager, grave } in seen.foreign {
+                told.push(ForeignView { object: key.to_string(), field, manager, grave });
+            }
+        }
+        told.sort_by_key(|foreign| !foreign.grave);
+        told.truncate(MOST_TOLD);
+        told
     }
 
     /// How the newest release ended, when it is not what runs.
@@ -233,7 +312,7 @@ impl Engine {
             let health = match self.live.seen(&key) {
                 Seen::Present(seen) => seen.health,
                 // What ends by itself and is gone did its work.
-                Seen::Absent if drift(&known, &Seen::Absent).is_none() => continue,
+                Seen::Absent if known.ends() => continue,
                 Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
                 Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "its kind is not watched yet"),
             };

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tk8s_core::{ComponentName, HealthState, ObjectKey};
 use tk8s_deploy::Trigger;
 use tk8s_diff::live::Seen;
-use tk8s_diff::memory::drift;
+use tk8s_diff::memory::{Compared, Drift, compare};
+use tk8s_diff::ownership::DriftMode;
 use tokio::time::Instant;
 
 use super::Engine;
+use super::platform::Unit;
 use super::run::{Job, NOT_HEALTHY};
 use super::slot::Progress;
 use super::standing::Standing;
@@ -17,6 +19,8 @@ use crate::disk::disk;
 
 /// Changes that come together are looked at together. Short, because drift waits for it.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Of how many objects that drifted at once the log tells.
+const TOLD: usize = 5;
 /// How often pauses between retries are looked at when the cluster is quiet.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -58,27 +62,36 @@ impl Engine {
             if !slot.is_idle() {
                 continue;
             }
-            let drifted = self.drifted(name);
+            self.give_up_what_is_left_to_others(unit);
+            let mut drifted = self.drifted(unit);
+            // What is only told is told by the status.
+            if unit.fields.drift != DriftMode::Repair {
+                drifted.clear();
+            }
             let late =
                 matches!(slot.progress(), Progress::Failed { reason, .. } if reason == NOT_HEALTHY) && self.all_healthy(name);
             let rid = self.is_rid_of(name);
-            if drifted.is_none() && !late && !rid {
+            if drifted.is_empty() && !late && !rid {
                 continue;
             }
             let Some(view) = disk(|| self.history.component(name)) else { continue };
             let standing = Standing::of(&view);
             let written = disk(|| self.history.inventory(name)).into_iter().map(|entry| entry.release);
-            match (drifted, standing.repaired_by(&view, written)) {
-                (Some((kind, key)), Some(current)) => {
-                    if !slot.may_repair(Instant::now()) {
+            match (drifted.first(), standing.repaired_by(&view, written)) {
+                (Some(_), Some(current)) => {
+                    let due = slot.repairs().due(drifted.iter().map(|(key, _)| key), Instant::now()).len();
+                    if due == 0 {
                         self.look_again();
                         continue;
                     }
-                    tracing::warn!(component = %name, object = %key, drift = ?kind, "drift: repairing");
-                    self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc();
+                    for (key, drift) in drifted.iter().take(TOLD) {
+                        let fought = slot.repairs().fought(key);
+                        tracing::warn!(component = %name, object = %key, %drift, undone = fought, "drift: repairing");
+                    }
+                    self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc_by(due as u64);
                     self.start_alone(unit, Job::Known(current), Trigger::Drift);
                 }
-                (None, Some(current)) if rid && slot.may_repair(Instant::now()) => {
+                (None, Some(current)) if rid => {
                     tracing::info!(component = %name, "what had left the release is gone: the inventory forgets it");
                     self.start_alone(unit, Job::Known(current), Trigger::Restart);
                 }
@@ -92,10 +105,25 @@ impl Engine {
         }
     }
 
-    /// The first object of a component that is not as we left it.
-    fn drifted(&self, name: &ComponentName) -> Option<(tk8s_diff::memory::Drift, ObjectKey)> {
-        let all = self.memory.of_component(name).into_iter();
-        all.into_iter().find_map(|(key, known)| Some((drift(&known, &self.live.seen(&key))?, key)))
+    /// What of a component is not as we left it.
+    pub(super) fn drifted(&self, unit: &Unit) -> Vec<(ObjectKey, Drift)> {
+        let all = self.memory.of_component(&unit.spec.name).into_iter();
+        let drift = |(key, known)| match compare(&known, &key, &self.live.seen(&key), &unit.fields) {
+            Compared::Drifted(drift) => Some((key, drift)),
+            _ => None,
+        };
+        all.filter_map(drift).collect()
+    }
+
+    /// What is left to others by the rules, and was taken by them, is not ours any more.
+    fn give_up_what_is_left_to_others(&self, unit: &Unit) {
+        for (key, known) in self.memory.of_component(&unit.spec.name) {
+            let seen = self.live.seen(&key);
+            if let (Compared::Yielded, Seen::Present(seen)) = (compare(&known, &key, &seen, &unit.fields), &seen) {
+                tracing::info!(component = %unit.spec.name, object = %key, "fields were left to those who have them now");
+                self.memory.yielded(&key, seen);
+            }
+        }
     }
 
     /// Whether something that left the release and stayed is gone by now.
@@ -126,7 +154,7 @@ impl Engine {
             Seen::Present(seen) => seen.health.state <= HealthState::Suspended,
             Seen::Unwatched => false,
             // What ends by itself and is gone did its work.
-            Seen::Absent => drift(known, &Seen::Absent).is_none(),
+            Seen::Absent => known.ends(),
         })
     }
 }

@@ -14,7 +14,10 @@ fn change(action: Action, uid: Option<&str>) -> Change {
         action,
         body: json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:1"}]}}}}),
         uid: uid.map(String::from),
-        force: false,
+        overrides: Vec::new(),
+        version: None,
+        yielded: Vec::new(),
+        takes_over: false,
         desired: Digest::of("web"),
         sent: Digest::of("web"),
         diff: String::new(),
@@ -32,6 +35,7 @@ fn answer(created: bool, image: &str) -> Answer {
         object: json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}}),
         desired: change.desired,
         warnings: Vec::new(),
+        altered: Vec::new(),
     }
 }
 
@@ -49,6 +53,7 @@ fn refusals_that_mean_another_object_lead_to_another_plan() {
         json!({"reason": "Invalid", "details": {"causes": [{"reason": "FieldValueInvalid", "field": "metadata.uid"}]}});
     let (create, configure, adopt) =
         (change(Action::Create, None), change(Action::Configure, Some("u")), change(Action::Adopt, Some("u")));
+    let takes = Change { version: Some("7".into()), ..change(Action::Configure, Some("u")) };
     for (change, status, answer, expected) in [
         (&create, 409, &conflict, Some("MadeByOther")),
         (&create, 409, &exists, Some("MadeByOther")),
@@ -57,7 +62,8 @@ fn refusals_that_mean_another_object_lead_to_another_plan() {
         (&create, 422, &plain, None),
         (&configure, 409, &plain, Some("Vanished")),
         (&configure, 404, &plain, Some("Vanished")),
-        (&configure, 409, &conflict, None),
+        (&configure, 409, &conflict, Some("Overtaken")),
+        (&takes, 409, &plain, Some("Overtaken")),
         (&adopt, 409, &plain, Some("Vanished")),
         (&configure, 422, &immutable, Some("Vanished")),
         (&configure, 422, &plain, None),

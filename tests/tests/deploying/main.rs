@@ -3,6 +3,8 @@
 
 #![allow(missing_docs)]
 
+mod ownership;
+
 use std::time::{Duration, Instant};
 
 use tk8s_core::Classified as _;

@@ -1,0 +1,17 @@
+//! Whose field is it: who owns which fields of an object, and what follows from that for us.
+//!
+//! Flow: [`Managed`] reads an object's `managedFields` into [`FieldSet`]s; the table in `rules` is the table that says
+//! what a field of somebody else is to us; `give_way` leaves out of a body what is left to others, before
+//! it is sent; `overridden` reads from an answer what a forced apply takes from whom. All of it is
+//! pure: nothing here asks or writes.
+
+mod fields;
+mod managers;
+mod rules;
+
+pub(crate) use fields::take_out;
+pub use fields::{FieldSet, Path, display};
+pub use managers::{Entry, Foreign, Managed};
+pub use rules::altered;
+pub(crate) use rules::{At, give_way, lost, overridden};
+pub use rules::{Conflicts, DriftMode, FieldRules, IgnoreRule, ObjectRules, Override, Whose};
