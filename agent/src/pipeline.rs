@@ -69,7 +69,12 @@ pub struct Run<'a> {
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     let mut last = None;
-    for turn in diff::turns(desired, run.instance) {
+    let turns = diff::turns(desired, run.instance)?;
+    let deadline = Instant::now() + run.health_timeout;
+    // What is refused in any case is refused before the first write.
+    let later = turns.get(1..).unwrap_or_default();
+    diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, deadline).await?;
+    for turn in turns {
         let (index, of) = turn.position();
         let deadline = Instant::now() + run.health_timeout;
         let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, deadline).await?; // 7  watch cache, dry-runs

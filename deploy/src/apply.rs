@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tk8s_diff::cluster::{Cluster, apply_request, ownership_request};
 use tk8s_diff::live::Live;
 use tk8s_diff::memory::only_we_wrote;
@@ -109,6 +109,9 @@ fn hear(cluster: &Cluster, live: &Live, change: &Change, answer: &Answer) {
 
 async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Answer, Error> {
     let key = &change.key;
+    if change.action == Action::Recreate {
+        remove(cluster, change, deadline).await?;
+    }
     let tries = AtomicU32::new(0);
     let request = || {
         tries.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +128,7 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
     let uid = uid.to_owned();
     let created =
         // A creation whose answer was lost is sent again, and then answered by "it is there".
-        status == StatusCode::CREATED || (change.action == Action::Create && sent_twice && only_we_wrote(&reply.body));
+        status == StatusCode::CREATED || (makes(change.action) && sent_twice && only_we_wrote(&reply.body));
     let object = if change.takes_over { take_over(cluster, change, reply.body, deadline).await? } else { reply.body };
     Ok(Answer {
         key: key.clone(),
@@ -137,6 +140,50 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
         altered: altered(&change.body, &object),
         object,
     })
+}
+
+/// Whether a change makes an object that is not there, or not any more.
+fn makes(action: Action) -> bool {
+    matches!(action, Action::Create | Action::Recreate)
+}
+
+/// How often it is looked whether an object is gone.
+const LOOKS: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Deletes the object that is made anew, exactly the one that was planned, with all that belongs to it, and waits until it
+/// is gone.
+async fn remove(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<(), Error> {
+    let (key, resource) = (&change.key, &change.resource);
+    let uid = change.uid.as_deref();
+    let options = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Foreground",
+        "preconditions": {"uid": uid},
+    });
+    let request = || {
+        http::Request::delete(resource.path_of(key))
+            .header("content-type", "application/json")
+            .body(options.to_string().into_bytes())
+            .expect("because the path is made of valid names")
+    };
+    let reply = cluster.exchange_until(request, deadline).await?;
+    match reply.status {
+        StatusCode::NOT_FOUND => return Ok(()),
+        StatusCode::CONFLICT => return Err(Error::Vanished(key.clone())),
+        _ => drop(reply.yes(key)?),
+    }
+    loop {
+        match cluster.get(resource, key).await? {
+            Some(found) if found["metadata"]["uid"].as_str() == uid => {}
+            Some(_) => return Err(Error::MadeByOther(key.clone())),
+            None => return Ok(()),
+        }
+        if Instant::now() + LOOKS >= deadline {
+            return Err(Error::NotGone(key.clone()));
+        }
+        tokio::time::sleep(LOOKS).await;
+    }
 }
 
 /// How often who owns what is read again, when somebody writes to the object meanwhile.
@@ -170,10 +217,10 @@ fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Erro
     match (change.action, status) {
         // Of a planned creation there was nobody whose fields could be in the way. A quota that is being counted answers
         // 409 too, and means something else by it.
-        (Action::Create, StatusCode::CONFLICT) => {
+        (Action::Create | Action::Recreate, StatusCode::CONFLICT) => {
             (contested() || answer["reason"] == "AlreadyExists").then(|| Error::MadeByOther(change.key.clone()))
         }
-        (Action::Create, _) => None,
+        (Action::Create | Action::Recreate, _) => None,
         (_, StatusCode::CONFLICT) if contested() || change.version.is_some() => Some(Error::Overtaken(change.key.clone())),
         // The UID is another one, or gone.
         (_, StatusCode::CONFLICT) => change.uid.is_some().then(|| Error::Vanished(change.key.clone())),
@@ -187,7 +234,7 @@ fn overtaken(change: &Change, status: StatusCode, answer: &Value) -> Option<Erro
 
 /// What an answer that says yes has to say besides. It was written all the same, so it is in the answers.
 fn unforeseen(change: &Change, answer: &Answer) -> Option<Error> {
-    if change.action == Action::Create && !answer.created {
+    if makes(change.action) && !answer.created {
         return Some(Error::MadeByOther(change.key.clone()));
     }
     images_as_sent(&change.key, &change.body, &answer.object).err().map(Error::from)

@@ -22,6 +22,9 @@ pub enum Error {
     /// Somebody wrote to the object between plan and apply, to what the plan is about.
     #[error("{0} was changed by somebody else since it was planned: it is planned again")]
     Overtaken(ObjectKey),
+    /// An object that is made anew is still there.
+    #[error("{0} was deleted to be made anew and is not gone: look at `metadata.finalizers` of it and of what it owns")]
+    NotGone(ObjectKey),
     /// An answer without what every object has.
     #[error("the API server's answer about {0} is no object")]
     NoObject(ObjectKey),
@@ -34,7 +37,9 @@ impl Classified for Error {
     fn class(&self) -> Class {
         match self {
             Error::NotBegun { .. } => Class::Bug,
-            Error::MadeByOther(_) | Error::Vanished(_) | Error::Overtaken(_) | Error::NoObject(_) => Class::Transient,
+            Error::MadeByOther(_) | Error::Vanished(_) | Error::Overtaken(_) | Error::NotGone(_) | Error::NoObject(_) => {
+                Class::Transient
+            }
             Error::Cluster(error) => error.class(),
         }
     }
@@ -45,6 +50,7 @@ impl Classified for Error {
             Error::MadeByOther(_) => "MadeByOther",
             Error::Vanished(_) => "Vanished",
             Error::Overtaken(_) => "Overtaken",
+            Error::NotGone(_) => "NotGone",
             Error::NoObject(_) => "NoObject",
             Error::Cluster(error) => error.reason(),
         }

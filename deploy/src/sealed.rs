@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tk8s_core::{Health, ObjectKey};
-use tk8s_diff::{Kept, Plan};
+use tk8s_diff::{Action, Kept, Plan};
 use tk8s_history::{Begun, Intent};
 
 /// A plan that every rule let pass. Made by [`crate::gate`] only.
@@ -27,7 +27,7 @@ impl ApprovedPlan {
     pub fn intent(&self) -> Intent {
         let plan = &self.plan;
         let (turn, turns) = plan.position();
-        let keys = |wanted: fn(tk8s_diff::Action) -> bool| {
+        let keys = |wanted: fn(Action) -> bool| {
             plan.changes().iter().filter(|change| wanted(change.action)).map(|change| change.key.clone()).collect()
         };
         Intent {
@@ -36,8 +36,8 @@ impl ApprovedPlan {
             turns,
             plan: plan.digest(),
             trigger: self.trigger.clone(),
-            creates: keys(|action| action == tk8s_diff::Action::Create),
-            changes: keys(|action| action != tk8s_diff::Action::Create),
+            creates: keys(|action| matches!(action, Action::Create | Action::Recreate)),
+            changes: keys(|action| !matches!(action, Action::Create | Action::Recreate)),
             deletes: plan.prune().iter().map(|prune| prune.key.clone()).collect(),
         }
     }

@@ -55,6 +55,27 @@ pub enum Error {
         /// What is, or would be, stored.
         stored: String,
     },
+    /// An object was there a moment ago.
+    #[error("{0} vanished while it was planned: it is planned again")]
+    Vanished(ObjectKey),
+    /// A field has another value and can't be changed.
+    #[error("{key}: {} can't be changed once the object is there: {next}", .fields.join(", "))]
+    Immutable {
+        /// The object.
+        key: ObjectKey,
+        /// The fields.
+        fields: Vec<String>,
+        /// What to do.
+        next: &'static str,
+    },
+    /// A wave that is none.
+    #[error("{object}: `{text}` is no wave: write a whole number from -1000 to 1000 for `tk8s.io/wave`")]
+    Wave {
+        /// The object.
+        object: String,
+        /// What it says.
+        text: String,
+    },
     /// Several objects of a turn were refused.
     #[error("{} objects were refused: {}", .0.len(), .0.iter().map(tk8s_core_chain).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
@@ -133,11 +154,11 @@ fn end_of_quoted(text: &str) -> Option<&str> {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
-            Error::NoAnswer { .. } => Class::Transient,
+            Error::NoAnswer { .. } | Error::Vanished(_) => Class::Transient,
             Error::Refused { code: 429 | 500 | 502 | 503 | 504, .. } => Class::Transient,
             // A token that is being rotated, a namespace that is not there yet, an object that changed meanwhile.
             Error::Refused { code: 401 | 403 | 404 | 409, .. } | Error::UnknownKind { .. } => Class::Waiting,
-            Error::Refused { .. } | Error::NoNamespace { .. } => Class::Stalled,
+            Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,
             Error::ImageReplaced { .. } => Class::Denied,
             Error::Several(errors) => errors
                 .iter()
@@ -160,6 +181,9 @@ impl Classified for Error {
             Error::UnknownKind { .. } => "UnknownKind",
             Error::NoNamespace { .. } => "NoNamespace",
             Error::ImageReplaced { .. } => "ImageReplaced",
+            Error::Immutable { .. } => "Immutable",
+            Error::Vanished(_) => "Vanished",
+            Error::Wave { .. } => "BadWave",
             Error::Several(errors) => errors.first().map_or("Refused", Classified::reason),
         }
     }

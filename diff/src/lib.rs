@@ -5,6 +5,7 @@
 pub mod cluster;
 mod error;
 mod images;
+mod immutable;
 pub mod live;
 pub mod mask;
 pub mod memory;
@@ -17,7 +18,7 @@ mod text;
 
 pub use error::Error;
 pub use images::images_as_sent;
-pub use observe::{Rules, observe, plan};
-pub use order::{in_order, order, rank, turns};
+pub use observe::{Rules, observe, plan, rehearse};
+pub use order::{WAVE, in_order, order, rank, turns};
 pub use preview::{PreviewDiff, preview};
 pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Prune, Turn};

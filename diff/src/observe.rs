@@ -6,12 +6,15 @@ use std::collections::{HashMap, HashSet};
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tk8s_core::{COMPONENT_LABEL, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, canonical_json};
+use tk8s_core::{
+    COMPONENT_LABEL, Class, Classified as _, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, canonical_json,
+};
 use tokio::time::Instant;
 
 use crate::Error;
 use crate::cluster::{Cluster, Demands, Reply, Resource, apply_request};
 use crate::images::images_as_sent;
+use crate::immutable::{self, may_be_made_anew, overlaid};
 use crate::live::{Live, Seen};
 use crate::memory::{Compared, Known, Memory, Owned, compare, only_we_wrote};
 use crate::ownership::{
@@ -96,14 +99,49 @@ pub async fn observe(
     }
     drop(answers);
     turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
-    match errors.len() {
-        0 => {}
-        1 => return Err(errors.remove(0)),
-        _ => return Err(Error::Several(errors)),
-    }
+    one_of(errors)?;
     let last = turn.index + 1 == turn.of;
     let leaving = if last { leaving(cluster, live, memory, &turn, inventory, rules).await? } else { Leaving::default() };
     Ok(Observed { turn, findings, leaving })
+}
+
+/// Asks about the objects of later turns, as far as that can be asked now, so that what the API server refuses in any case
+/// stops the release before its first write. What has to exist first is planned, and refused, when its turn comes.
+pub async fn rehearse(
+    cluster: &Cluster,
+    live: &Live,
+    turns: &[Turn],
+    memory: &dyn Memory,
+    rules: &Rules,
+    concurrency: usize,
+    deadline: Instant,
+) -> Result<(), Error> {
+    let mut errors = Vec::new();
+    for turn in turns {
+        let inventory: HashMap<ObjectKey, Owned> = memory.inventory(&turn.release.id.component).into_iter().collect();
+        let mut questions = Vec::new();
+        for manifest in &turn.objects {
+            questions.push(async {
+                let (manifest, resource) = in_scope(cluster, manifest.clone()).await?;
+                let owned = inventory.get(manifest.key());
+                ask(cluster, live, memory, &manifest, &resource, owned, rules, deadline).await
+            });
+        }
+        let mut answers = stream::iter(questions).buffered(concurrency.max(1));
+        while let Some(answer) = answers.next().await {
+            errors.extend(answer.err().filter(|error| matches!(error.class(), Class::Stalled | Class::Denied)));
+        }
+    }
+    one_of(errors)
+}
+
+/// All of them as one, if there are any.
+fn one_of(mut errors: Vec<Error>) -> Result<(), Error> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(Error::Several(errors)),
+    }
 }
 
 /// The object as its kind's scope wants it, and how the API server calls the kind.
@@ -157,16 +195,35 @@ async fn ask(
         (None, Some(owned)) if owned.uid.is_some() => WasOurs::All,
         _ => WasOurs::Nothing,
     };
+    let masker = live.masker();
     let question =
         Question { cluster, live, manifest, resource, rules: rules.fields.of(key, manifest.annotation(CONFLICTS)), deadline };
     let answered = match question.ask(&seen, &was_ours).await? {
-        Ok(answered) => answered,
-        Err(conflict) => return Ok(Finding::Contested(conflict)),
+        Said::Yes(answered) => answered,
+        Said::Contested(conflict) => return Ok(Finding::Contested(conflict)),
+        Said::Anew { body, live, uid } => {
+            let sent = masker.mask(body.clone());
+            let diff = text::unified(&key.to_string(), Some(&live), &overlaid(&live, &sent));
+            return Ok(Finding::Differs(Box::new(Change {
+                key: key.clone(),
+                resource: resource.clone(),
+                action: Action::Recreate,
+                body,
+                uid: Some(uid),
+                overrides: Vec::new(),
+                version: None,
+                yielded: Vec::new(),
+                takes_over: false,
+                desired,
+                sent: Digest::of(canonical_json(&sent)),
+                diff,
+                warnings: Vec::new(),
+            })));
+        }
     };
-    let Answered { body, reply, before, overrides, yielded } = answered;
+    let Answered { body, reply, before, overrides, yielded } = *answered;
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
-    let masker = live.masker();
     let planned = masker.mask(answer.clone());
     let action = match (&seen, &before) {
         _ if status == StatusCode::CREATED => Action::Create,
@@ -229,6 +286,19 @@ struct Answered {
     yielded: Vec<Path>,
 }
 
+/// What comes of a question.
+enum Said {
+    Yes(Box<Answered>),
+    /// Something belongs to somebody else.
+    Contested(Conflict),
+    /// A field can't be changed, and the object, masked, may be made anew.
+    Anew {
+        body: Value,
+        live: Value,
+        uid: String,
+    },
+}
+
 /// One object, and the rules for its fields.
 struct Question<'a> {
     cluster: &'a Cluster,
@@ -242,7 +312,7 @@ struct Question<'a> {
 impl Question<'_> {
     /// Dry-runs the object, forced, so that the answer says what an apply would take from whom; again without what turns
     /// out to be left to others. A conflict where something belongs to somebody else.
-    async fn ask(&self, seen: &Seen, was_ours: &WasOurs) -> Result<Result<Answered, Conflict>, Error> {
+    async fn ask(&self, seen: &Seen, was_ours: &WasOurs) -> Result<Said, Error> {
         let key = self.manifest.key();
         let mut before = match seen {
             // A masked value can't be sent.
@@ -255,16 +325,21 @@ impl Question<'_> {
             let (body, yielded) = self.body(before.as_ref(), &more);
             let demands = Demands { force: true, dry_run: true, ..Demands::default() };
             let request = || apply_request(self.resource, key, &body, demands);
-            let reply = self.cluster.exchange_until(request, self.deadline).await?.yes(key)?;
+            let reply = self.cluster.exchange_until(request, self.deadline).await?;
+            if let Some(fields) = immutable(&reply) {
+                return self.made_anew(body, before, was_ours, fields).await;
+            }
+            let reply = reply.yes(key)?;
             if reply.status == StatusCode::CREATED {
-                return Ok(Ok(Answered { body, reply, before: None, overrides: Vec::new(), yielded: Vec::new() }));
+                let (overrides, yielded) = (Vec::new(), Vec::new());
+                return Ok(Said::Yes(Box::new(Answered { body, reply, before: None, overrides, yielded })));
             }
             let after = Managed::of(&reply.body);
             let told = before.as_ref().is_some_and(|(_, managed)| managed.leads_to(&after));
             if !told && round < ROUNDS {
                 before = self.read().await?;
                 if let Some(conflict) = before.as_ref().and_then(|(found, _)| of_another(key, found, self.manifest)) {
-                    return Ok(Err(conflict));
+                    return Ok(Said::Contested(conflict));
                 }
                 if self.body(before.as_ref(), &more).0 != body {
                     continue;
@@ -282,7 +357,7 @@ impl Question<'_> {
             };
             let contested: Vec<_> = overrides.iter().filter(|one| one.whose == Whose::Contested).collect();
             match self.rules.conflicts() {
-                Conflicts::Report if !contested.is_empty() => return Ok(Err(contest(key, &contested))),
+                Conflicts::Report if !contested.is_empty() => return Ok(Said::Contested(contest(key, &contested))),
                 Conflicts::Yield if !contested.is_empty() && round < ROUNDS => {
                     more.extend(contested.iter().map(|one| one.path.clone()));
                     continue;
@@ -290,9 +365,32 @@ impl Question<'_> {
                 _ => {}
             }
             let before = before.map(|(object, managed)| Before { object: self.live.masker().mask(object), managed });
-            return Ok(Ok(Answered { body, reply, before, overrides, yielded }));
+            return Ok(Said::Yes(Box::new(Answered { body, reply, before, overrides, yielded })));
         }
         unreachable!("because the last round answers")
+    }
+
+    /// An object of which a field can't be changed.
+    async fn made_anew(
+        &self,
+        body: Value,
+        before: Option<(Value, Managed)>,
+        was_ours: &WasOurs,
+        fields: Vec<String>,
+    ) -> Result<Said, Error> {
+        let key = self.manifest.key();
+        let before = match before {
+            Some(before) => Some(before),
+            None => self.read().await?,
+        };
+        // Gone meanwhile: the next plan makes it.
+        let Some((live, _)) = before else { return Err(Error::Vanished(key.clone())) };
+        if let Some(conflict) = of_another(key, &live, self.manifest) {
+            return Ok(Said::Contested(conflict));
+        }
+        may_be_made_anew(self.manifest, &live, !matches!(was_ours, WasOurs::Nothing), fields)?;
+        let uid = live["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        Ok(Said::Anew { body, live: self.live.masker().mask(live), uid })
     }
 
     /// What is sent, as the object is now, and what of the manifest is left to others.
@@ -310,6 +408,11 @@ impl Question<'_> {
             (object, managed)
         }))
     }
+}
+
+/// The fields that can't be changed, if that is all that is wrong.
+fn immutable(reply: &Reply) -> Option<Vec<String>> {
+    (reply.status == StatusCode::UNPROCESSABLE_ENTITY).then(|| immutable::fields(&reply.body)).flatten()
 }
 
 /// Fields that somebody else owns, in one sentence.

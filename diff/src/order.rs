@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tk8s_core::{InstanceName, Manifest, ObjectKey, Placed};
 use tk8s_history::Desired;
 
+use crate::Error;
 use crate::sealed::Turn;
 
 /// Kinds in the order in which they are applied: what others need comes first, what acts on everybody comes last. A kind
@@ -57,9 +58,21 @@ pub fn in_order(mut objects: Vec<Placed>) -> Vec<Placed> {
     objects
 }
 
-/// Cuts a release into turns: one for each layer, and inside a layer the namespaces and CRDs that other objects of it need
-/// come before them.
-pub fn turns(desired: Desired, instance: &InstanceName) -> Vec<Turn> {
+/// The annotation that refines the order: objects of a wave are applied when those of the waves below are healthy.
+pub const WAVE: &str = "tk8s.io/wave";
+/// As far as waves go, up and down.
+const FARTHEST: i32 = 1000;
+
+/// The wave of an object, 0 if it says none.
+fn wave(manifest: &Manifest) -> Result<i32, Error> {
+    let Some(text) = manifest.annotation(WAVE) else { return Ok(0) };
+    let wave = text.trim().parse::<i32>().ok().filter(|wave| (-FARTHEST..=FARTHEST).contains(wave));
+    wave.ok_or_else(|| Error::Wave { object: manifest.key().to_string(), text: tk8s_core::printable(text, 40) })
+}
+
+/// Cuts a release into turns: one for each layer, inside a layer one for each wave, and inside that the namespaces and CRDs
+/// that other objects of the layer need come before all of it.
+pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Error> {
     let (release, objects) = desired.into_parts();
     let all: Arc<Vec<ObjectKey>> = Arc::new(objects.iter().map(|placed| placed.manifest.key().clone()).collect());
     let mut layers: BTreeMap<u16, Vec<Manifest>> = BTreeMap::new();
@@ -70,11 +83,15 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Vec<Turn> {
     for mut manifests in layers.into_values() {
         order(&mut manifests);
         let (first, rest) = cut(manifests);
-        groups.extend([first, rest].into_iter().filter(|group| !group.is_empty()));
+        let mut waves: BTreeMap<i32, Vec<Manifest>> = BTreeMap::new();
+        for manifest in rest {
+            waves.entry(wave(&manifest)?).or_default().push(manifest);
+        }
+        groups.extend([first].into_iter().chain(waves.into_values()).filter(|group| !group.is_empty()));
     }
     let of = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     let turn = |(index, objects)| Turn { release: Arc::clone(&release), index, of, objects, all: Arc::clone(&all) };
-    (0..of).zip(groups).map(turn).collect()
+    Ok((0..of).zip(groups).map(turn).collect())
 }
 
 /// What others of the set need to exist before they can be planned, and the rest.

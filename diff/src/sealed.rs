@@ -71,6 +71,8 @@ pub enum Action {
     Configure,
     /// It is there and not ours: it is taken over.
     Adopt,
+    /// A field of it can't be changed, and it may be made anew: it is deleted and made.
+    Recreate,
     /// It is there and as it should be: nothing is sent.
     Unchanged,
 }
@@ -110,7 +112,9 @@ pub struct Change {
 impl Change {
     /// What the apply demands beside its body.
     pub fn demands(&self) -> Demands<'_> {
-        let (uid, version) = (self.uid.as_deref(), self.version.as_deref());
+        // What is made anew has another UID.
+        let uid = self.uid.as_deref().filter(|_| self.action != Action::Recreate);
+        let version = self.version.as_deref();
         Demands { uid, version, force: !self.overrides.is_empty(), dry_run: false }
     }
 }

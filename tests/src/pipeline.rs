@@ -108,7 +108,7 @@ impl Pipeline {
 
     /// The turns of a release of these objects.
     pub fn turns(&self, yaml: &str) -> Vec<Turn> {
-        tk8s_diff::turns(Desired::from(self.stage(yaml)), &self.instance())
+        tk8s_diff::turns(Desired::from(self.stage(yaml)), &self.instance()).expect("turns")
     }
 
     /// Steps 7 and 8: what the cluster says to a turn, and the plan that follows.

@@ -560,3 +560,25 @@ async fn an_object_that_moves_to_another_component_is_handed_over_and_one_that_b
     system.until_says("below", "Denied", "belongs to the component `above`");
     assert_eq!((component(&system), system.map("extra")), ("above".into(), "there".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_later_wave_can_not_bring_is_refused_before_the_first_write() {
+    let mut system = System::new("rehearsed").await;
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: rehearsed, annotations: {tk8s.io/wave: '1'}}\nspec: {ports: [{port: PORT}]}\n";
+    system.write("one/service.yaml", &service.replace("PORT", "80"));
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    system.write_map("one", "second");
+    system.write("one/service.yaml", &service.replace("PORT", "80000"));
+    system.commit("second");
+    system.until_says("one", "Failed", "spec.ports[0].port");
+    assert_eq!(system.map("one"), "first");
+    system.write("one/service.yaml", &service.replace("PORT", "81"));
+    system.commit("third");
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+    assert_eq!(system.kubectl(&["get", "service", "web", "-o", "jsonpath={.spec.ports[0].port}"]), "81");
+}

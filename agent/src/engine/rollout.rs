@@ -114,8 +114,11 @@ impl Engine {
                 Ok(Need::Nothing) => {}
                 Ok(need) => needs.push((unit, need)),
                 Err(error) => {
-                    tracing::warn!(component = %unit.spec.name, reason = error.reason(), error = %chain(&error), "component can't be rendered");
                     let (reason, message) = (error.reason().to_owned(), chain(&error));
+                    // Said once, not at every look at Git.
+                    if self.world().broken.get(&unit.spec.name) != Some(&(reason.clone(), message.clone())) {
+                        tracing::warn!(component = %unit.spec.name, reason, error = message, "component can't be rendered");
+                    }
                     self.slot(&unit.spec.name).set(Progress::Failed {
                         class: error.class(),
                         reason: reason.clone(),

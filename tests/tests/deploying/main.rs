@@ -3,6 +3,7 @@
 
 #![allow(missing_docs)]
 
+mod changes;
 mod ownership;
 
 use std::time::{Duration, Instant};
