@@ -4,7 +4,7 @@ TK8S_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tk8s-agent
 export TK8S_CACHE
 export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
-.PHONY: help build programs demo cluster test lint
+.PHONY: help build programs demo cluster test bench lint
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,11 @@ cluster: build ## start a control plane with a simulated node until interrupted;
 
 test: build ## run every test
 	TK8S_ASSETS=$$(cat bin/programs) TK8S_RENDERERS=$$(cat bin/renderers) cargo test --workspace
+
+bench: programs ## measure the agent beside a bare client and git (OBJECTS=10000, PAIRS=5, JSON=file): see docs/performance.md
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-release cargo build --workspace --release --bin tk8s-agent --bin bench
+	@TK8S_ASSETS=$$(cat bin/programs) $(CARGO_TARGET_DIR)-release/release/bench \
+		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(JSON),--json $(JSON))
 
 lint: ## what a change must pass besides the tests
 	cargo fmt --all --check
