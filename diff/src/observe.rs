@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::{COMPONENT_LABEL, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, canonical_json};
@@ -83,19 +84,22 @@ pub async fn observe(
     // A watch that does not come up costs requests, not correctness.
     live.synced(&kinds, std::time::Duration::from_secs(10)).await;
     let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
-    let mut questions = Vec::new();
-    for (manifest, resource) in &objects {
-        questions.push(ask(cluster, live, memory, manifest, resource, owned.get(manifest.key()).copied(), rules, deadline));
-    }
-    let mut answers = stream::iter(questions).buffered(concurrency.max(1));
-    let mut findings = Vec::new();
-    while let Some(finding) = answers.next().await {
-        match finding {
-            Ok(finding) => findings.push(finding),
-            Err(error) => errors.push(error),
+    let (mut waiting, mut under_way, mut findings) = (objects.iter(), FuturesOrdered::new(), Vec::new());
+    loop {
+        // Made when their turn comes: a question is larger than its object.
+        while under_way.len() < concurrency.max(1)
+            && let Some((manifest, resource)) = waiting.next()
+        {
+            let owned = owned.get(manifest.key()).copied();
+            under_way.push_back(ask(cluster, live, memory, manifest, resource, owned, rules, deadline));
+        }
+        match under_way.next().await {
+            None => break,
+            Some(Ok(finding)) => findings.push(finding),
+            Some(Err(error)) => errors.push(error),
         }
     }
-    drop(answers);
+    drop(under_way);
     turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
     match errors.len() {
         0 => {}
