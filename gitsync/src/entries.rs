@@ -15,6 +15,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// What stands at a path.
+#[derive(Clone)]
 pub(crate) enum Found {
     Tree(String),
     File(String),

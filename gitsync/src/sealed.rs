@@ -1,7 +1,7 @@
 //! The hand-over types of the source: [`Fetched`], [`VerifiedRevision`] and [`VerifiedTree`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::objs::Kind;
 use tk8s_core::{Environment, ReadError, Revision, SourceTree, TreeEntry, TreePath, Trust};
@@ -57,12 +57,20 @@ impl VerifiedRevision {
 /// The files of a verified revision, read by object id, each hashed again when it is read. Made by [`tree`] only.
 pub struct VerifiedTree {
     revision: Arc<VerifiedRevision>,
+    /// Directories that were read, by their ids: every path begins with the same ones.
+    directories: Mutex<BTreeMap<String, Directory>>,
 }
+
+/// What a directory holds, sorted by name.
+type Directory = Arc<Vec<(String, Found)>>;
+
+/// Entries that are kept of all directories together, at some 100 bytes each. With more, reading begins anew.
+const KEPT_ENTRIES: usize = 20_000;
 
 /// The tree of a verified revision. Its root is read at once, so that a broken mirror shows here.
 pub fn tree(revision: &Arc<VerifiedRevision>) -> Result<VerifiedTree, Error> {
     revision.store.read(revision.revision.tree.as_str())?;
-    Ok(VerifiedTree { revision: Arc::clone(revision) })
+    Ok(VerifiedTree { revision: Arc::clone(revision), directories: Mutex::default() })
 }
 
 /// What stands in the repository instead of a file that Git LFS keeps elsewhere.
@@ -74,14 +82,26 @@ impl VerifiedTree {
         &self.revision
     }
 
-    fn entries(&self, path: &TreePath, id: &str) -> Result<Vec<(String, Found)>, ReadError> {
+    fn entries(&self, path: &TreePath, id: &str) -> Result<Directory, ReadError> {
+        let kept = || self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entries) = kept().get(id) {
+            return Ok(Arc::clone(entries));
+        }
         let broken = |why: String| ReadError::Broken { path: path.clone(), why };
         let (kind, data) = self.revision.store.read(id).map_err(|error| broken(tk8s_core::chain(&error)))?;
         if kind != Kind::Tree {
             return Err(broken(format!("the object {id} is not a tree")));
         }
         let hash = gix::ObjectId::from_hex(id.as_bytes()).map_err(|_| broken("its id can't be read".into()))?.kind();
-        entries::of(&data, hash).map_err(broken)
+        let entries = Arc::new(entries::of(&data, hash).map_err(broken)?);
+        let mut kept = kept();
+        if kept.values().map(|entries| entries.len()).sum::<usize>() + entries.len() > KEPT_ENTRIES {
+            kept.clear();
+        }
+        if entries.len() <= KEPT_ENTRIES {
+            kept.insert(id.to_owned(), Arc::clone(&entries));
+        }
+        Ok(entries)
     }
 
     fn find(&self, path: &TreePath) -> Result<Found, ReadError> {
@@ -94,8 +114,8 @@ impl VerifiedTree {
                 Found::Other(what) => return Err(ReadError::Kind { path: walked, found: what, needed: "a directory" }),
             };
             let entries = self.entries(&walked, &id)?;
-            let entry = entries.into_iter().find(|(name, _)| name == part);
-            found = entry.ok_or_else(|| ReadError::NotFound(path.clone()))?.1;
+            let at = entries.binary_search_by(|(name, _)| name.as_str().cmp(part));
+            found = at.map(|at| entries[at].1.clone()).map_err(|_| ReadError::NotFound(path.clone()))?;
             walked = walked.join(part)?;
         }
         Ok(found)
@@ -109,12 +129,13 @@ impl SourceTree for VerifiedTree {
             Found::File(_) => return Err(ReadError::Kind { path: directory.clone(), found: "a file", needed: "a directory" }),
             Found::Other(what) => return Err(ReadError::Kind { path: directory.clone(), found: what, needed: "a directory" }),
         };
-        let entries = self.entries(directory, &id)?.into_iter().map(|(name, found)| match found {
-            Found::Tree(_) => TreeEntry::Directory(name),
-            Found::File(_) => TreeEntry::File(name),
-            Found::Other(what) => TreeEntry::Other(name, what),
-        });
-        Ok(entries.collect())
+        let entries = self.entries(directory, &id)?;
+        let entry = |(name, found): &(String, Found)| match found {
+            Found::Tree(_) => TreeEntry::Directory(name.clone()),
+            Found::File(_) => TreeEntry::File(name.clone()),
+            Found::Other(what) => TreeEntry::Other(name.clone(), what),
+        };
+        Ok(entries.iter().map(entry).collect())
     }
 
     fn read(&self, file: &TreePath, limit: u64) -> Result<Vec<u8>, ReadError> {
