@@ -13,10 +13,10 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// A hundred components, or as many as have ten objects each.
+    /// Components of a hundred objects each, or of ten where that would make fewer than ten.
     pub(crate) fn spread(objects: usize) -> Workload {
-        let components = (objects / 10).clamp(1, 100);
-        Workload { components, each: objects / components }
+        let each = if objects >= 1_000 { 100 } else { 10 };
+        Workload { components: objects / each, each }
     }
 
     /// One component.
