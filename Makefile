@@ -4,7 +4,9 @@ TK8S_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tk8s-agent
 export TK8S_CACHE
 export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
-.PHONY: help build programs demo cluster test lint
+FUZZ_TARGETS = yaml kustomization tree object known_hosts allowed_signers
+
+.PHONY: help build programs demo cluster test bench lint fuzz
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,9 +32,21 @@ cluster: build ## start a control plane with a simulated node until interrupted;
 test: build ## run every test
 	TK8S_ASSETS=$$(cat bin/programs) TK8S_RENDERERS=$$(cat bin/renderers) cargo test --workspace
 
+bench: programs ## measure the agent beside a bare client and git (OBJECTS=10000, PAIRS=5, JSON=file): see docs/performance.md
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-release cargo build --workspace --release --bin tk8s-agent --bin bench
+	@TK8S_ASSETS=$$(cat bin/programs) $(CARGO_TARGET_DIR)-release/release/bench \
+		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(JSON),--json $(JSON))
+
 lint: ## what a change must pass besides the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	scripts/writes.sh
 	scripts/deny.sh
+
+fuzz: ## look for inputs that break a reader (SECONDS=60 for each, TARGETS="yaml tree"); needs a nightly compiler and cargo-fuzz
+	@for target in $(or $(TARGETS),$(FUZZ_TARGETS)); do \
+		mkdir -p fuzz/corpus/$$target && \
+		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 || exit 1; \
+	done

@@ -54,7 +54,7 @@ pub struct Answer {
     pub uid: String,
     /// Whether it was made by this apply, and so may be deleted some day.
     pub created: bool,
-    /// The whole answer; it may hold secrets.
+    /// The whole answer, for whoever hears it at once; it may hold secrets. Afterwards it is null.
     pub object: serde_json::Value,
     /// What was wanted.
     pub desired: tk8s_core::Digest,

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tk8s_core::{FIELD_MANAGER, GroupVersionKind, ObjectKey};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Error;
@@ -18,6 +19,11 @@ use crate::Error;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest answer that is read: ten times the largest object.
 const LARGEST: usize = 32 * 1024 * 1024;
+/// Requests that are under way at the same time, of all components together. An API server of two cores does no more with
+/// more, and each needs a connection with its buffers.
+const AT_ONCE: usize = 32;
+/// A request that takes longer than this counts no more: what hangs for one component must not hold up the others.
+const SLOW: Duration = Duration::from_secs(1);
 /// The longest pause between two tries of one request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -82,6 +88,8 @@ pub struct Cluster(Arc<Inner>);
 
 struct Inner {
     client: kube::Client,
+    /// Fair: whoever waits longest is next.
+    turns: Semaphore,
     resources: Mutex<BTreeMap<GroupVersionKind, Resource>>,
 }
 
@@ -89,7 +97,7 @@ impl Cluster {
     /// A cluster, with the kinds that are known from before: a restart asks no discovery.
     pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
         let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
-        Cluster(Arc::new(Inner { client, resources: Mutex::new(resources) }))
+        Cluster(Arc::new(Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources) }))
     }
 
     /// The client behind it, for watches.
@@ -210,7 +218,7 @@ impl Cluster {
         if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { Ok(Some(reply.yes(key)?.body)) }
     }
 
-    /// Sends one request and reads its answer, whatever it says.
+    /// Sends one request and reads its answer, whatever it says. Waits for its turn before that.
     pub async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Reply, Error> {
         let about = format!("{} {}", request.method(), request.uri().path());
         let fail = |why: String| Error::NoAnswer { about: about.clone(), why: tk8s_core::printable(&why, 300) };
@@ -226,7 +234,16 @@ impl Cluster {
                 parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
             Ok(Reply { status: parts.status, body, warnings, retry_after })
         };
-        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(fail("it took longer than 30 s".into())))
+        let turn = self.0.turns.acquire().await.expect("because nobody closes it");
+        let mut exchange = std::pin::pin!(tokio::time::timeout(PATIENCE, exchange));
+        let answered = tokio::select! {
+            answered = &mut exchange => answered,
+            () = tokio::time::sleep(SLOW) => {
+                drop(turn);
+                exchange.await
+            }
+        };
+        answered.unwrap_or_else(|_| Err(fail("it took longer than 30 s".into())))
     }
 
     /// Sends a request that may be sent twice, until it is answered by something that waiting does not change. A server

@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::{
@@ -84,20 +85,10 @@ pub async fn observe(
     }
     // A watch that does not come up costs requests, not correctness.
     live.synced(&kinds, std::time::Duration::from_secs(10)).await;
+    let asking = Asking { cluster, live, memory, rules, deadline };
     let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
-    let mut questions = Vec::new();
-    for (manifest, resource) in &objects {
-        questions.push(ask(cluster, live, memory, manifest, resource, owned.get(manifest.key()).copied(), rules, deadline));
-    }
-    let mut answers = stream::iter(questions).buffered(concurrency.max(1));
-    let mut findings = Vec::new();
-    while let Some(finding) = answers.next().await {
-        match finding {
-            Ok(finding) => findings.push(finding),
-            Err(error) => errors.push(error),
-        }
-    }
-    drop(answers);
+    let findings = asking.about_all(&objects, &owned, concurrency, &mut errors).await;
+    drop(owned);
     turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
     one_of(errors)?;
     let last = turn.index + 1 == turn.of;
@@ -118,19 +109,16 @@ pub async fn rehearse(
 ) -> Result<(), Error> {
     let mut errors = Vec::new();
     for turn in turns {
-        let inventory: HashMap<ObjectKey, Owned> = memory.inventory(&turn.release.id.component).into_iter().collect();
-        let mut questions = Vec::new();
+        let mut objects = Vec::new();
         for manifest in &turn.objects {
-            questions.push(async {
-                let (manifest, resource) = in_scope(cluster, manifest.clone()).await?;
-                let owned = inventory.get(manifest.key());
-                ask(cluster, live, memory, &manifest, &resource, owned, rules, deadline).await
-            });
+            // What can't be found yet is found when its turn comes.
+            objects.extend(in_scope(cluster, manifest.clone()).await.ok());
         }
-        let mut answers = stream::iter(questions).buffered(concurrency.max(1));
-        while let Some(answer) = answers.next().await {
-            errors.extend(answer.err().filter(|error| matches!(error.class(), Class::Stalled | Class::Denied)));
-        }
+        let inventory = memory.inventory(&turn.release.id.component);
+        let owned = inventory.iter().map(|(key, owned)| (key, owned)).collect();
+        let mut refused = Vec::new();
+        Asking { cluster, live, memory, rules, deadline }.about_all(&objects, &owned, concurrency, &mut refused).await;
+        errors.extend(refused.into_iter().filter(|error| matches!(error.class(), Class::Stalled | Class::Denied)));
     }
     one_of(errors)
 }
@@ -156,17 +144,43 @@ async fn in_scope(cluster: &Cluster, manifest: Manifest) -> Result<(Manifest, Re
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a question about one object needs, named where it is used")]
-async fn ask(
-    cluster: &Cluster,
-    live: &Live,
-    memory: &dyn Memory,
-    manifest: &Manifest,
-    resource: &Resource,
-    owned: Option<&Owned>,
-    rules: &Rules,
+/// Whom is asked, and by which rules.
+struct Asking<'a> {
+    cluster: &'a Cluster,
+    live: &'a Live,
+    memory: &'a dyn Memory,
+    rules: &'a Rules,
     deadline: Instant,
-) -> Result<Finding, Error> {
+}
+
+impl Asking<'_> {
+    /// Asks about all of them, a few at a time; findings in the order of the objects.
+    async fn about_all(
+        &self,
+        objects: &[(Manifest, Resource)],
+        owned: &HashMap<&ObjectKey, &Owned>,
+        concurrency: usize,
+        errors: &mut Vec<Error>,
+    ) -> Vec<Finding> {
+        let (mut waiting, mut under_way, mut findings) = (objects.iter(), FuturesOrdered::new(), Vec::new());
+        loop {
+            // Made when their turn comes: a question is larger than its object.
+            while under_way.len() < concurrency.max(1)
+                && let Some((manifest, resource)) = waiting.next()
+            {
+                under_way.push_back(ask(self, manifest, resource, owned.get(manifest.key()).copied()));
+            }
+            match under_way.next().await {
+                None => return findings,
+                Some(Ok(finding)) => findings.push(finding),
+                Some(Err(error)) => errors.push(error),
+            }
+        }
+    }
+}
+
+async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owned: Option<&Owned>) -> Result<Finding, Error> {
+    let Asking { cluster, live, memory, rules, deadline } = *asking;
     let (key, desired) = (manifest.key(), manifest.digest());
     let known = memory.known(key);
     let seen = live.seen(key);

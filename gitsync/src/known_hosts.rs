@@ -59,7 +59,7 @@ impl Known {
         Self::parse(text, path, host, port)
     }
 
-    fn parse(text: &str, path: &Path, host: &str, port: u16) -> Result<Known, Error> {
+    pub(crate) fn parse(text: &str, path: &Path, host: &str, port: u16) -> Result<Known, Error> {
         let name = name(host, port);
         let mut known = Known { host: host.to_ascii_lowercase(), ..Known::default() };
         for (index, line) in text.lines().enumerate() {

@@ -7,8 +7,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod conversation;
+mod entries;
 mod error;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod known_hosts;
 mod mirror;

@@ -1,12 +1,13 @@
 //! The hand-over types of the source: [`Fetched`], [`VerifiedRevision`] and [`VerifiedTree`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::objs::Kind;
 use tk8s_core::{Environment, ReadError, Revision, SourceTree, TreeEntry, TreePath, Trust};
 
 use crate::Error;
+use crate::entries::{self, Found};
 use crate::source::Follow;
 use crate::store::Store;
 
@@ -56,35 +57,24 @@ impl VerifiedRevision {
 /// The files of a verified revision, read by object id, each hashed again when it is read. Made by [`tree`] only.
 pub struct VerifiedTree {
     revision: Arc<VerifiedRevision>,
+    /// Directories that were read, by their ids: every path begins with the same ones.
+    directories: Mutex<BTreeMap<String, Directory>>,
 }
+
+/// What a directory holds, sorted by name.
+type Directory = Arc<Vec<(String, Found)>>;
+
+/// Entries that are kept of all directories together, at some 100 bytes each. With more, reading begins anew.
+const KEPT_ENTRIES: usize = 20_000;
 
 /// The tree of a verified revision. Its root is read at once, so that a broken mirror shows here.
 pub fn tree(revision: &Arc<VerifiedRevision>) -> Result<VerifiedTree, Error> {
     revision.store.read(revision.revision.tree.as_str())?;
-    Ok(VerifiedTree { revision: Arc::clone(revision) })
+    Ok(VerifiedTree { revision: Arc::clone(revision), directories: Mutex::default() })
 }
-
-/// Entries of one directory. Nobody keeps so many files in one place; a tree that has them was made to fill memory.
-const MOST_ENTRIES: usize = 100_000;
 
 /// What stands in the repository instead of a file that Git LFS keeps elsewhere.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
-
-/// Whether a name is one that Git would write: one part, and none that a file system somewhere takes for Git's own
-/// directory (`.GIT`, `git~1`, `.g\u{200c}it`). A tree that has another was made to confuse.
-fn is_plain(name: &str) -> bool {
-    let options = gix::validate::path::component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
-    !name.chars().any(char::is_control)
-        && !name.contains('/')
-        && gix::validate::path::component(name.into(), None, options).is_ok()
-}
-
-/// What stands at a path.
-enum Found {
-    Tree(String),
-    File(String),
-    Other(&'static str),
-}
 
 impl VerifiedTree {
     /// The revision that the files belong to.
@@ -92,40 +82,24 @@ impl VerifiedTree {
         &self.revision
     }
 
-    fn entries(&self, path: &TreePath, id: &str) -> Result<Vec<(String, Found)>, ReadError> {
+    fn entries(&self, path: &TreePath, id: &str) -> Result<Directory, ReadError> {
+        let kept = || self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entries) = kept().get(id) {
+            return Ok(Arc::clone(entries));
+        }
         let broken = |why: String| ReadError::Broken { path: path.clone(), why };
         let (kind, data) = self.revision.store.read(id).map_err(|error| broken(tk8s_core::chain(&error)))?;
         if kind != Kind::Tree {
             return Err(broken(format!("the object {id} is not a tree")));
         }
         let hash = gix::ObjectId::from_hex(id.as_bytes()).map_err(|_| broken("its id can't be read".into()))?.kind();
-        let mut entries = Vec::new();
-        for entry in gix::objs::TreeRefIter::from_bytes(&data, hash) {
-            let entry = entry.map_err(|_| broken(format!("the tree {id} is malformed")))?;
-            if entries.len() == MOST_ENTRIES {
-                return Err(broken(format!("it holds more than {MOST_ENTRIES} entries")));
-            }
-            let name = std::str::from_utf8(entry.filename).map_err(|_| broken("a name in it is not UTF-8".into()))?;
-            let shown = || tk8s_core::printable(&name.escape_debug().to_string(), 80);
-            if !is_plain(name) {
-                return Err(broken(format!("it holds an entry named `{}`, which Git itself never writes", shown())));
-            }
-            let id = entry.oid.to_string();
-            let found = match entry.mode.value() {
-                0o040000 => Found::Tree(id),
-                // The last one is from Git's first days.
-                0o100644 | 0o100755 | 0o100664 => Found::File(id),
-                0o120000 => Found::Other("a symbolic link"),
-                0o160000 => Found::Other("a submodule"),
-                mode => {
-                    return Err(broken(format!("its entry `{}` has the mode {mode:o}, which Git itself never writes", shown())));
-                }
-            };
-            entries.push((name.to_owned(), found));
+        let entries = Arc::new(entries::of(&data, hash).map_err(broken)?);
+        let mut kept = kept();
+        if kept.values().map(|entries| entries.len()).sum::<usize>() + entries.len() > KEPT_ENTRIES {
+            kept.clear();
         }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        if let Some(twice) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(broken(format!("it holds `{}` twice", tk8s_core::printable(&twice[0].0, 80))));
+        if entries.len() <= KEPT_ENTRIES {
+            kept.insert(id.to_owned(), Arc::clone(&entries));
         }
         Ok(entries)
     }
@@ -140,8 +114,8 @@ impl VerifiedTree {
                 Found::Other(what) => return Err(ReadError::Kind { path: walked, found: what, needed: "a directory" }),
             };
             let entries = self.entries(&walked, &id)?;
-            let entry = entries.into_iter().find(|(name, _)| name == part);
-            found = entry.ok_or_else(|| ReadError::NotFound(path.clone()))?.1;
+            let at = entries.binary_search_by(|(name, _)| name.as_str().cmp(part));
+            found = at.map(|at| entries[at].1.clone()).map_err(|_| ReadError::NotFound(path.clone()))?;
             walked = walked.join(part)?;
         }
         Ok(found)
@@ -155,12 +129,13 @@ impl SourceTree for VerifiedTree {
             Found::File(_) => return Err(ReadError::Kind { path: directory.clone(), found: "a file", needed: "a directory" }),
             Found::Other(what) => return Err(ReadError::Kind { path: directory.clone(), found: what, needed: "a directory" }),
         };
-        let entries = self.entries(directory, &id)?.into_iter().map(|(name, found)| match found {
-            Found::Tree(_) => TreeEntry::Directory(name),
-            Found::File(_) => TreeEntry::File(name),
-            Found::Other(what) => TreeEntry::Other(name, what),
-        });
-        Ok(entries.collect())
+        let entries = self.entries(directory, &id)?;
+        let entry = |(name, found): &(String, Found)| match found {
+            Found::Tree(_) => TreeEntry::Directory(name.clone()),
+            Found::File(_) => TreeEntry::File(name.clone()),
+            Found::Other(what) => TreeEntry::Other(name.clone(), what),
+        };
+        Ok(entries.iter().map(entry).collect())
     }
 
     fn read(&self, file: &TreePath, limit: u64) -> Result<Vec<u8>, ReadError> {

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use support::web::{Answer, Certificates, Seen, Web, entry, line, pack, refs, scripted};
+use support::packs::{entry, pack};
+use support::web::{Answer, Certificates, Seen, Web, line, refs, scripted};
 use support::{KeyType, Repository, Signer, Sshd};
 use tk8s_core::{Classified as _, ReadError, SourceTree as _, TreePath, chain};
 use tk8s_gitsync::{

@@ -13,19 +13,36 @@ pub struct ControlPlane {
     assets: String,
 }
 
+/// Whether anybody does something with what is written into it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inhabited {
+    Yes,
+    No,
+}
+
+static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+
 impl ControlPlane {
     /// The one of this program, started at first use.
     pub fn shared() -> &'static ControlPlane {
-        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
-        SHARED.get_or_init(ControlPlane::start)
+        SHARED.get_or_init(|| ControlPlane::start(Inhabited::Yes))
     }
 
-    fn start() -> ControlPlane {
+    /// The one of this program, with nothing in it but the API server: no controllers, no scheduler, no node. Only if it
+    /// was not started before.
+    pub fn uninhabited() -> &'static ControlPlane {
+        SHARED.get_or_init(|| ControlPlane::start(Inhabited::No))
+    }
+
+    fn start(inhabited: Inhabited) -> ControlPlane {
         let assets = crate::assets();
         let file = |kind: &str| std::env::temp_dir().join(format!("tk8s-plane-{}.{kind}", std::process::id()));
         let (kubeconfig, audit) = (file("kubeconfig"), file("audit.log"));
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--"]).arg(crate::top().join("tests/cluster/run.sh")).arg(&kubeconfig).arg(&audit);
+        if inhabited == Inhabited::No {
+            command.env("TK8S_NO_CONTROLLERS", "1");
+        }
         command.env("TK8S_ASSETS", &assets).stdin(Stdio::null()).stdout(Stdio::piped());
         let (says, said) = std::sync::mpsc::channel();
         // The signal of a parent's death is that of its thread: this one lives as long as the program.
@@ -44,6 +61,23 @@ impl ControlPlane {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Where the API server writes its audit log.
+    pub fn audit_log(&self) -> &Path {
+        &self.audit
+    }
+
+    /// Writes a kubeconfig of a user with the administrator's rights, whom the audit log tells from others.
+    pub fn write_kubeconfig_as(&self, user: &str, path: &Path) {
+        let mut kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("because the control plane wrote it");
+        for named in &mut kubeconfig.auth_infos {
+            let info = named.auth_info.as_mut().expect("because the control plane wrote it");
+            info.impersonate = Some(user.into());
+            info.impersonate_groups = Some(vec!["system:masters".into()]);
+        }
+        let text = serde_json::to_string(&kubeconfig).expect("because it was read from the like");
+        std::fs::write(path, text).expect("because the directory is ours");
     }
 
     /// A client with the administrator's rights.

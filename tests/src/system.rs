@@ -33,6 +33,8 @@ pub struct System {
     pub timeout: &'static str,
     /// Further lines of the agent's file.
     pub more: String,
+    /// What the agent logs, as `RUST_LOG` says it; its own choice if empty.
+    pub logs: &'static str,
     agent: Option<Child>,
 }
 
@@ -63,8 +65,19 @@ impl System {
             interval: "1s",
             timeout: "3s",
             more: String::new(),
+            logs: "",
             agent: None,
         }
+    }
+
+    /// From the next start on the agent speaks to the API server itself, past the proxy.
+    pub fn leave_out_the_proxy(&self) {
+        self.plane.write_kubeconfig_as(&self.name, &self.file("kubeconfig"));
+    }
+
+    /// The id of the agent's process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.agent.as_ref().map(Child::id)
     }
 
     /// A file of the instance's own directory.
@@ -155,7 +168,11 @@ lease: {{namespace: {name}}}
         self.configure(&self.configuration());
         std::fs::remove_file(self.file("address")).ok();
         let log = std::fs::File::options().create(true).append(true).open(self.file("agent.log")).expect("because it is ours");
-        let mut child = Command::new(program("tk8s-agent"))
+        let mut command = Command::new(program("tk8s-agent"));
+        if !self.logs.is_empty() {
+            command.env("RUST_LOG", self.logs);
+        }
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(self.file("mounted/agent.yaml"))
@@ -311,6 +328,7 @@ pub fn git(directory: &Path, arguments: &[&str]) {
         .args(arguments)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .env_remove("GIT_SSL_CAINFO")
         .output()
         .expect("git");
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -32,12 +32,14 @@ enum Need {
 impl Engine {
     /// One look at Git, and the rollout of what it brought. Whatever goes wrong, the cluster keeps what it has.
     pub(super) async fn sync(self: &Arc<Self>, asked: bool) {
+        let began = std::time::Instant::now();
         // Not while deciding: a Git server that hangs holds up nobody who looks after what runs.
         let looked = tokio::select! {
             looked = self.look() => looked,
             () = self.stop.cancelled() => return,
         };
         let word = if looked.is_ok() { "ok" } else { "failed" };
+        tracing::debug!(took_us = began.elapsed().as_micros(), "looked at Git");
         self.metrics.fetches.get_or_create(&Metrics::outcome(word)).inc();
         let result = match looked {
             Ok(Some(tree)) => self.roll_out(&tree, asked).await,
@@ -105,6 +107,7 @@ impl Engine {
         platform::remember(&self.history, text.as_deref());
         let units = Arc::new(Units { units });
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
+        let began = std::time::Instant::now();
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
         for unit in &units.units {
@@ -129,6 +132,7 @@ impl Engine {
             }
         }
         self.change_world(|world| world.broken = broken);
+        tracing::debug!(runs = needs.len(), took_us = began.elapsed().as_micros(), "rendered what changed");
         // Every place says that it waits before any run looks at what it stands on.
         for (unit, _) in &needs {
             self.slot(&unit.spec.name).set(Progress::Waiting("its turn".into()));

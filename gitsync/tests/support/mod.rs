@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod packs;
 pub mod web;
 
 use std::io::Write as _;

@@ -1,0 +1,54 @@
+//! A tree of files in memory, for the targets that read one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tk8s_core::{ReadError, SourceTree, TreeEntry, TreePath};
+
+/// Files by their paths.
+pub struct Tree(BTreeMap<String, Vec<u8>>);
+
+impl Tree {
+    /// The bytes are one file.
+    pub fn whole(data: &[u8], name: &str) -> Tree {
+        Tree([(name.to_owned(), data.to_vec())].into())
+    }
+
+    /// The bytes, cut at each NUL, are the files of these names.
+    pub fn cut(data: &[u8], names: &[&str]) -> Tree {
+        let parts = data.splitn(names.len(), |byte| *byte == 0);
+        Tree(names.iter().zip(parts).map(|(name, part)| ((*name).to_owned(), part.to_vec())).collect())
+    }
+}
+
+impl SourceTree for Tree {
+    fn list(&self, directory: &TreePath) -> Result<Vec<TreeEntry>, ReadError> {
+        let above = if directory.is_root() { String::new() } else { format!("{directory}/") };
+        let below: BTreeSet<(&str, bool)> = self
+            .0
+            .keys()
+            .filter_map(|path| path.strip_prefix(&above))
+            .map(|rest| rest.split_once('/').map_or((rest, false), |(part, _)| (part, true)))
+            .collect();
+        if below.is_empty() && !directory.is_root() {
+            return Err(ReadError::NotFound(directory.clone()));
+        }
+        let entry = |(name, directory): (&str, bool)| match directory {
+            true => TreeEntry::Directory(name.into()),
+            false => TreeEntry::File(name.into()),
+        };
+        Ok(below.into_iter().map(entry).collect())
+    }
+
+    fn read(&self, file: &TreePath, limit: u64) -> Result<Vec<u8>, ReadError> {
+        let bytes = self.0.get(file.as_str()).ok_or_else(|| ReadError::NotFound(file.clone()))?;
+        let size = bytes.len() as u64;
+        if size > limit {
+            return Err(ReadError::TooLarge { path: file.clone(), size, limit });
+        }
+        Ok(bytes.clone())
+    }
+
+    fn identity(&self, path: &TreePath) -> Result<Option<String>, ReadError> {
+        Ok(Some(path.as_str().to_owned()))
+    }
+}

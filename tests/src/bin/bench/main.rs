@@ -1,0 +1,75 @@
+//! Measures the agent beside what the same work costs without it: `make bench`, `docs/performance.md`.
+//!
+//! The real agent runs as a process against a real API server; a bare client in this program sends the same requests to
+//! objects of its own. Ours and the floor take turns, and of all pairs the medians are told. Says how long things take and
+//! whether a bar holds; decides nothing by it: a slow machine is no failure.
+//!
+//! `bench [--objects N] [--pairs N] [--json FILE]`
+
+mod agent;
+mod drift;
+mod fetching;
+mod floor;
+mod line;
+mod quiet;
+mod rollback;
+mod rollout;
+mod tail;
+mod workload;
+
+use std::path::PathBuf;
+
+use line::Lines;
+
+/// What is measured, and how often.
+struct Settings {
+    objects: usize,
+    pairs: usize,
+    json: Option<PathBuf>,
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings { objects: 10_000, pairs: 5, json: None };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().unwrap_or_else(|| panic!("`{name}` needs a value"));
+        let number = || value.parse().unwrap_or_else(|_| panic!("`{name}` needs a number, not `{value}`"));
+        match name.as_str() {
+            "--objects" => settings.objects = number(),
+            "--pairs" => settings.pairs = number(),
+            "--json" => settings.json = Some(value.into()),
+            _ => panic!("unknown argument `{name}`: bench [--objects N] [--pairs N] [--json FILE]"),
+        }
+    }
+    assert!(settings.objects >= 20 && settings.pairs >= 1, "at least 20 objects and one pair");
+    settings
+}
+
+#[tokio::main]
+async fn main() {
+    let Settings { objects, pairs, json } = settings();
+    let plane = tk8s_tests::cluster::ControlPlane::uninhabited();
+    let mut lines = Lines::new(json);
+    let small = objects.min(1_000);
+    let connections = floor::best_number_of_connections(plane, small).await;
+    let mut sizes = vec![small, objects];
+    sizes.dedup();
+    for objects in sizes {
+        let mut agent = rollout::first_applies(plane, objects, pairs, connections, &mut lines).await;
+        rollout::all_changed(&mut agent, pairs, connections, &mut lines).await;
+        let most = agent.peak_rss_mib();
+        lines.memory(objects, most);
+        quiet::nothing_changed(&mut agent, &mut lines).await;
+        quiet::one_changed(&mut agent, pairs, &mut lines).await;
+        drift::repaired(&mut agent, &mut lines).await;
+        quiet::restarts(&mut agent, pairs, &mut lines).await;
+    }
+    let mut sizes = vec![1, small.min(100), objects];
+    sizes.dedup();
+    for objects in sizes {
+        rollback::rolled_back(plane, objects, pairs, connections, &mut lines).await;
+    }
+    rollout::many_components(plane, objects, pairs, connections, &mut lines).await;
+    fetching::fetched(objects, pairs, &mut lines).await;
+    lines.end();
+}
