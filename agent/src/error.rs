@@ -62,6 +62,10 @@ pub enum Error {
     NothingToRollBackTo(ComponentName),
     #[error("nothing of `{0}` runs yet, so it can't be held")]
     NothingToHold(ComponentName),
+    #[error(
+        "no denied plan is called `{0}`: copy the name from the denial in `tk8s-agent status`; a plan that changed has another one"
+    )]
+    NothingToConfirm(String),
     #[error("the rollback stopped before its last turn: {0}")]
     RollbackEnded(String),
 }
@@ -115,6 +119,7 @@ impl Classified for Error {
             Error::UnknownRelease(_) => "UnknownRelease",
             Error::NothingToRollBackTo(_) => "NothingToRollBackTo",
             Error::NothingToHold(_) => "NothingToHold",
+            Error::NothingToConfirm(_) => "NothingToConfirm",
             Error::RollbackEnded(_) => "RollbackEnded",
             _ => "Unclassified",
         }

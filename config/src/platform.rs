@@ -51,12 +51,16 @@ pub struct PruneSpec {
     pub enabled: bool,
     /// Kinds that are never deleted.
     pub protect: Vec<String>,
+    /// How many objects one release may delete without a person's word.
+    pub budget_objects: usize,
+    /// And which share of the component's, in percent.
+    pub budget_percent: usize,
 }
 
 impl Default for PruneSpec {
     fn default() -> PruneSpec {
         let protect = ["Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"];
-        PruneSpec { enabled: true, protect: protect.map(String::from).to_vec() }
+        PruneSpec { enabled: true, protect: protect.map(String::from).to_vec(), budget_objects: 10, budget_percent: 50 }
     }
 }
 
@@ -286,7 +290,17 @@ fn read_prune(fields: &mut Fields<'_>) -> Option<PruneSpec> {
     if inner.node("protect").is_some() {
         prune.protect = inner.texts("protect");
     }
-    inner.finish(&[("budget", "prune budgets are not supported yet")]);
+    if let Some(node) = inner.node("budget") {
+        let path = inner.join("budget");
+        let mut budget = Fields::of(node, path, inner.problems);
+        prune.budget_objects = budget.parse("objects").unwrap_or(prune.budget_objects);
+        prune.budget_percent = budget.parse("percent").unwrap_or(prune.budget_percent);
+        if prune.budget_percent > 100 {
+            budget.problem("percent", "at most 100");
+        }
+        budget.finish(&[("count", "write `objects`"), ("share", "write `percent`")]);
+    }
+    inner.finish(&[]);
     Some(prune)
 }
 

@@ -56,6 +56,21 @@ pub struct Suspension {
     pub by: String,
 }
 
+/// How much one release may delete without a person's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PruneBudget {
+    /// At most so many objects.
+    pub objects: usize,
+    /// At most this share of what the component owns, in percent. Not asked for below three objects.
+    pub percent: usize,
+}
+
+impl Default for PruneBudget {
+    fn default() -> PruneBudget {
+        PruneBudget { objects: 10, percent: 50 }
+    }
+}
+
 /// What the gate must know beside the plan.
 #[derive(Clone, Debug)]
 pub struct GateRules {
@@ -67,6 +82,10 @@ pub struct GateRules {
     pub held: Option<Hold>,
     /// Whether the component is suspended.
     pub suspended: Option<Suspension>,
+    /// How much may be deleted.
+    pub budget: PruneBudget,
+    /// The deletions that a person let through for this release.
+    pub confirmed: Option<String>,
     /// The namespace in which the agent itself runs, where it knows it.
     pub instance_namespace: Option<String>,
     /// Objects without which the agent itself would not run: its Deployment, its keys, its volume claim.
@@ -76,7 +95,16 @@ pub struct GateRules {
 impl GateRules {
     /// The rules of an environment, with nothing held, suspended or known of the agent itself.
     pub fn of(environment: Environment) -> GateRules {
-        GateRules { environment, running: None, held: None, suspended: None, instance_namespace: None, own: BTreeSet::new() }
+        GateRules {
+            environment,
+            running: None,
+            held: None,
+            suspended: None,
+            budget: PruneBudget::default(),
+            confirmed: None,
+            instance_namespace: None,
+            own: BTreeSet::new(),
+        }
     }
 }
 
@@ -129,7 +157,13 @@ impl Classified for Denied {
 
 /// Lets a plan pass, or says every rule that it breaks. What is approved is exactly this plan.
 pub fn gate(plan: Plan, trigger: &Trigger, rules: &GateRules) -> Result<ApprovedPlan, Denied> {
-    let subject = Subject { release: plan.release(), conflicts: plan.conflicts(), prune: plan.prune() };
+    let subject = Subject {
+        release: plan.release(),
+        conflicts: plan.conflicts(),
+        prune: plan.prune(),
+        owned: plan.owned(),
+        deletions: plan.deletions(),
+    };
     let failed = failed_rules(&subject, trigger, rules);
     if failed.is_empty() {
         return Ok(ApprovedPlan::new(plan, trigger.as_str()));
@@ -142,6 +176,8 @@ struct Subject<'a> {
     release: &'a Release,
     conflicts: &'a [Conflict],
     prune: &'a [Prune],
+    owned: usize,
+    deletions: String,
 }
 
 fn failed_rules(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Vec<FailedRule> {
@@ -154,6 +190,7 @@ fn failed_rules(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> 
     failed.extend(held(subject.release, trigger, rules).map(|message| wait("Held", message)));
     failed.extend(subject.conflicts.iter().map(|conflict| deny("Conflict", conflicting(conflict))));
     failed.extend(emptied(subject).map(|message| deny("EmptyRelease", message)));
+    failed.extend(unconfirmed(subject, trigger, rules).map(|message| deny("PruneBudget", message)));
     for prune in subject.prune {
         failed.extend(protected_namespace(&prune.key, rules).map(|message| deny("ProtectedNamespace", message)));
         failed.extend(own(&prune.key, rules).map(|message| deny("OwnObject", message)));
@@ -212,6 +249,33 @@ fn emptied(subject: &Subject<'_>) -> Option<String> {
     let (release, prune) = (subject.release, subject.prune.len());
     (release.objects == 0 && prune > 0)
         .then(|| format!("the release holds no object and would delete {prune}: nothing is deleted"))
+}
+
+/// Of how many objects that would be deleted a message tells.
+const TOLD: usize = 5;
+
+/// An accident in Git must not empty a cluster. A person who rolls back has said what they want.
+fn unconfirmed(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Option<String> {
+    let (count, owned) = (subject.prune.len(), subject.owned.max(subject.prune.len()));
+    if trigger.is_a_persons() || rules.confirmed.as_ref() == Some(&subject.deletions) {
+        return None;
+    }
+    let PruneBudget { objects, percent } = rules.budget;
+    let asked_for = subject.prune.iter().filter(|prune| prune.confirm).count();
+    let why = match () {
+        () if count > objects => format!("more than the {objects} of `prune.budget`"),
+        () if count > 2 && count * 100 > owned * percent => format!("more than the {percent}% of `prune.budget`"),
+        () if asked_for > 0 => format!("and {asked_for} of them say `tk8s.io/prune: \"confirm\"`"),
+        () => return None,
+    };
+    let named: Vec<_> = subject.prune.iter().take(TOLD).map(|prune| prune.key.to_string()).collect();
+    let more = if count > TOLD { format!(" and {} more", count - TOLD) } else { String::new() };
+    let deletions = &subject.deletions;
+    Some(format!(
+        "it would delete {count} of the {owned} objects of {}, {why}; `tk8s-agent confirm {deletions} --reason ...` lets exactly this through: {}{more}",
+        subject.release.id.component,
+        named.join(", ")
+    ))
 }
 
 /// Namespaces that are the cluster's or the agent's own go with everything in them.

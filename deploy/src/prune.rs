@@ -200,7 +200,7 @@ fn request(prune: &Prune, found: &Standing) -> Request<Vec<u8>> {
     let options = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
-        "propagationPolicy": "Background",
+        "propagationPolicy": prune.propagation.as_str(),
         "preconditions": {"uid": found.uid, "resourceVersion": found.resource_version},
     });
     Request::delete(prune.resource.path_of(&prune.key))

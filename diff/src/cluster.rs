@@ -311,6 +311,11 @@ pub fn apply_request(resource: &Resource, key: &ObjectKey, body: &Value, demands
         .expect("because the path is made of valid names")
 }
 
+/// The request that asks what a forced apply would do, and does nothing.
+pub(crate) fn dry_run_request(resource: &Resource, key: &ObjectKey, body: &Value) -> Request<Vec<u8>> {
+    apply_request(resource, key, body, Demands { force: true, dry_run: true, ..Demands::default() })
+}
+
 /// The request that writes who owns what of an object, if nobody wrote to it since it had this version. Nothing else of it
 /// changes.
 pub fn ownership_request(resource: &Resource, key: &ObjectKey, version: &str, managed_fields: &Value) -> Request<Vec<u8>> {

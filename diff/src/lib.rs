@@ -21,4 +21,4 @@ pub use images::images_as_sent;
 pub use observe::{Rules, observe, plan, rehearse};
 pub use order::{WAVE, in_order, order, rank, turns};
 pub use preview::{PreviewDiff, preview};
-pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Prune, Turn};
+pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Propagation, Prune, Turn};

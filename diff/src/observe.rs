@@ -13,7 +13,7 @@ use tk8s_core::{
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::cluster::{Cluster, Demands, Reply, Resource, apply_request};
+use crate::cluster::{Cluster, Reply, Resource, dry_run_request};
 use crate::images::images_as_sent;
 use crate::immutable::{self, may_be_made_anew, overlaid};
 use crate::live::{Live, Seen};
@@ -22,7 +22,7 @@ use crate::ownership::{
     At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, overridden,
     take_out,
 };
-use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Prune, Turn};
+use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Propagation, Prune, Turn};
 use crate::text;
 
 /// What may be deleted, and whose fields are whose.
@@ -337,8 +337,7 @@ impl Question<'_> {
         let mut more: Vec<Path> = Vec::new();
         for round in 1.. {
             let (body, yielded) = self.body(before.as_ref(), &more);
-            let demands = Demands { force: true, dry_run: true, ..Demands::default() };
-            let request = || apply_request(self.resource, key, &body, demands);
+            let request = || dry_run_request(self.resource, key, &body);
             let reply = self.cluster.exchange_until(request, self.deadline).await?;
             if let Some(fields) = immutable(&reply) {
                 return self.made_anew(body, before, was_ours, fields).await;
@@ -464,7 +463,8 @@ async fn leaving(
     inventory: Vec<(ObjectKey, Owned)>,
     rules: &Rules,
 ) -> Result<Leaving, Error> {
-    let Leaving { mut prune, mut released, mut kept } = Leaving::default();
+    let owned = inventory.len();
+    let (mut prune, mut released, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     let component = turn.release.id.component.as_str();
     let wanted = |key: &ObjectKey| {
         turn.all.iter().any(|wanted| {
@@ -498,16 +498,20 @@ async fn leaving(
         let Some((uid, object, only_ours)) = object else {
             match owned.uid {
                 // It is gone already: deleting it once more is how the inventory learns that.
-                Some(uid) => prune.push(Prune { key, resource, uid }),
+                Some(uid) => {
+                    let (propagation, confirm) = Default::default();
+                    prune.push(Prune { key, resource, uid, propagation, confirm });
+                }
                 None => released.push(Kept { key, why: "it was never made".into() }),
             }
             continue;
         };
         let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL)).and_then(Value::as_str);
-        let annotated = object
-            .pointer("/metadata/annotations")
-            .and_then(|annotations| annotations.get("tk8s.io/prune"))
-            .and_then(Value::as_str);
+        let annotation = |name: &str| {
+            object.pointer("/metadata/annotations").and_then(|annotations| annotations.get(name)).and_then(Value::as_str)
+        };
+        let annotated = annotation("tk8s.io/prune");
+        let propagation = Propagation::read(annotation("tk8s.io/propagation"));
         let system = key.kind == "Namespace" && (key.name == "default" || key.name.starts_with("kube-"));
         // A run that was killed could not write down whether it made the object: then it did if nobody else wrote to it.
         let created = owned.created.unwrap_or(only_ours);
@@ -526,10 +530,10 @@ async fn leaving(
             () if rules.protect.contains(&key.kind) => keep("its kind is protected"),
             () if system => keep("it is a system namespace"),
             () if annotated == Some("false") => keep("it is annotated with `tk8s.io/prune: \"false\"`"),
-            () => prune.push(Prune { key, resource, uid }),
+            () => prune.push(Prune { key, resource, uid, propagation, confirm: annotated == Some("confirm") }),
         }
     }
-    Ok(Leaving { prune, released, kept })
+    Ok(Leaving { prune, released, kept, owned })
 }
 
 /// The plan that follows from what was observed. Pure: the same observation gives the same plan.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tk8s_core::{Manifest, ObjectKey};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Demands, apply_request};
+use crate::cluster::{Cluster, dry_run_request};
 use crate::mask::Masker;
 use crate::sealed::Action;
 use crate::{Error, text};
@@ -42,7 +42,7 @@ async fn one(cluster: &Cluster, manifest: Manifest, masker: &Masker) -> Result<P
     let manifest = if resource.namespaced { manifest } else { manifest.without_namespace() };
     let (key, body) = (manifest.key().clone(), manifest.to_value());
     let live = cluster.get(&resource, &key).await?;
-    let request = || apply_request(&resource, &key, &body, Demands { force: true, dry_run: true, ..Demands::default() });
+    let request = || dry_run_request(&resource, &key, &body);
     let reply = cluster.exchange_until(request, Instant::now() + PATIENCE).await?.yes(&key)?;
     let planned = masker.mask(reply.body);
     // An apply by the agent adds its labels; a person wants to see the files' own changes.

@@ -59,6 +59,8 @@ pub(crate) struct Leaving {
     pub(crate) released: Vec<Kept>,
     /// Ours, and kept.
     pub(crate) kept: Vec<Kept>,
+    /// How many objects the component owned.
+    pub(crate) owned: usize,
 }
 
 /// What happens to an object.
@@ -141,6 +143,41 @@ pub struct Prune {
     pub resource: Resource,
     /// The UID it must still have.
     pub uid: String,
+    /// What happens to what belongs to it.
+    pub propagation: Propagation,
+    /// Whether a person has to confirm it: it is annotated with `tk8s.io/prune: "confirm"`.
+    pub confirm: bool,
+}
+
+/// What happens to the dependents of an object that is deleted, by `tk8s.io/propagation` on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+pub enum Propagation {
+    /// They are deleted after it.
+    #[default]
+    Background,
+    /// They are deleted before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+impl Propagation {
+    /// The word that the API server takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        }
+    }
+
+    pub(crate) fn read(text: Option<&str>) -> Propagation {
+        match text.map(str::to_ascii_lowercase).as_deref() {
+            Some("foreground") => Propagation::Foreground,
+            Some("orphan") => Propagation::Orphan,
+            _ => Propagation::Background,
+        }
+    }
 }
 
 /// An object that left the release and stays, and why.
@@ -209,6 +246,20 @@ impl Plan {
     /// What is deleted after settling; in the last turn only.
     pub fn prune(&self) -> &[Prune] {
         &self.leaving.prune
+    }
+
+    /// How many objects the component owned before.
+    pub fn owned(&self) -> usize {
+        self.leaving.owned
+    }
+
+    /// What names exactly these deletions by exactly this release, for a person to confirm: `web.7.3fa9c1d2e4b5f6a7`.
+    pub fn deletions(&self) -> String {
+        let mut leaving: Vec<_> = self.leaving.prune.iter().map(|prune| (&prune.key, &prune.uid)).collect();
+        leaving.sort();
+        let id = &self.turn.release.id;
+        let digest = Digest::of(tk8s_core::canonical_json(&serde_json::json!([id, leaving])));
+        format!("{}.{}.{}", id.component, id.number, &digest.hex()[..16])
     }
 
     /// What left the release and is not ours any more: the inventory forgets it.

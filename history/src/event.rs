@@ -78,6 +78,13 @@ pub(crate) enum Event {
         release: ReleaseId,
         reasons: Vec<String>,
     },
+    /// A person let these deletions by this release through.
+    Confirmed {
+        release: ReleaseId,
+        deletions: String,
+        by: String,
+        reason: String,
+    },
     RollbackRequested {
         component: ComponentName,
         to: ReleaseNumber,
@@ -125,6 +132,7 @@ impl Event {
             Event::Pruned { .. } => "pruned",
             Event::Finished { .. } => "finished",
             Event::Denied { .. } => "denied",
+            Event::Confirmed { .. } => "confirmed",
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",
             Event::Resumed { .. } => "resumed",

@@ -46,6 +46,9 @@ pub(crate) struct ReleaseState {
     pub(crate) healthy_at: Option<Timestamp>,
     /// Why its plan was last denied.
     pub(crate) denied: Option<Vec<String>>,
+    /// Which deletions a person let through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confirmed: Option<String>,
 }
 
 pub(crate) fn tag(name: &str) -> String {
@@ -174,7 +177,7 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             if let Some(mut state) = changes.get::<ReleaseState>(&key)? {
                 state.denied = Some(reasons.clone());
                 // How a release ended before is not changed by a plan that never ran.
-                if state.outcome.is_none() {
+                if state.outcome.as_ref().is_none_or(|outcome| outcome.status == Status::Denied) {
                     let message = reasons.join("; ");
                     state.outcome = Some(Outcome { status: Status::Denied, turn: 0, turns: 0, message, trigger: String::new() });
                     state.finished_at = Some(at);
@@ -182,6 +185,13 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
                 changes.put(&key, &state)?;
             }
             update(&id.component, changes, |component| component.rollback_ended(id.number))
+        }
+        Event::Confirmed { release: id, deletions, .. } => {
+            let key = release(&id.component, id.number);
+            match changes.get::<ReleaseState>(&key)? {
+                Some(state) => changes.put(&key, &ReleaseState { confirmed: Some(deletions.clone()), ..state }),
+                None => Ok(()),
+            }
         }
         Event::RollbackRequested { component, to, by, reason } => {
             let request = RollbackRequest { to: *to, by: by.clone(), reason: reason.clone(), at };
@@ -231,6 +241,7 @@ fn staged(position: u64, header: &Release, blob: &Digest, changes: &mut Changes<
         finished_at: None,
         healthy_at: None,
         denied: None,
+        confirmed: None,
     };
     changes.put(&release(name, *number), &state)
 }

@@ -365,6 +365,22 @@ impl History {
         self.append(&mut ledger, vec![Event::Denied { release: release.clone(), reasons }], now, None)
     }
 
+    /// Records that a person let the deletions of a release through. The same again is no event.
+    pub fn confirm(&self, release: &ReleaseId, deletions: &str, by: &str, reason: &str, now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        if self.release_state(&ledger, release)?.confirmed.as_deref() == Some(deletions) {
+            return Ok(());
+        }
+        let (deletions, by, reason) = (cut(deletions, 200), cut(by, 200), cut(reason, MESSAGE));
+        self.append(&mut ledger, vec![Event::Confirmed { release: release.clone(), deletions, by, reason }], now, None)
+    }
+
+    /// Which deletions of a release a person let through, if any.
+    pub fn confirmed(&self, release: &ReleaseId) -> Option<String> {
+        self.look(|view| Ok(get::<ReleaseState>(view, &fold::release(&release.component, release.number))?))
+            .and_then(|state| state.confirmed)
+    }
+
     /// Records that someone asked for a rollback, before anything is done. It stands until a run of that release ends.
     pub fn rollback_requested(
         &self,

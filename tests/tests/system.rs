@@ -582,3 +582,33 @@ async fn what_a_later_wave_can_not_bring_is_refused_before_the_first_write() {
     system.until_all("Healthy");
     assert_eq!(system.kubectl(&["get", "service", "web", "-o", "jsonpath={.spec.ports[0].port}"]), "81");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_through() {
+    let mut system = System::new("accident").await;
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME, namespace: accident}\n---\n";
+    let maps: String = (0..12).map(|number| map.replace("NAME", &format!("m{number}"))).collect();
+    system.write("one/maps.yaml", &maps);
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    system.write("one/maps.yaml", "# nothing is left\n");
+    system.write_map("one", "second");
+    system.commit("an accident");
+    system.until_says("one", "Denied", "it would delete 12 of the 13 objects of one");
+    assert_eq!(system.map("one"), "first", "a plan is carried out whole or not at all");
+    let message = system.component("one")["message"].as_str().unwrap().to_owned();
+    let plan = message.split("confirm ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    let confirm = |system: &System, plan: &str| system.tk8s(&["confirm", plan, "--reason", "they are not needed"]);
+    assert!(!confirm(&system, "one.2.0000000000000000").status.success());
+    system.stop();
+    system.start();
+    assert!(confirm(&system, &plan).status.success(), "the name of the plan outlives the process");
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+    let left = system.kubectl(&["get", "configmaps", "-o", "jsonpath={.items[*].metadata.name}"]);
+    assert_eq!(left.split(' ').filter(|name| name.starts_with('m')).count(), 0, "{left}");
+    assert!(!confirm(&system, &plan).status.success(), "nothing waits for it any more");
+}

@@ -44,6 +44,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/components/{name}/rollback", post(rollback))
         .route("/api/v1/components/{name}/hold", post(hold))
         .route("/api/v1/components/{name}/resume", post(resume))
+        .route("/api/v1/plans/{deletions}/confirm", post(confirm))
         .route("/ledger/checkpoint", get(checkpoint))
         .route("/ledger/{*path}", get(tile))
         .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require_token));
@@ -173,11 +174,23 @@ struct Because {
     reason: Option<String>,
 }
 
+impl Because {
+    /// The reason, which has to be given.
+    fn given(self) -> Result<String, Problem> {
+        let reason = self.reason.filter(|reason| !reason.trim().is_empty());
+        reason.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "ReasonMissing", "say why: {\"reason\": \"...\"}"))
+    }
+}
+
+async fn confirm(State(shared): State<Shared>, Path(deletions): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+    let reason = body.read()?.given()?;
+    let release = shared.engine.confirm(&deletions, &reason, CALLER)?;
+    Ok(Json(serde_json::json!({"confirmed": release.to_string()})).into_response())
+}
+
 async fn hold(State(shared): State<Shared>, Path(name): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
     let name = known(&shared, &name)?;
-    let reason = body.read()?.reason.filter(|reason| !reason.trim().is_empty());
-    let reason =
-        reason.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "ReasonMissing", "say why: {\"reason\": \"...\"}"))?;
+    let reason = body.read()?.given()?;
     let release = shared.engine.hold(&name, &reason, CALLER)?;
     Ok(Json(serde_json::json!({"component": name, "held": release})).into_response())
 }
@@ -283,7 +296,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         let status = match (&error, error.class()) {
-            (Error::UnknownComponent(_) | Error::UnknownRelease(_), _) => StatusCode::NOT_FOUND,
+            (Error::UnknownComponent(_) | Error::UnknownRelease(_) | Error::NothingToConfirm(_), _) => StatusCode::NOT_FOUND,
             (_, Class::Denied) => StatusCode::FORBIDDEN,
             (_, Class::Transient | Class::Waiting) => StatusCode::SERVICE_UNAVAILABLE,
             (_, Class::Stalled) => StatusCode::CONFLICT,

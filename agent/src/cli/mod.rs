@@ -109,6 +109,16 @@ enum Command {
         #[command(flatten)]
         agent: Agent,
     },
+    /// Let deletions through that a rule denied: exactly those that the denial names.
+    Confirm {
+        /// As the denial spells it, for example `web.7.3fa9c1d2e4b5f6a7`.
+        plan: String,
+        /// Why, for the ledger.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        agent: Agent,
+    },
     /// End a hold: the component follows Git again.
     Resume {
         component: ComponentName,
@@ -192,6 +202,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
             remote::rollback(&agent, &component, &request, format).await
         }
         Command::Hold { component, reason, agent } => remote::hold(&agent, &component, &reason, format).await,
+        Command::Confirm { plan, reason, agent } => remote::confirm(&agent, &plan, &reason, format).await,
         Command::Resume { component, agent } => remote::resume(&agent, &component, format).await,
     }
 }

@@ -207,6 +207,25 @@ pub(super) async fn rollback(agent: &Agent, component: &ComponentName, request: 
     })
 }
 
+/// `tk8s-agent confirm PLAN`.
+pub(super) async fn confirm(agent: &Agent, plan: &str, reason: &str, format: Format) -> Exit {
+    if !plan.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
+        eprintln!("`{}` names no plan: copy it from the denial", tk8s_core::printable(plan, 100));
+        return Exit::Usage;
+    }
+    let asked =
+        ask::<Value>(agent, Method::POST, &format!("/api/v1/plans/{plan}/confirm"), Some(json!({"reason": reason}))).await;
+    ended(asked, |answer| {
+        match format {
+            Format::Json => output::json(&answer),
+            Format::Text => {
+                line(&format!("{} is tried again, with these deletions", answer["confirmed"].as_str().unwrap_or("it")))
+            }
+        }
+        Exit::Yes
+    })
+}
+
 /// `tk8s-agent hold COMPONENT`.
 pub(super) async fn hold(agent: &Agent, component: &ComponentName, reason: &str, format: Format) -> Exit {
     let asked =

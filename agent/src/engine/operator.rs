@@ -184,6 +184,27 @@ impl Engine {
         Ok(current)
     }
 
+    /// Lets the deletions that a denial named through, and tries the release again.
+    pub fn confirm(self: &Arc<Self>, deletions: &str, reason: &str, by: &str) -> Result<ReleaseId, Error> {
+        let unknown = || Error::NothingToConfirm(tk8s_core::printable(deletions, 100));
+        let mut parts = deletions.split('.');
+        let (Some(component), Some(number), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(unknown());
+        };
+        let component: ComponentName = component.parse().map_err(|_| unknown())?;
+        let view = disk(|| self.history.component(&component)).ok_or_else(unknown)?;
+        let release = view.latest.id.clone();
+        let denied = matches!(Standing::of(&view), Standing::Denied(_) | Standing::Unfinished(_));
+        let asked =
+            view.latest_outcome.as_ref().is_some_and(|outcome| outcome.message.contains(&format!("confirm {deletions} ")));
+        if release.number.to_string() != number || !denied || !asked {
+            return Err(unknown());
+        }
+        disk(|| self.history.confirm(&release, deletions, by, &tk8s_core::printable(reason, LONGEST_REASON), Timestamp::now()))?;
+        self.start(self.unit_or_default(&component), Job::Known(release.clone()), Trigger::Sync);
+        Ok(release)
+    }
+
     /// Ends a hold: the newest release is applied, and Git is looked at again at once.
     pub fn resume(self: &Arc<Self>, component: &ComponentName, by: &str) -> Result<(), Error> {
         disk(|| self.history.component(component)).ok_or_else(|| Error::UnknownComponent(component.clone()))?;

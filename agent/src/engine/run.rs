@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Timestamp, chain};
-use tk8s_deploy::{Applied, GateRules, Trigger};
+use tk8s_deploy::{Applied, GateRules, PruneBudget, Trigger};
 use tk8s_diff::ownership::DriftMode;
 use tk8s_history::{Desired, Outcome, Status};
 use tk8s_images::Resolved;
@@ -161,7 +161,7 @@ impl Engine {
             memory: &self.memory,
             metrics: &self.metrics,
             trigger,
-            gate: self.gate_rules(component),
+            gate: self.gate_rules(unit, &release),
             rules: self.rules(unit, trigger),
             concurrency: config.apply.concurrency,
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
@@ -221,12 +221,16 @@ impl Engine {
         keys.collect()
     }
 
-    pub(super) fn gate_rules(&self, component: &ComponentName) -> GateRules {
+    fn gate_rules(&self, unit: &Unit, release: &ReleaseId) -> GateRules {
+        let component = &unit.spec.name;
+        let budget = PruneBudget { objects: unit.spec.prune.budget_objects, percent: unit.spec.prune.budget_percent };
+        let confirmed = disk(|| self.history.confirmed(release));
         let view = disk(|| self.history.component(component));
         let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
         let namespace = crate::run::namespace(&self.config());
         let own = [crate::lease::key(&namespace, &self.instance)].into();
-        GateRules { held, running, own, instance_namespace: Some(namespace), ..GateRules::of(self.environment()) }
+        let instance_namespace = Some(namespace);
+        GateRules { held, running, budget, confirmed, own, instance_namespace, ..GateRules::of(self.environment()) }
     }
 }
 

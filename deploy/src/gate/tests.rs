@@ -44,7 +44,7 @@ fn key(kind: &str, namespace: Option<&str>, name: &str) -> ObjectKey {
 fn pruned(key: ObjectKey) -> Prune {
     let resource =
         Resource { kind: GroupVersionKind::new("v1", &key.kind), plural: "x".into(), namespaced: key.namespace.is_some() };
-    Prune { key, resource, uid: "u".into() }
+    Prune { key, resource, uid: "u".into(), propagation: Default::default(), confirm: false }
 }
 
 fn rollback() -> Trigger {
@@ -56,7 +56,7 @@ fn all_triggers() -> [Trigger; 4] {
 }
 
 fn reasons(release: &Release, prune: &[Prune], trigger: &Trigger, rules: &GateRules) -> Vec<&'static str> {
-    let subject = Subject { release, conflicts: &[], prune };
+    let subject = Subject { release, conflicts: &[], prune, owned: 100, deletions: "core.1.abc".into() };
     failed_rules(&subject, trigger, rules).into_iter().map(|rule| rule.reason).collect()
 }
 
@@ -152,7 +152,7 @@ fn whoever_is_denied_hears_of_every_rule_at_once() {
         |name: &str| Conflict { key: key("ConfigMap", Some("shop"), name), message: "conflict with \"hpa\": .data".into() };
     let conflicts = [conflict("a"), conflict("b")];
     let prune = [pruned(key("Namespace", None, "default"))];
-    let subject = Subject { release: &release, conflicts: &conflicts, prune: &prune };
+    let subject = Subject { release: &release, conflicts: &conflicts, prune: &prune, owned: 100, deletions: String::new() };
     let failed = failed_rules(&subject, &Trigger::Sync, &rules);
     let denied = Denied { release: release.id.clone(), failed };
     let reasons: Vec<_> = denied.failed.iter().map(|rule| rule.reason).collect();
@@ -187,4 +187,33 @@ proptest! {
             prop_assert_eq!(all.iter().filter(|reason| **reason == "ProtectedNamespace").count(), protected);
         }
     }
+}
+
+#[test]
+fn more_deletions_than_the_budget_wait_for_a_persons_word_for_exactly_them() {
+    let release = release(Environment::Dev, signed(), 7, 3);
+    let many = |count: usize| -> Vec<Prune> {
+        (0..count).map(|number| pruned(key("ConfigMap", Some("shop"), &format!("m{number}")))).collect()
+    };
+    let says = |prune: &[Prune], owned: usize, trigger: &Trigger, rules: &GateRules| {
+        let subject = Subject { release: &release, conflicts: &[], prune, owned, deletions: "core.7.abc".into() };
+        unconfirmed(&subject, trigger, rules)
+    };
+    let rules = GateRules::of(Environment::Dev);
+    assert_eq!(says(&many(10), 100, &Trigger::Sync, &rules), None);
+    let denied = says(&many(11), 100, &Trigger::Sync, &rules).unwrap();
+    let expected = "it would delete 11 of the 100 objects of core, more than the 10 of `prune.budget`; `tk8s-agent confirm core.7.abc --reason ...` lets exactly this through: ConfigMap shop/m0, ConfigMap shop/m1, ConfigMap shop/m2, ConfigMap shop/m3, ConfigMap shop/m4 and 6 more";
+    assert_eq!(denied, expected);
+    // Half of what there is, though few.
+    assert!(says(&many(3), 5, &Trigger::Drift, &rules).unwrap().contains("more than the 50%"));
+    assert_eq!(says(&many(3), 6, &Trigger::Sync, &rules), None);
+    assert_eq!(says(&many(2), 2, &Trigger::Sync, &rules), None);
+    let asks = [Prune { confirm: true, ..many(1).remove(0) }];
+    assert!(says(&asks, 100, &Trigger::Sync, &rules).unwrap().contains("`tk8s.io/prune: \"confirm\"`"));
+    assert_eq!(says(&many(11), 11, &rollback(), &rules), None, "a person has said what they want");
+    let confirmed = |code: &str| GateRules { confirmed: Some(code.into()), ..GateRules::of(Environment::Dev) };
+    assert_eq!(says(&many(11), 11, &Trigger::Sync, &confirmed("core.7.abc")), None);
+    assert!(says(&many(11), 11, &Trigger::Sync, &confirmed("core.7.abd")).is_some());
+    let budget = PruneBudget { objects: 20, percent: 100 };
+    assert_eq!(says(&many(20), 20, &Trigger::Sync, &GateRules { budget, ..rules }), None);
 }

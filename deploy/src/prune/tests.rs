@@ -23,7 +23,8 @@ fn a_deletion_names_the_incarnation_and_the_version_that_were_read() {
     let key = ObjectKey { group: "apps".into(), kind: "Deployment".into(), namespace: Some("shop".into()), name: "web".into() };
     let kind = tk8s_core::GroupVersionKind::new("apps/v1", "Deployment");
     let resource = tk8s_diff::cluster::Resource { kind, plural: "deployments".into(), namespaced: true };
-    let request = request(&Prune { key, resource, uid: "u".into() }, &standing());
+    let request =
+        request(&Prune { key, resource, uid: "u".into(), propagation: Default::default(), confirm: false }, &standing());
     assert_eq!((request.method().as_str(), request.uri().path()), ("DELETE", "/apis/apps/v1/namespaces/shop/deployments/web"));
     let body: Value = serde_json::from_slice(request.body()).unwrap();
     assert_eq!(body["preconditions"], json!({"uid": "u", "resourceVersion": "7"}));
