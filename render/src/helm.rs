@@ -12,9 +12,10 @@ use serde_json::Value;
 use tk8s_core::{Manifest, Origin, SourceTree, TreeEntry, TreePath, printable};
 
 use crate::component::{CHART, HelmOptions};
+use crate::findings::Findings;
 use crate::launcher::Task;
 use crate::place::{Places, refused, resolve};
-use crate::{Component, Error, Renderers, files, kustomize, yaml};
+use crate::{Component, Error, Renderers, Warning, files, kustomize, yaml};
 
 const PROGRAM: &str = "helm";
 /// Files of a chart.
@@ -41,18 +42,19 @@ pub(crate) fn manifests(
     tree: &dyn SourceTree,
     component: &Component,
     renderers: &Renderers,
-) -> Result<(Vec<Manifest>, Vec<String>), Error> {
-    let program = renderers.programs.find(PROGRAM)?;
-    let Some(namespace) = &component.namespace else {
-        let message = "a chart needs `namespace`: without one Helm would put its objects into `default`";
-        return Err(Error::Option(message.into()));
+    findings: &mut Findings,
+) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
+    let program = findings.keep(renderers.programs.find(PROGRAM));
+    let namespace =
+        findings.keep(component.namespace.as_ref().ok_or_else(|| {
+            Error::Option("a chart needs `namespace`: without one Helm would put its objects into `default`".into())
+        }));
+    let values = findings.keep(values_files(tree, component));
+    let paths = findings.keep(chart_files(tree, &component.path));
+    // What is missing would only be complained about in other words.
+    let (Some(program), Some(namespace), Some(values), Some(mut paths)) = (program, namespace, values, paths) else {
+        return Ok(Default::default());
     };
-    let values = values_files(tree, component)?;
-    let mut paths = chart_files(tree, &component.path)?;
-    if !paths.contains(&component.path.join(CHART)?) {
-        let origin = Origin { file: component.path.to_string().into(), line: 0 };
-        return Err(refused(origin, CHART, "it does not exist, and a component of `kind: helm` is a chart"));
-    }
     paths.extend(values.iter().cloned());
     let directory = renderers.launcher.directory()?;
     kustomize::materialise(tree, &component.path, paths.iter(), &directory)?;
@@ -63,7 +65,7 @@ pub(crate) fn manifests(
     let arguments = arguments(component, namespace, &options, &values, renderers);
     let task = Task { component: &component.name, name: PROGRAM, program: &program.path, arguments, directory: &directory };
     let output = renderers.launcher.run(&task).map_err(|error| vendored(component, error))?;
-    read(component, &output)
+    read(component, &output, findings)
 }
 
 fn arguments(
@@ -94,26 +96,32 @@ fn arguments(
 
 /// The files of values, each of which has to be there.
 fn values_files(tree: &dyn SourceTree, component: &Component) -> Result<Vec<TreePath>, Error> {
-    let mut places = Places::new(tree);
+    let (mut places, mut findings) = (Places::new(tree), Findings::default());
     let mut paths = Vec::new();
     for text in component.helm.iter().flat_map(|options| &options.values_files) {
-        let refuse = |why: String| {
-            let origin = Origin { file: format!("valuesFiles of {}", component.name).into(), line: 0 };
-            refused(origin, text, why)
-        };
-        let path = resolve(&component.path, text).map_err(refuse)?;
-        match places.at(&path)? {
-            Some(TreeEntry::File(_)) => paths.push(path),
-            Some(_) => return Err(refuse(format!("`{path}` is not a file"))),
-            None => return Err(refuse(format!("`{path}` does not exist in the repository"))),
-        }
+        let found = values_file(&mut places, component, text);
+        paths.extend(findings.keep(found));
     }
+    findings.end()?;
     Ok(paths)
+}
+
+fn values_file(places: &mut Places<'_>, component: &Component, text: &str) -> Result<TreePath, Error> {
+    let refuse = |why: String| {
+        let origin = Origin { file: format!("valuesFiles of {}", component.name).into(), line: 0 };
+        refused(origin, text, why)
+    };
+    let path = resolve(&component.path, text).map_err(refuse)?;
+    match places.at(&path)? {
+        Some(TreeEntry::File(_)) => Ok(path),
+        Some(_) => Err(refuse(format!("`{path}` is not a file"))),
+        None => Err(refuse(format!("`{path}` does not exist in the repository"))),
+    }
 }
 
 /// Every file of a chart. Links are refused: Helm would follow them.
 fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreePath>, Error> {
-    let mut files = BTreeSet::new();
+    let (mut files, mut findings) = (BTreeSet::new(), Findings::default());
     let mut left = vec![(chart.clone(), 0)];
     while let Some((directory, depth)) = left.pop() {
         if depth > DEEPEST {
@@ -125,7 +133,7 @@ fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreeP
             match entry {
                 TreeEntry::Directory(_) => left.push((path, depth + 1)),
                 TreeEntry::File(_) => _ = files.insert(path),
-                TreeEntry::Other(_, what) => return Err(Error::NotAFile { path, what }),
+                TreeEntry::Other(_, what) => findings.note(Error::NotAFile { path, what }),
             }
             if files.len() > MOST {
                 let what = format!("files in `{chart}`");
@@ -133,6 +141,11 @@ fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreeP
             }
         }
     }
+    if !files.contains(&chart.join(CHART)?) {
+        let origin = Origin { file: chart.to_string().into(), line: 0 };
+        findings.note(refused(origin, CHART, "it does not exist, and a component of `kind: helm` is a chart"));
+    }
+    findings.end()?;
     Ok(files)
 }
 
@@ -154,7 +167,7 @@ fn vendored(component: &Component, error: Error) -> Error {
 }
 
 /// Helm's output: documents that each name the template they come from.
-fn read(component: &Component, output: &[u8]) -> Result<(Vec<Manifest>, Vec<String>), Error> {
+fn read(component: &Component, output: &[u8], findings: &mut Findings) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
     let unreadable = |_| Error::Yaml {
         origin: Origin { file: component.path.to_string().into(), line: 0 },
         problem: "what the chart gives is not UTF-8".into(),
@@ -163,12 +176,13 @@ fn read(component: &Component, output: &[u8]) -> Result<(Vec<Manifest>, Vec<Stri
     let (mut manifests, mut warnings) = (Vec::new(), Vec::new());
     for (_, document) in yaml::split(text) {
         let file: Arc<str> = source(component, document).into();
-        for (value, _) in yaml::read(document.as_bytes(), &format!("{file} (rendered)"))? {
+        let read = yaml::read(document.as_bytes(), &format!("{file} (rendered)"));
+        for (value, _) in findings.keep(read).unwrap_or_default() {
             // Lines of the output are nobody's: the template is where a person looks.
             let origin = Origin { file: Arc::clone(&file), line: 0 };
             match hook(&value) {
-                None => files::take(&component.path, value, &origin, &mut manifests)?,
-                Some(when) => warnings.push(left_out(&value, &file, when)),
+                None => files::take(&component.path, value, &origin, &mut manifests, findings)?,
+                Some(when) => warnings.push(left_out(&value, origin, when)),
             }
         }
     }
@@ -190,8 +204,9 @@ fn hook(value: &Value) -> Option<&str> {
     value.pointer("/metadata/annotations")?.get(HOOK)?.as_str()
 }
 
-fn left_out(value: &Value, file: &str, when: &str) -> String {
+fn left_out(value: &Value, origin: Origin, when: &str) -> Warning {
     let text = |pointer: &str| printable(value.pointer(pointer).and_then(Value::as_str).unwrap_or("?"), 100);
     let (kind, name) = (text("/kind"), text("/metadata/name"));
-    format!("{kind} {name} ({file}) is a Helm hook ({}) and is left out: Helm's hooks don't run here", printable(when, 100))
+    let message = format!("{kind} {name} is a Helm hook ({}) and is left out", printable(when, 100));
+    Warning { rule: "HookLeftOut", origin, message, next: "Helm's hooks don't run here" }
 }

@@ -9,6 +9,7 @@
 mod component;
 mod error;
 mod files;
+mod findings;
 mod helm;
 mod kustomize;
 pub mod launcher;
@@ -22,6 +23,7 @@ mod yaml;
 
 pub use component::{Component, HelmOptions, Kind, Placement, input, kind};
 pub use error::Error;
+pub use findings::{Several, Warning};
 pub use renderers::{Capabilities, Options, Renderers};
 pub use scope::{Scope, scope};
 pub use sealed::{Preview, Rendered, RenderedParts, preview, render};

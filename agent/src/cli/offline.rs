@@ -111,7 +111,7 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
         .into_iter()
         .map(|shown| {
             let (objects, warnings, problem) = match shown.result {
-                Ok(preview) => (preview.objects().len(), preview.warnings().to_vec(), None),
+                Ok(preview) => (preview.objects().len(), preview.warnings().iter().map(ToString::to_string).collect(), None),
                 Err(error) => (0, Vec::new(), Some(json!({"reason": error.reason(), "message": chain(&error)}))),
             };
             Checked { component: shown.unit.spec.name.clone(), layer: shown.unit.spec.layer.clone(), objects, warnings, problem }

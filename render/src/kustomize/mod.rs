@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tk8s_core::{Manifest, Origin, SourceTree, TreePath};
 
+use crate::findings::Findings;
 use crate::launcher::{Private, Task};
 use crate::{Component, Error, Renderers, files, yaml};
 
@@ -33,7 +34,12 @@ pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: 
 }
 
 /// The objects of a kustomization.
-pub(crate) fn manifests(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Vec<Manifest>, Error> {
+pub(crate) fn manifests(
+    tree: &dyn SourceTree,
+    component: &Component,
+    renderers: &Renderers,
+    findings: &mut Findings,
+) -> Result<Vec<Manifest>, Error> {
     let program = renderers.programs.find(PROGRAM)?;
     let closure = closure::of(tree, &component.path)?;
     let directory = renderers.launcher.directory()?;
@@ -47,7 +53,7 @@ pub(crate) fn manifests(tree: &dyn SourceTree, component: &Component, renderers:
     let origin = Origin { file: Arc::from(name.as_str()), line: 0 };
     let mut manifests = Vec::new();
     for (value, _) in yaml::read(&output, &format!("{name} (built)"))? {
-        files::take(&component.path, value, &origin, &mut manifests)?;
+        files::take(&component.path, value, &origin, &mut manifests, findings)?;
     }
     Ok(manifests)
 }
