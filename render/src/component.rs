@@ -1,5 +1,7 @@
 //! What is rendered, and the identity of everything that decides the result.
 
+use std::collections::BTreeSet;
+
 use tk8s_core::{ComponentName, Digest, LayerId, SourceTree, TreePath};
 
 use crate::{Error, Renderers, helm, kustomize};
@@ -97,6 +99,16 @@ pub fn kind(tree: &dyn SourceTree, component: &Component) -> Result<Kind, Error>
         return Err(Error::Option(message));
     }
     Ok(kind)
+}
+
+/// The files that a component names one by one: those of a kustomization, and files of values. What can't be found is not
+/// among them: rendering says why.
+pub fn named(tree: &dyn SourceTree, component: &Component) -> BTreeSet<TreePath> {
+    match kind(tree, component) {
+        Ok(Kind::Kustomize) => kustomize::named(tree, component),
+        Ok(Kind::Helm) => helm::named(component),
+        Ok(Kind::Yaml) | Err(_) => BTreeSet::new(),
+    }
 }
 
 /// The identity of everything that decides the rendering: equal identities give equal objects. None where the tree has

@@ -94,6 +94,12 @@ fn arguments(
     words.into_iter().map(Into::into).collect()
 }
 
+/// The files of values, whether they are there or not.
+pub(crate) fn named(component: &Component) -> BTreeSet<TreePath> {
+    let texts = component.helm.iter().flat_map(|options| &options.values_files);
+    texts.filter_map(|text| resolve(&component.path, text).ok()).collect()
+}
+
 /// The files of values, each of which has to be there.
 fn values_files(tree: &dyn SourceTree, component: &Component) -> Result<Vec<TreePath>, Error> {
     let (mut places, mut findings) = (Places::new(tree), Findings::default());

@@ -21,7 +21,7 @@ mod sealed;
 mod working;
 mod yaml;
 
-pub use component::{Component, HelmOptions, Kind, Placement, input, kind};
+pub use component::{Component, HelmOptions, Kind, Placement, input, kind, named};
 pub use error::Error;
 pub use findings::{Several, Warning};
 pub use renderers::{Capabilities, Options, Renderers};

@@ -20,6 +20,17 @@ const MOST: usize = 10_000;
 
 /// The files of a kustomization, sorted; or everything that is wrong with what it and its bases name.
 pub(super) fn of(tree: &dyn SourceTree, directory: &TreePath) -> Result<BTreeSet<TreePath>, Error> {
+    let walker = follow(tree, directory);
+    walker.findings.end()?;
+    Ok(walker.files)
+}
+
+/// The files that can be found, whatever is wrong with the others.
+pub(super) fn found(tree: &dyn SourceTree, directory: &TreePath) -> BTreeSet<TreePath> {
+    follow(tree, directory).files
+}
+
+fn follow<'a>(tree: &'a dyn SourceTree, directory: &TreePath) -> Walker<'a> {
     let (files, seen) = (BTreeSet::new(), BTreeSet::new());
     let mut walker = Walker { tree, places: Places::new(tree), files, seen, left: Vec::new(), findings: Findings::default() };
     walker.left.push(directory.clone());
@@ -33,8 +44,7 @@ pub(super) fn of(tree: &dyn SourceTree, directory: &TreePath) -> Result<BTreeSet
             }
         }
     }
-    walker.findings.end()?;
-    Ok(walker.files)
+    walker
 }
 
 struct Walker<'a> {

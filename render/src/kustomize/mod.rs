@@ -8,6 +8,7 @@
 
 mod closure;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tk8s_core::{Manifest, Origin, SourceTree, TreePath};
@@ -31,6 +32,11 @@ pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: 
         identity.push_str(&format!("{id} {path}\n"));
     }
     Ok(Some(identity))
+}
+
+/// The files that a kustomization is found to refer to.
+pub(crate) fn named(tree: &dyn SourceTree, component: &Component) -> BTreeSet<TreePath> {
+    closure::found(tree, &component.path)
 }
 
 /// The objects of a kustomization.
