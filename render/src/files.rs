@@ -152,7 +152,8 @@ impl Reader<'_> {
         match yaml::read(&bytes, path.as_str()) {
             Ok(documents) => documents.into_iter().try_for_each(|(value, origin)| self.take(value, &origin)),
             Err(first) => self.read_apart(&bytes, path, first),
-        }
+        }?;
+        self.findings.bound(&self.component.path)
     }
 
     /// What a file holds beside the first mistake in it, document by document.
@@ -165,6 +166,7 @@ impl Reader<'_> {
                 Err(Error::Yaml { origin, problem }) => self.findings.note(Error::Yaml { origin: moved(origin), problem }),
                 Err(error) => self.findings.note(error),
             }
+            self.findings.bound(&self.component.path)?;
         }
         if self.findings.count() == before {
             // A mistake of the file as a whole.

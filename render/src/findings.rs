@@ -30,7 +30,8 @@ impl Findings {
                 self.more += several.more;
                 several.errors.into_iter().for_each(|error| self.note(error));
             }
-            error if self.kept.len() < KEPT => self.kept.push(error),
+            // Where a limit ended the search is never left out.
+            error if self.kept.len() < KEPT || matches!(error, Error::TooMuch { .. }) => self.kept.push(error),
             _ => self.more += 1,
         }
     }
@@ -46,6 +47,15 @@ impl Findings {
             Err(error @ Error::TooMuch { .. }) => Err(error),
             result => Ok(self.keep(result)),
         }
+    }
+
+    /// An error if there are more than anybody repairs at once: then it is not worth looking for more.
+    pub(crate) fn bound(&self, component: &TreePath) -> Result<(), Error> {
+        let (found, limit) = (self.count(), KEPT as u64);
+        if found > limit {
+            return Err(Error::TooMuch { what: format!("mistakes in `{component}`"), found, limit });
+        }
+        Ok(())
     }
 
     pub(crate) fn count(&self) -> u64 {

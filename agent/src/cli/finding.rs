@@ -6,7 +6,7 @@
 use serde::Serialize;
 use tk8s_config::Problems;
 use tk8s_core::{Class, Classified as _, ComponentName, Origin};
-use tk8s_render::Warning;
+use tk8s_render::{Component, Warning};
 
 use super::Exit;
 
@@ -27,7 +27,7 @@ pub(super) struct Finding {
     pub(super) severity: Severity,
     /// Whose; none if it is the platform's or the agent's.
     pub(super) component: Option<ComponentName>,
-    /// The path in the repository, or as it was given for the agent's file.
+    /// The path in the repository, or as it was given for the agent's file; a directory where no file is known.
     pub(super) file: Option<String>,
     /// From 1.
     pub(super) line: Option<usize>,
@@ -93,13 +93,15 @@ impl Report {
     }
 
     /// Why a component can't be rendered.
-    pub(super) fn refused(&mut self, component: &ComponentName, error: &tk8s_render::Error) {
+    pub(super) fn refused(&mut self, component: &Component, error: &tk8s_render::Error) {
+        let whole = || Origin { file: component.path.to_string().into(), line: 0 };
         let (each, more) = error.each();
         self.more += more;
         for error in each {
             self.blind |= error.class() == Class::Transient || matches!(error, tk8s_render::Error::NoProgram { .. });
             let (message, next) = (error.message(), error.next().map(String::from));
-            self.note(Finding { message, next, ..Finding::at(Severity::Error, Some(component), error.origin(), error.reason()) });
+            let (name, origin) = (Some(&component.name), Some(error.origin().unwrap_or_else(whole)));
+            self.note(Finding { message, next, ..Finding::at(Severity::Error, name, origin, error.reason()) });
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) fn look(
                     }
                     take(spec, &component, preview);
                 }
-                Err(error) => looked.report.refused(&spec.name, &error),
+                Err(error) => looked.report.refused(&component, &error),
             }
         }
         all.push(component);
