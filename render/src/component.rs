@@ -7,7 +7,7 @@ use tk8s_core::{ComponentName, Digest, LayerId, SourceTree, TreePath};
 use crate::{Error, Renderers, helm, kustomize};
 
 /// Raised whenever the same files could give other objects than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The names of a kustomization, as kustomize knows them.
 pub(crate) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The file that makes a directory a chart.
@@ -109,6 +109,11 @@ pub fn named(tree: &dyn SourceTree, component: &Component) -> BTreeSet<TreePath>
         Ok(Kind::Helm) => helm::named(component),
         Ok(Kind::Yaml) | Err(_) => BTreeSet::new(),
     }
+}
+
+/// What a chart says to whoever installs it, if the component is a chart that says something. Not a part of what is applied.
+pub fn notes(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
+    if kind(tree, component)? == Kind::Helm { helm::notes(tree, component, renderers) } else { Ok(None) }
 }
 
 /// The identity of everything that decides the rendering: equal identities give equal objects. None where the tree has

@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod findings;
 mod helm;
+mod hooks;
 mod kustomize;
 pub mod launcher;
 mod place;
@@ -21,7 +22,7 @@ mod sealed;
 mod working;
 mod yaml;
 
-pub use component::{Component, HelmOptions, Kind, Placement, input, kind, named};
+pub use component::{Component, HelmOptions, Kind, Placement, input, kind, named, notes};
 pub use error::Error;
 pub use findings::{Several, Warning};
 pub use renderers::{Capabilities, Options, Renderers};

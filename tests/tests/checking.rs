@@ -231,6 +231,34 @@ fn rendering_prints_all_objects_or_none_and_all_that_is_wrong() {
 }
 
 #[test]
+fn what_a_chart_says_is_shown_when_asked_for_without_the_values_of_its_secrets() {
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&["name: chart, path: chart, namespace: shop", "name: plain, path: plain, namespace: shop"])),
+        ("plain/a.yaml", MAP),
+        ("chart/Chart.yaml", "apiVersion: v2\nname: chart\nversion: 1.0.0\n"),
+        ("chart/values.yaml", "password: correct-horse\n"),
+        ("chart/templates/NOTES.txt", "{{ .Release.Name }}: log in with {{ .Values.password }}.\n\u{1b}]0;title\u{7}\n"),
+        (
+            "chart/templates/secret.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: {{ .Values.password }}}\n",
+        ),
+        (
+            "chart/templates/hook.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: early, annotations: {helm.sh/hook: pre-install}}\n",
+        ),
+    ]);
+    let path = directory.path().to_str().unwrap();
+    let say = |more: &[&str]| String::from_utf8(tk8s(&[&["render", path], more].concat()).stdout).unwrap();
+    assert!(!say(&[]).contains("log in"));
+    assert_eq!(say(&["--notes"]), "==> chart\nchart: log in with ***.\n\u{fffd}]0;title\u{fffd}\n");
+    assert!(say(&["--notes", "--show-secrets"]).contains("log in with correct-horse."));
+    let notes: Value = serde_json::from_str(&say(&["--notes", "--output", "json"])).unwrap();
+    assert_eq!((&notes[0]["component"], notes.as_array().unwrap().len()), (&json!("chart"), 1));
+    let (code, found) = check(directory.path(), &[]);
+    assert_eq!((code, places(&found)), (0, vec!["chart/templates/hook.yaml HookLeftOut".into()]));
+}
+
+#[test]
 fn a_working_tree_is_checked_and_rendered_without_a_network() {
     let components = [
         "name: plain, path: plain, namespace: shop",

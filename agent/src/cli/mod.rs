@@ -4,6 +4,7 @@
 //! file is refused. 69: the agent can't be reached.
 
 mod finding;
+mod notes;
 mod offline;
 mod output;
 mod remote;
@@ -123,6 +124,9 @@ struct Render {
     /// Show the values of Secrets; without it they are masked.
     #[arg(long)]
     show_secrets: bool,
+    /// Instead of objects, print what charts say to whoever installs them (`NOTES.txt`).
+    #[arg(long)]
+    notes: bool,
     /// The agent's file: kustomize and Helm are found and limited as it says.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tk8s_config::{AgentConfig, ComponentSpec};
+use tk8s_config::AgentConfig;
 use tk8s_core::{Classified as _, ComponentName, LayerId, Manifest, Timestamp, chain};
 use tk8s_diff::cluster::Cluster;
 use tk8s_diff::mask::Masker;
 use tk8s_gitsync::Signers;
-use tk8s_render::{Preview, Renderers};
+use tk8s_render::Renderers;
 
 use super::finding::{Report, count};
 use super::output::{self, Format, line};
-use super::{Exit, Render, Verify, working};
+use super::working::{self, Shown};
+use super::{Exit, Render, Verify, notes};
 use crate::error::Error;
 
 /// The largest signers file or raw object that is read.
@@ -63,7 +64,10 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
     };
     let mut objects = 0;
     let looked = directory.map(|directory| {
-        let count = |_: &_, _: &_, preview: Preview| objects += preview.objects().len();
+        let count = |shown: Shown<'_>| {
+            objects += shown.preview.objects().len();
+            Ok(())
+        };
         working::look(directory, None, &working::renderers(agent.as_ref()), count)
     });
     let (mut report, seen) = match looked {
@@ -111,18 +115,33 @@ pub(super) fn render(arguments: &Render, format: Format) -> Exit {
         component: ComponentName,
         object: Value,
     }
+    #[derive(Serialize)]
+    struct Notes {
+        component: ComponentName,
+        notes: String,
+    }
     let renderers = match renderers(arguments.config.as_deref()) {
         Ok(renderers) => renderers,
         Err(exit) => return exit,
     };
     let masker = Masker::new(&rand::random::<[u8; 32]>());
     let mut printed = Vec::new();
-    let print = |spec: &ComponentSpec, _: &_, preview: Preview| {
-        for placed in tk8s_diff::in_order(preview.into_objects()) {
+    let mut said = Vec::new();
+    let print = |shown: Shown<'_>| {
+        let component = &shown.spec.name;
+        if arguments.notes {
+            if let Some(notes) = tk8s_render::notes(shown.tree, shown.component, &renderers)? {
+                let hidden = if arguments.show_secrets { Vec::new() } else { notes::secrets(shown.preview.objects()) };
+                said.push(Notes { component: component.clone(), notes: notes::shown(&notes, &hidden) });
+            }
+            return Ok(());
+        }
+        for placed in tk8s_diff::in_order(shown.preview.into_objects()) {
             let value = placed.manifest.to_value();
             let object = if arguments.show_secrets { value } else { masker.mask(value) };
-            printed.push(Printed { layer: placed.layer, component: spec.name.clone(), object });
+            printed.push(Printed { layer: placed.layer, component: component.clone(), object });
         }
+        Ok(())
     };
     let report = match working::look(&arguments.directory, arguments.component.as_ref(), &renderers, print) {
         Ok(looked) => looked.report,
@@ -132,6 +151,13 @@ pub(super) fn render(arguments: &Render, format: Format) -> Exit {
     working::complain(report);
     if exit != Exit::Yes {
         return exit;
+    }
+    if arguments.notes {
+        match format {
+            Format::Json => output::json(&said),
+            Format::Text => said.iter().for_each(|said| line(&format!("==> {}\n{}", said.component, said.notes))),
+        }
+        return Exit::Yes;
     }
     // Components come in apply order; in a directory without a platform file the objects' own layers decide.
     printed.sort_by_key(|printed| printed.layer.number);
@@ -150,7 +176,10 @@ pub(super) fn render(arguments: &Render, format: Format) -> Exit {
 /// `tk8s-agent diff DIR`.
 pub(super) async fn diff(directory: &Path, kubeconfig: Option<&Path>, exit_code: bool, format: Format) -> Exit {
     let mut rendered = Vec::new();
-    let keep = |spec: &ComponentSpec, _: &_, preview: Preview| rendered.push((spec.name.clone(), preview));
+    let keep = |shown: Shown<'_>| {
+        rendered.push((shown.spec.name.clone(), shown.preview));
+        Ok(())
+    };
     let looked = match working::look(directory, None, &working::renderers(None), keep) {
         Ok(looked) => looked,
         Err(exit) => return exit,

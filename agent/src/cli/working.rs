@@ -37,6 +37,14 @@ impl WorkingTree {
     }
 }
 
+/// A component that renders.
+pub(super) struct Shown<'a> {
+    pub(super) tree: &'a WorkingDirectory,
+    pub(super) spec: &'a ComponentSpec,
+    pub(super) component: &'a Component,
+    pub(super) preview: Preview,
+}
+
 /// What was found.
 pub(super) struct Looked {
     pub(super) report: Report,
@@ -61,7 +69,7 @@ pub(super) fn look(
     directory: &Path,
     only: Option<&ComponentName>,
     renderers: &Renderers,
-    mut take: impl FnMut(&ComponentSpec, &Component, Preview),
+    mut take: impl FnMut(Shown<'_>) -> Result<(), tk8s_render::Error>,
 ) -> Result<Looked, Exit> {
     let unreadable = |why: String| {
         eprintln!("could not look at `{}`: {why}", directory.display());
@@ -90,14 +98,14 @@ pub(super) fn look(
         let component = platform::component(&base, text.is_none(), spec).map_err(|error| unreadable(chain(&error)))?;
         if spec.enabled && only.is_none_or(|name| *name == spec.name) {
             looked.components += 1;
-            match tk8s_render::preview(&tree, &component, renderers) {
-                Ok(preview) => {
-                    for warning in preview.warnings() {
-                        looked.report.note(Finding::warning(Some(&spec.name), warning));
-                    }
-                    take(spec, &component, preview);
+            let shown = tk8s_render::preview(&tree, &component, renderers).and_then(|preview| {
+                for warning in preview.warnings() {
+                    looked.report.note(Finding::warning(Some(&spec.name), warning));
                 }
-                Err(error) => looked.report.refused(&component, &error),
+                take(Shown { tree: &tree, spec, component: &component, preview })
+            });
+            if let Err(error) = shown {
+                looked.report.refused(&component, &error);
             }
         }
         all.push(component);

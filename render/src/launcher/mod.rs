@@ -103,12 +103,17 @@ impl Launcher {
 
     /// Runs a program to its end, and gives what it wrote to its standard output.
     pub fn run(&self, task: &Task<'_>) -> Result<Vec<u8>, Error> {
+        self.hear(task).map(|(output, _)| output)
+    }
+
+    /// The same, with the beginning of what it said beside its output.
+    pub(crate) fn hear(&self, task: &Task<'_>) -> Result<(Vec<u8>, String), Error> {
         let mut running = Running(self.start(task)?);
         let deadline = Instant::now() + self.limits.time;
         let (output, complaint) = self.collect(task, &mut running.0, deadline)?;
         let status = self.end(task, &mut running.0, deadline)?;
         match status.success() {
-            true => Ok(output),
+            true => Ok((output, String::from_utf8_lossy(&complaint).into_owned())),
             false => Err(self.failure(task, status, &complaint)),
         }
     }
