@@ -137,8 +137,7 @@ impl Platform {
         };
         let mut problems = Vec::new();
         let components = read(&node, &mut problems);
-        problems.sort_by_key(|problem| problem.line);
-        (in_order(components), Problems { file: file.into(), problems })
+        (in_order(components), Problems::of(file, problems))
     }
 
     /// The platform of a repository without a platform file: one component for everything, whose objects say their layer.

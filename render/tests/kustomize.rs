@@ -336,3 +336,12 @@ fn every_reference_that_is_refused_is_named_at_once_of_all_bases() {
     let base = [1, 2].map(|line| format!("base/kustomization.yaml:{line}"));
     assert_eq!(found, [app.as_slice(), &base].concat(), "{error}");
 }
+
+#[test]
+fn the_login_of_a_remote_base_is_not_told() {
+    for url in ["https://u:hunter2@example.com/x", "git:hunter2@example.com:x?ref=a", "ssh://git:hunter2@example.com/x.git"] {
+        let repository = Repository::new(&[("app/kustomization.yaml", &format!("resources: ['{url}']\n"))]);
+        let error = repository.refusal(&component("app"));
+        assert!(error.contains("example.com") && !error.contains("hunter2"), "{error}");
+    }
+}

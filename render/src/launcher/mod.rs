@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tk8s_core::{ComponentName, printable};
+use tk8s_core::{ComponentName, printable, redacted};
 
 use crate::Error;
 pub use private::Private;
@@ -225,7 +225,7 @@ impl Launcher {
         let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
         let told = match (words.is_empty(), status) {
             (true, status) => format!("it ended with {status} and said nothing"),
-            (false, _) => tail(&printable(&words.join(" "), LONGEST_COMPLAINT)),
+            (false, _) => tail(&printable(&redacted(&words.join(" ")), LONGEST_COMPLAINT)),
         };
         Error::Program { program, told }
     }
