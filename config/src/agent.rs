@@ -155,10 +155,9 @@ impl AgentConfig {
         let node = document::read(text.as_bytes(), file)?;
         let mut problems = Vec::new();
         let config = read(&node, &mut problems);
-        problems.sort_by_key(|problem| problem.line);
         match config {
             Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(Problems { file: file.into(), problems }),
+            _ => Err(Problems::of(file, problems)),
         }
     }
 }

@@ -77,10 +77,7 @@ fn quoted(text: &str) -> String {
 
 /// Reads a file that holds one document.
 pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Node, Problems> {
-    let fail = |line: usize, message: String| Problems {
-        file: file.into(),
-        problems: vec![Problem { line, key: String::new(), message }],
-    };
+    let fail = |line: usize, message: String| Problems::of(file, vec![Problem { line, key: String::new(), message }]);
     if bytes.len() > LARGEST {
         return Err(fail(0, "it is larger than 1 MiB".into()));
     }

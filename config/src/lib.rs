@@ -15,6 +15,8 @@ mod repository;
 
 use std::fmt;
 
+use tk8s_core::redacted;
+
 pub use agent::{
     AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, TrustConfig, WaiveConfig, WebhookConfig,
 };
@@ -41,6 +43,19 @@ pub struct Problems {
     pub file: String,
     /// Sorted by line.
     pub problems: Vec<Problem>,
+}
+
+impl Problems {
+    /// Problems of a file, by line, and without what could be the login of a URL: keys and values are quoted as they were
+    /// written, and a URL may stand where none belongs.
+    fn of(file: &str, mut problems: Vec<Problem>) -> Problems {
+        problems.sort_by_key(|problem| problem.line);
+        for problem in &mut problems {
+            problem.key = redacted(&problem.key);
+            problem.message = redacted(&problem.message);
+        }
+        Problems { file: file.into(), problems }
+    }
 }
 
 impl fmt::Display for Problems {

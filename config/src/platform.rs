@@ -125,15 +125,23 @@ struct Defaults {
 impl Platform {
     /// Reads and validates the file; all problems at once.
     pub fn parse(bytes: &[u8], file: &str) -> Result<Platform, Problems> {
-        let node = document::read(bytes, file)?;
+        let (components, problems) = Platform::survey(bytes, file);
+        match problems.problems.is_empty() {
+            true => Ok(Platform { components, by_label: false }),
+            false => Err(problems),
+        }
+    }
+
+    /// What can be read of a file that may be refused, for whoever wants to know what is wrong behind its problems too. The
+    /// components are no platform: names may occur twice, and what they depend on may not exist.
+    pub fn survey(bytes: &[u8], file: &str) -> (Vec<ComponentSpec>, Problems) {
+        let node = match document::read(bytes, file) {
+            Ok(node) => node,
+            Err(problems) => return (Vec::new(), problems),
+        };
         let mut problems = Vec::new();
         let components = read(&node, &mut problems);
-        problems.sort_by_key(|problem| problem.line);
-        if problems.is_empty() {
-            Ok(Platform { components: in_order(components), by_label: false })
-        } else {
-            Err(Problems { file: file.into(), problems })
-        }
+        (in_order(components), Problems::of(file, problems))
     }
 
     /// The platform of a repository without a platform file: one component for everything, whose objects say their layer.
@@ -348,7 +356,7 @@ fn read_component(
     }
     let (include, exclude) = (fields.texts("include"), fields.texts("exclude"));
     for (key, globs) in [("include", &include), ("exclude", &exclude)] {
-        if let Some(error) = globs.iter().find_map(|glob| globset::Glob::new(glob).err()) {
+        for error in globs.iter().filter_map(|glob| globset::Glob::new(glob).err()) {
             fields.problem(key, tk8s_core::printable(&error.to_string(), 200));
         }
     }

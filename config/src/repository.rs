@@ -210,6 +210,9 @@ fn github_app(fields: &mut Fields<'_>) -> Option<AuthConfig> {
     if api_url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
         fields.problem("apiUrl", "it has to begin with `https://`");
     }
+    if api_url.as_ref().is_some_and(|url| url.contains('@')) {
+        fields.problem("apiUrl", "it holds a login: an App needs none but `privateKeyFile`");
+    }
     Some(AuthConfig::GithubApp { app_id: app_id?, installation_id, private_key_file: private_key_file?, api_url })
 }
 
@@ -292,6 +295,15 @@ mod tests {
             ("{url: 'http://h/x', allowInsecure: true, auth: {tokenFile: /t}}", "never sent"),
             ("{url: 'file:///x', auth: {tokenFile: /t}}", "needs none"),
             ("{url: 'https://h/x', proxy: {url: 'http://me:hunter2@p:1'}}", "credentialsFile"),
+            ("{url: 'https://u:hunter2@h/x'}", "put credentials into files named under `repository.auth`"),
+            ("{url: 'git:hunter2@h:x'}", "put credentials into files named under `repository.auth`"),
+            ("{url:https://u:hunter2@h/x}", "unknown key"),
+            ("{'https://u:hunter2@h/x': 1, 'https://u:hunter2@h/x': 2}", "occurs twice"),
+            ("{url: 'https://h/x', path: 'https://u:hunter2@h/../x'}", "leaves the tree"),
+            (
+                "{url: 'https://h/x', auth: {githubApp: {appId: 1, privateKeyFile: /k, apiUrl: 'https://u:hunter2@h'}}}",
+                "it holds a login",
+            ),
             ("{url: 'https://h/x', proxy: {noProxy: [h]}}", "repository.proxy.url: it is missing"),
             ("{url: 'https://h/x', limits: {fetchBytes: 3MB}}", "fetchBytes"),
             ("{url: 'https://h/x', limits: {fetchBytes: 0}}", "fetchBytes"),

@@ -27,7 +27,7 @@ pub use object::{GroupVersionKind, ObjectKey};
 pub use placed::Placed;
 pub use revision::{Revision, TagRef, Trust};
 pub use secret::{Place, RepositoryUrl, Secret, UrlError};
-pub use text::printable;
+pub use text::{printable, redacted};
 pub use tree::{ReadError, SourceTree, TreeEntry, TreePath};
 
 /// The field manager under which every server-side apply of the agent is sent.

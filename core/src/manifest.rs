@@ -53,6 +53,9 @@ const DROPPED_METADATA: &[&str] = &["creationTimestamp", "generation", "selfLink
 /// Fields of `metadata` that would change the meaning of an apply: refused.
 const REFUSED_METADATA: &[&str] = &["uid", "resourceVersion", "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
+/// How many wrong keys of a map are named.
+const MOST_TOLD: usize = 10;
+
 impl Manifest {
     /// Reads one document. `List` kinds are not manifests: whoever reads files takes them apart first.
     pub fn new(value: Value, origin: Origin) -> Result<Manifest, ManifestError> {
@@ -77,8 +80,11 @@ impl Manifest {
         for field in DROPPED_METADATA {
             metadata.remove(*field);
         }
-        if let Some(field) = REFUSED_METADATA.iter().find(|field| metadata.contains_key(**field)) {
-            return Err(fail(format!("{kind_name}: `metadata.{field}` is set by the API server: remove it")));
+        let refused: Vec<_> = REFUSED_METADATA.iter().filter(|field| metadata.contains_key(**field)).collect();
+        if !refused.is_empty() {
+            let fields = refused.iter().map(|field| format!("`metadata.{field}`")).collect::<Vec<_>>().join(", ");
+            let (are, them) = if refused.len() == 1 { ("is", "it") } else { ("are", "them") };
+            return Err(fail(format!("{kind_name}: {fields} {are} set by the API server: remove {them}")));
         }
         let name = required(metadata, "name").map_err(|problem| fail(format!("{kind_name}: metadata: {problem}")))?.to_owned();
         let namespace = match metadata.get("namespace") {
@@ -102,10 +108,13 @@ impl Manifest {
                 return Err(fail(format!("{}: `{field}` is not a valid name", printable(&kind_name, 80))));
             }
         }
-        for field in ["labels", "annotations"] {
-            if let Some(found) = metadata.get(field) {
-                check_strings(found).map_err(|problem| fail(format!("{kind_name} {name}: `metadata.{field}` {problem}")))?;
-            }
+        let wrong = ["labels", "annotations"].into_iter().filter_map(|field| {
+            let problem = check_strings(metadata.get(field)?).err()?;
+            Some(format!("`metadata.{field}` {problem}"))
+        });
+        let wrong: Vec<_> = wrong.collect();
+        if !wrong.is_empty() {
+            return Err(fail(format!("{kind_name} {name}: {}", wrong.join("; "))));
         }
         let key = ObjectKey { group: kind.group.clone(), kind: kind_name.clone(), namespace, name };
         if key.group.is_empty() && key.kind == "Secret" {
@@ -224,10 +233,16 @@ fn required<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, 
 fn check_strings(value: &Value) -> Result<(), String> {
     match value {
         Value::Null => Ok(()),
-        Value::Object(map) => match map.iter().find(|(_, value)| !value.is_string()) {
-            None => Ok(()),
-            Some((name, _)) => Err(format!("holds `{}`, which is not a string: put it in quotes", printable(name, 80))),
-        },
+        Value::Object(map) => {
+            let wrong = map.iter().filter(|(_, value)| !value.is_string()).map(|(name, _)| format!("`{}`", printable(name, 80)));
+            let (told, more) = (wrong.clone().take(MOST_TOLD).collect::<Vec<_>>(), wrong.count().saturating_sub(MOST_TOLD));
+            match (told.as_slice(), more) {
+                ([], _) => Ok(()),
+                ([one], _) => Err(format!("holds {one}, which is not a string: put it in quotes")),
+                (_, 0) => Err(format!("holds {}, which are not strings: put them in quotes", told.join(", "))),
+                _ => Err(format!("holds {} and {more} more, which are not strings: put them in quotes", told.join(", "))),
+            }
+        }
         _ => Err("is not a mapping".into()),
     }
 }
@@ -340,6 +355,18 @@ mod tests {
             let error = read(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).unwrap_err();
             assert!(error.starts_with("a.yaml:3: ConfigMap: `metadata."), "{error}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_labels_and_annotations_is_named() {
+        let many: Map<String, Value> = (10..30).map(|number| (format!("k{number}"), json!(number))).collect();
+        let metadata = json!({"name": "a", "labels": {"a": 1, "b": "2", "c": true}, "annotations": many});
+        let error = read(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).unwrap_err();
+        assert!(error.starts_with("a.yaml:3: ConfigMap a: `metadata.labels` holds `a`, `c`, which are not strings"), "{error}");
+        assert!(error.contains("`k18`, `k19` and 10 more, which are not strings"), "{error}");
+        let metadata = json!({"name": "a", "uid": "x", "resourceVersion": "1"});
+        let error = read(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).unwrap_err();
+        assert!(error.contains("`metadata.uid`, `metadata.resourceVersion` are set by the API server: remove them"), "{error}");
     }
 
     #[test]

@@ -39,7 +39,9 @@ pub enum UrlError {
     )]
     Scheme(String),
     /// A password in the URL would end up in configuration, logs and process lists.
-    #[error("the repository URL holds a password: put credentials into files named under `repository.auth`")]
+    #[error(
+        "the repository URL holds a password, or something that looks like one: put credentials into files named under `repository.auth`"
+    )]
     Password,
     /// A user name is half of a login, and belongs to its other half.
     #[error("the repository URL holds a user name, which `{0}` does not need: put credentials under `repository.auth`")]
@@ -104,6 +106,10 @@ impl FromStr for RepositoryUrl {
         if url.password().is_some() {
             return Err(UrlError::Password);
         }
+        // Behind the host a login serves nobody, but would be shown wherever the URL is.
+        if crate::text::holds_login(&unescaped(url.path())) {
+            return Err(UrlError::Password);
+        }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(UrlError::Malformed("it holds a query or a fragment".into()));
         }
@@ -155,6 +161,13 @@ impl RepositoryUrl {
     fn short_form(text: &str) -> Result<Self, UrlError> {
         let malformed = || UrlError::Malformed("neither a URL nor `user@host:path`".into());
         let (login, path) = text.split_once(':').ok_or_else(malformed)?;
+        // `git:password@host:path`: Git takes `git` for the host and shows the rest as the path.
+        let further = unescaped(path);
+        if further.split_once('@').is_some_and(|(_, after)| !login.contains('@') || after.contains(':'))
+            || crate::text::holds_login(&format!(":{further}"))
+        {
+            return Err(UrlError::Password);
+        }
         let (user, host) = login.split_once('@').unwrap_or(("git", login));
         if path.is_empty() || login.contains('/') {
             return Err(malformed());
@@ -183,6 +196,14 @@ impl RepositoryUrl {
         }
         Ok(RepositoryUrl::Ssh { user: user.into(), host: host.into(), port, path: path.into() })
     }
+}
+
+/// With the marks as they are that part a login from a host, and it from itself.
+fn unescaped(text: &str) -> String {
+    ["%40", "%3a", "%3A", "%2f", "%2F"]
+        .iter()
+        .zip(["@", ":", ":", "/", "/"])
+        .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 impl Place {
@@ -236,6 +257,8 @@ mod tests {
             ("ssh://git@git.example.com/org/platform.git", "ssh://git@git.example.com/org/platform.git"),
             ("ssh://git.example.com:2222/org/platform.git", "ssh://git@git.example.com:2222/org/platform.git"),
             ("git@git.example.com:org/platform.git", "ssh://git@git.example.com/org/platform.git"),
+            ("git@git.example.com:org/platform@v2.git", "ssh://git@git.example.com/org/platform@v2.git"),
+            ("https://git.example.com/org/platform@v2", "https://git.example.com/org/platform@v2"),
             ("ssh://git@[::1]:22/x", "ssh://git@[::1]/x"),
             ("file:///srv/platform.git", "file:///srv/platform.git"),
             ("https://Git.example.com/org/platform.git", "https://git.example.com/org/platform.git"),
@@ -256,6 +279,22 @@ mod tests {
             "https://user:hunter2@host/x",
             "https://hunter2@host/x",
             "https://host/x?token=hunter2",
+            "https://user:hun%40ter2:hunter2@host/x",
+            "https://user:hunter2%40host/x",
+            "https://user%3Ahunter2@host/x",
+            "https://host/user:hunter2@x",
+            "https://host/user%3Ahunter2%40x",
+            "https://proxy/https://user:hunter2@host/x",
+            "ssh://host/user:hunter2@x",
+            "ssh://git%3ahunter2@host/x",
+            "file:///user:hunter2@host/x",
+            "git:hunter2@host:path",
+            "git:hunter2@host/path",
+            "git:hunter2%40host:path",
+            "git:hun/hunter2@host:path",
+            "git:hun:hunter2@host:path",
+            "me@example.com:hunter2@host:path",
+            "me@example.com:hun/hunter2@host:path",
             "https://host/",
             "https:///x",
             "ftp://host/x",

@@ -1,11 +1,13 @@
 //! What is rendered, and the identity of everything that decides the result.
 
+use std::collections::BTreeSet;
+
 use tk8s_core::{ComponentName, Digest, LayerId, SourceTree, TreePath};
 
 use crate::{Error, Renderers, helm, kustomize};
 
 /// Raised whenever the same files could give other objects than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The names of a kustomization, as kustomize knows them.
 pub(crate) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The file that makes a directory a chart.
@@ -97,6 +99,21 @@ pub fn kind(tree: &dyn SourceTree, component: &Component) -> Result<Kind, Error>
         return Err(Error::Option(message));
     }
     Ok(kind)
+}
+
+/// The files that a component names one by one: those of a kustomization, and files of values. What can't be found is not
+/// among them: rendering says why.
+pub fn named(tree: &dyn SourceTree, component: &Component) -> BTreeSet<TreePath> {
+    match kind(tree, component) {
+        Ok(Kind::Kustomize) => kustomize::named(tree, component),
+        Ok(Kind::Helm) => helm::named(component),
+        Ok(Kind::Yaml) | Err(_) => BTreeSet::new(),
+    }
+}
+
+/// What a chart says to whoever installs it, if the component is a chart that says something. Not a part of what is applied.
+pub fn notes(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
+    if kind(tree, component)? == Kind::Helm { helm::notes(tree, component, renderers) } else { Ok(None) }
 }
 
 /// The identity of everything that decides the rendering: equal identities give equal objects. None where the tree has

@@ -55,7 +55,7 @@ pub enum Error {
     Glob(String),
     /// No object at all.
     #[error(
-        "`{0}` holds no object: an empty component is refused, because it would delete everything it had (`enabled: false` says it on purpose)"
+        "`{0}` holds no object, and an empty component is refused, because it would delete everything it had: `enabled: false` says it on purpose"
     )]
     Empty(TreePath),
     /// Two documents are the same object.
@@ -141,6 +141,9 @@ pub enum Error {
         /// The end of what it said.
         told: String,
     },
+    /// More than one of the others.
+    #[error("{0}")]
+    Several(crate::findings::Several),
     /// A layer that is none.
     #[error("{origin}: `tk8s.io/layer`")]
     Layer {
@@ -155,6 +158,7 @@ pub enum Error {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
+            Error::Several(several) => several.class(),
             Error::Read(ReadError::Broken { .. }) | Error::Scratch { .. } | Error::Start { .. } => Class::Transient,
             _ => Class::Stalled,
         }
@@ -181,6 +185,7 @@ impl Classified for Error {
             Error::Twice { .. } => "DuplicateObject",
             Error::NoNamespace { .. } => "NoNamespace",
             Error::Layer { .. } => "LayerRefused",
+            Error::Several(_) => "SeveralFindings",
         }
     }
 }

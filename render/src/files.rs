@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::{Value, json};
-use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath};
+use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath, printable};
 
 use crate::component::{CHART, KUSTOMIZATIONS};
+use crate::findings::Findings;
 use crate::scope::{Scope, scope};
-use crate::{Component, Error, Kind, Placement, Renderers, helm, kind, kustomize, yaml};
+use crate::{Component, Error, Kind, Placement, Renderers, Warning, helm, kind, kustomize, yaml};
 
 /// The largest file: more than ten times what an API server takes as one object.
 pub(crate) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -27,34 +28,39 @@ pub(crate) struct Objects {
     /// Every object, with its layer.
     pub placed: Vec<Placed>,
     /// What people should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
-/// Every object of a component, with its layer, in the order in which its directory gives them.
+/// Every object of a component, with its layer, in the order in which its directory gives them; or everything that is
+/// wrong with it.
 pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Objects, Error> {
-    let (manifests, warnings) = match kind(tree, component)? {
-        Kind::Yaml => (plain(tree, component)?, Vec::new()),
-        Kind::Kustomize => (kustomize::manifests(tree, component, renderers)?, Vec::new()),
-        Kind::Helm => helm::manifests(tree, component, renderers)?,
+    let mut findings = Findings::default();
+    let read = match kind(tree, component)? {
+        Kind::Yaml => plain(tree, component, &mut findings).map(|manifests| (manifests, Vec::new())),
+        Kind::Kustomize => {
+            kustomize::manifests(tree, component, renderers, &mut findings).map(|manifests| (manifests, Vec::new()))
+        }
+        Kind::Helm => helm::manifests(tree, component, renderers, &mut findings),
     };
-    let manifests = in_namespaces(component, manifests)?;
-    if manifests.is_empty() {
+    let (manifests, warnings) = findings.keep(read).unwrap_or_default();
+    let manifests = in_namespaces(component, manifests, &mut findings);
+    if manifests.is_empty() && findings.count() == 0 {
         return Err(Error::Empty(component.path.clone()));
     }
-    refuse_twins(&manifests)?;
-    Ok(Objects { placed: place(component, manifests)?, warnings })
+    note_twins(&manifests, &mut findings);
+    let placed = place(component, manifests, &mut findings);
+    findings.end()?;
+    Ok(Objects { placed, warnings })
 }
 
 /// The manifests of a directory, sorted by file and place in it.
-fn plain(tree: &dyn SourceTree, component: &Component) -> Result<Vec<Manifest>, Error> {
-    let mut reader = Reader {
-        tree,
-        component,
-        include: globs(&component.include)?,
-        exclude: globs(&component.exclude)?,
-        bytes: 0,
-        manifests: Vec::new(),
-    };
+fn plain(tree: &dyn SourceTree, component: &Component, findings: &mut Findings) -> Result<Vec<Manifest>, Error> {
+    let (include, exclude) = (globs(&component.include, findings), globs(&component.exclude, findings));
+    if findings.count() > 0 {
+        // Nobody knows which files are meant.
+        return Ok(Vec::new());
+    }
+    let mut reader = Reader { tree, component, include, exclude, bytes: 0, manifests: Vec::new(), findings };
     reader.walk(&component.path, 0)?;
     Ok(reader.manifests)
 }
@@ -66,17 +72,18 @@ struct Reader<'a> {
     exclude: Option<GlobSet>,
     bytes: u64,
     manifests: Vec<Manifest>,
+    findings: &'a mut Findings,
 }
 
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>, Error> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
+fn globs(patterns: &[String], findings: &mut Findings) -> Option<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(|_| Error::Glob(tk8s_core::printable(pattern, 80)))?);
+        if let Some(glob) = findings.keep(Glob::new(pattern).map_err(|_| Error::Glob(printable(pattern, 80)))) {
+            set.add(glob);
+        }
     }
-    set.build().map(Some).map_err(|_| Error::Glob(patterns.join(" ")))
+    let set = findings.keep(set.build().map_err(|_| Error::Glob(printable(&patterns.join(" "), 80))));
+    set.filter(|_| !patterns.is_empty())
 }
 
 fn is_manifest(name: &str) -> bool {
@@ -84,6 +91,7 @@ fn is_manifest(name: &str) -> bool {
 }
 
 impl Reader<'_> {
+    /// Reads what is below a directory. An error is a limit of the component as a whole; anything else is noted.
     fn walk(&mut self, directory: &TreePath, depth: usize) -> Result<(), Error> {
         if depth > DEEPEST {
             return Err(Error::TooMuch {
@@ -92,25 +100,30 @@ impl Reader<'_> {
                 limit: DEEPEST as u64,
             });
         }
-        for entry in self.tree.list(directory)? {
+        let listed = self.tree.list(directory).map_err(Error::from);
+        let Some(entries) = self.findings.keep(listed) else { return Ok(()) };
+        let mut wanted = Vec::with_capacity(entries.len());
+        for entry in entries {
             let name = entry.name();
             if name.starts_with('.') || (directory == &self.component.path && name == PLATFORM_FILE) {
                 continue;
             }
-            let path = directory.join(name)?;
-            if !self.wanted(&path, matches!(entry, TreeEntry::Directory(_))) {
-                continue;
+            let Some(path) = self.findings.keep(directory.join(name).map_err(Error::from)) else { continue };
+            if self.wanted(&path, matches!(entry, TreeEntry::Directory(_))) {
+                wanted.push((path, entry));
             }
-            match &entry {
+        }
+        if let Some(nested) = wanted.iter().find_map(|(path, entry)| nested(path, entry)) {
+            // What is beside it is written for another program, and would only be misread.
+            self.findings.note(nested);
+            return Ok(());
+        }
+        for (path, entry) in wanted {
+            match entry {
                 TreeEntry::Directory(_) => self.walk(&path, depth + 1)?,
-                TreeEntry::Other(name, what) if is_manifest(name) => return Err(Error::NotAFile { path, what }),
-                TreeEntry::Other(..) => {}
-                TreeEntry::File(name) => match name.as_str() {
-                    name if KUSTOMIZATIONS.contains(&name) => return Err(Error::Nested { path, what: "kustomization" }),
-                    CHART => return Err(Error::Nested { path, what: "Helm chart" }),
-                    name if is_manifest(name) => self.read(&path)?,
-                    _ => {}
-                },
+                TreeEntry::File(name) if is_manifest(&name) => self.read(&path)?,
+                TreeEntry::Other(name, what) if is_manifest(&name) => self.findings.note(Error::NotAFile { path, what }),
+                TreeEntry::File(_) | TreeEntry::Other(..) => {}
             }
         }
         Ok(())
@@ -126,7 +139,8 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, path: &TreePath) -> Result<(), Error> {
-        let bytes = self.tree.read(path, LARGEST_FILE)?;
+        let read = self.tree.read(path, LARGEST_FILE).map_err(Error::from);
+        let Some(bytes) = self.findings.keep(read) else { return Ok(()) };
         self.bytes += bytes.len() as u64;
         if self.bytes > LARGEST_COMPONENT {
             return Err(Error::TooMuch {
@@ -135,32 +149,80 @@ impl Reader<'_> {
                 limit: LARGEST_COMPONENT,
             });
         }
-        for (value, origin) in yaml::read(&bytes, path.as_str())? {
-            take(&self.component.path, value, &origin, &mut self.manifests)?;
+        match yaml::read(&bytes, path.as_str()) {
+            Ok(documents) => documents.into_iter().try_for_each(|(value, origin)| self.take(value, &origin)),
+            Err(first) => self.read_apart(&bytes, path, first),
+        }?;
+        self.findings.bound(&self.component.path)
+    }
+
+    /// What a file holds beside the first mistake in it, document by document.
+    fn read_apart(&mut self, bytes: &[u8], path: &TreePath, first: Error) -> Result<(), Error> {
+        let before = self.findings.count();
+        for (line, document) in std::str::from_utf8(bytes).map(yaml::split).unwrap_or_default() {
+            let moved = |origin: Origin| Origin { line: origin.line + line - 1, ..origin };
+            match yaml::read(document.as_bytes(), path.as_str()) {
+                Ok(found) => found.into_iter().try_for_each(|(value, origin)| self.take(value, &moved(origin)))?,
+                Err(Error::Yaml { origin, problem }) => self.findings.note(Error::Yaml { origin: moved(origin), problem }),
+                Err(error) => self.findings.note(error),
+            }
+            self.findings.bound(&self.component.path)?;
+        }
+        if self.findings.count() == before {
+            // A mistake of the file as a whole.
+            self.findings.note(first);
         }
         Ok(())
     }
+
+    fn take(&mut self, value: Value, origin: &Origin) -> Result<(), Error> {
+        take(&self.component.path, value, origin, &mut self.manifests, self.findings)
+    }
+}
+
+/// Whether a file makes its directory the business of another program.
+fn nested(path: &TreePath, entry: &TreeEntry) -> Option<Error> {
+    let what = match entry {
+        TreeEntry::File(name) if KUSTOMIZATIONS.contains(&name.as_str()) => "kustomization",
+        TreeEntry::File(name) if name == CHART => "Helm chart",
+        TreeEntry::File(name) if name == PLATFORM_FILE => "platform",
+        _ => return None,
+    };
+    Some(Error::Nested { path: path.clone(), what })
 }
 
 /// One document: an object, or a list of them.
-pub(crate) fn take(component: &TreePath, mut value: Value, origin: &Origin, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
+pub(crate) fn take(
+    component: &TreePath,
+    mut value: Value,
+    origin: &Origin,
+    manifests: &mut Vec<Manifest>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
     let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
         match value.get_mut("items").map(Value::take) {
             Some(Value::Array(items)) => {
-                return items.into_iter().try_for_each(|item| push(component, item, origin, manifests));
+                return items.into_iter().try_for_each(|item| push(component, item, origin, manifests, findings));
             }
             Some(Value::Null) | None => return Ok(()),
             Some(_) => {
-                return Err(Error::Yaml { origin: origin.clone(), problem: "`items` of a list is not a list".into() });
+                findings.note(Error::Yaml { origin: origin.clone(), problem: "`items` of a list is not a list".into() });
+                return Ok(());
             }
         }
     }
-    push(component, value, origin, manifests)
+    push(component, value, origin, manifests, findings)
 }
 
-fn push(component: &TreePath, value: Value, origin: &Origin, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
-    manifests.push(Manifest::new(value, origin.clone())?);
+fn push(
+    component: &TreePath,
+    value: Value,
+    origin: &Origin,
+    manifests: &mut Vec<Manifest>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    manifests.extend(findings.keep(Manifest::new(value, origin.clone()).map_err(Error::from)));
     if manifests.len() > MOST_OBJECTS {
         let what = format!("objects in `{component}`");
         return Err(Error::TooMuch { what, found: manifests.len() as u64, limit: MOST_OBJECTS as u64 });
@@ -170,7 +232,7 @@ fn push(component: &TreePath, value: Value, origin: &Origin, manifests: &mut Vec
 
 /// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
 /// planning takes back where the kind turns out to be the cluster's.
-fn in_namespaces(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<Manifest>, Error> {
+fn in_namespaces(component: &Component, manifests: Vec<Manifest>, findings: &mut Findings) -> Vec<Manifest> {
     let scopes: Vec<_> = manifests.iter().map(|manifest| scope(manifest.kind(), &manifests)).collect();
     let mut placed = Vec::with_capacity(manifests.len() + 1);
     for (manifest, scope) in manifests.into_iter().zip(scopes) {
@@ -178,7 +240,8 @@ fn in_namespaces(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<
             (Scope::Cluster, _) => manifest.without_namespace(),
             (_, Some(namespace)) => manifest.in_namespace(namespace),
             (Scope::Namespaced, None) if manifest.key().namespace.is_none() => {
-                return Err(Error::NoNamespace { origin: manifest.origin().clone(), key: manifest.key().to_string() });
+                findings.note(Error::NoNamespace { origin: manifest.origin().clone(), key: manifest.key().to_string() });
+                manifest
             }
             _ => manifest,
         });
@@ -187,51 +250,54 @@ fn in_namespaces(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<
         let key = ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: None, name: namespace.clone() };
         if !placed.is_empty() && !placed.iter().any(|manifest| *manifest.key() == key) {
             let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-            placed.push(Manifest::new(
-                value,
-                Origin { file: Arc::from(format!("createNamespace of {}", component.name)), line: 0 },
-            )?);
+            let origin = Origin { file: Arc::from(format!("createNamespace of {}", component.name)), line: 0 };
+            placed.extend(findings.keep(Manifest::new(value, origin).map_err(Error::from)));
         }
     }
-    Ok(placed)
+    placed
 }
 
-fn refuse_twins(manifests: &[Manifest]) -> Result<(), Error> {
+fn note_twins(manifests: &[Manifest], findings: &mut Findings) {
     let mut seen: BTreeMap<&ObjectKey, &Origin> = BTreeMap::new();
     for manifest in manifests {
-        if let Some(first) = seen.insert(manifest.key(), manifest.origin()) {
-            return Err(Error::Twice {
+        let first = *seen.entry(manifest.key()).or_insert(manifest.origin());
+        if !std::ptr::eq(first, manifest.origin()) {
+            findings.note(Error::Twice {
                 key: manifest.key().to_string(),
                 first: first.clone(),
                 second: manifest.origin().clone(),
             });
         }
     }
-    Ok(())
 }
 
-fn place(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<Placed>, Error> {
-    let read = |manifest: &Manifest| -> Result<Option<LayerId>, Error> {
-        let Some(text) = manifest.layer() else { return Ok(None) };
-        text.parse().map(Some).map_err(|source| Error::Layer { origin: manifest.origin().clone(), source })
-    };
+fn place(component: &Component, manifests: Vec<Manifest>, findings: &mut Findings) -> Vec<Placed> {
     if let Placement::Fixed(layer) = &component.layer {
-        return Ok(manifests.into_iter().map(|manifest| Placed { layer: layer.clone(), manifest }).collect());
+        return manifests.into_iter().map(|manifest| Placed { layer: layer.clone(), manifest }).collect();
     }
+    let mut own = Vec::with_capacity(manifests.len());
     let mut of_namespace = BTreeMap::new();
-    for manifest in manifests.iter().filter(|manifest| manifest.kind().kind == "Namespace" && manifest.kind().group.is_empty()) {
-        if let Some(layer) = read(manifest)? {
-            of_namespace.insert(manifest.key().name.clone(), layer);
+    for manifest in &manifests {
+        let layer = match manifest.layer().map(str::parse::<LayerId>) {
+            Some(Err(source)) => {
+                findings.note(Error::Layer { origin: manifest.origin().clone(), source });
+                None
+            }
+            read => read.and_then(Result::ok),
+        };
+        if let (Some(layer), "Namespace", "") = (&layer, manifest.kind().kind.as_str(), manifest.kind().group.as_str()) {
+            of_namespace.insert(manifest.key().name.clone(), layer.clone());
         }
+        own.push(layer);
     }
     let default = LayerId { number: 0, name: "default".into() };
-    let mut placed = Vec::with_capacity(manifests.len());
-    for manifest in manifests {
-        let inherited = || manifest.key().namespace.as_ref().and_then(|namespace| of_namespace.get(namespace).cloned());
-        let layer = read(&manifest)?.or_else(inherited).unwrap_or_else(|| default.clone());
-        placed.push(Placed { layer, manifest });
-    }
-    Ok(placed)
+    let inherited = |manifest: &Manifest| of_namespace.get(manifest.key().namespace.as_ref()?).cloned();
+    let placed = manifests.into_iter().zip(own);
+    let placed = placed.map(|(manifest, layer)| {
+        let layer = layer.or_else(|| inherited(&manifest)).unwrap_or_else(|| default.clone());
+        Placed { layer, manifest }
+    });
+    placed.collect()
 }
 
 #[cfg(test)]
@@ -316,6 +382,67 @@ mod tests {
         assert!(error.to_string().contains("symbolic link"), "{error}");
         let missing = Component { path: "nowhere".parse().unwrap(), ..component(None) };
         assert!(keys(&[("a.yaml", &a)], &missing).unwrap_err().contains("`nowhere` does not exist"));
+    }
+
+    #[test]
+    fn every_mistake_of_a_component_is_named_at_once_with_its_place() {
+        let unnamed = MAP.replace("metadata: {name: NAME}", "metadata: {}");
+        let layered = MAP.replace("{name: NAME}", "{name: d, namespace: ns, labels: {tk8s.io/layer: last}}");
+        let annotated = MAP.replace("{name: NAME}", "{name: e, namespace: ns, annotations: {port: 80}}");
+        let broken = format!("{unnamed}---\na: [\n---\n{}---\n\n\nb: }}\n", MAP.replace("NAME", "a"));
+        let long = format!("# {}\n", "x".repeat(LARGEST_FILE as usize));
+        let place = directory(&[
+            ("a.yaml", &broken),
+            ("b.yaml", "\nkind: List\napiVersion: v1\nitems: 3\n"),
+            ("d.yaml", &layered),
+            ("e.yaml", &annotated),
+            ("f.yaml", &annotated.replace("{port: 80}", "{port: '80'}")),
+            ("g.yaml", &annotated.replace("{port: 80}", "{}")),
+            ("k/kustomization.yaml", "resources: []"),
+            ("k/patch.yaml", "only: a patch"),
+            ("long.yaml", &long),
+            ("p/tk8s.yaml", "kind: Platform"),
+        ]);
+        std::os::unix::fs::symlink("/etc/passwd", place.path().join("link.yaml")).unwrap();
+        let by_label = Component { layer: Placement::ByLabel, ..component(None) };
+        let renderers = Renderers::new(Options::default());
+        let error = preview(&WorkingDirectory::new(place.path()), &by_label, &renderers).unwrap_err();
+        let (found, more) = error.each();
+        use tk8s_core::Classified as _;
+        let found: Vec<_> = found.iter().map(|one| format!("{} {}", one.origin().unwrap(), one.reason())).collect();
+        let expected = [
+            "a.yaml:1 ManifestRefused",
+            "a.yaml:5 YamlRefused",
+            "a.yaml:6 NoNamespace",
+            "a.yaml:13 YamlRefused",
+            "b.yaml:1 YamlRefused",
+            "d.yaml:1 LayerRefused",
+            "e.yaml:1 ManifestRefused",
+            "g.yaml:1 DuplicateObject",
+            "k/kustomization.yaml Nested",
+            "link.yaml NotAFile",
+            "long.yaml FilesUnreadable",
+            "p/tk8s.yaml Nested",
+        ];
+        assert_eq!((found, more), (expected.map(String::from).into(), 0));
+    }
+
+    #[test]
+    fn every_glob_that_can_not_be_read_is_named() {
+        let globs = Component { include: vec!["[".into(), "*.yaml".into()], exclude: vec!["{".into()], ..component(None) };
+        let error = keys(&[("a.yaml", "x: [")], &globs).unwrap_err();
+        assert_eq!(error, "2 findings: the glob `[` can't be read; the glob `{` can't be read");
+    }
+
+    #[test]
+    fn a_limit_ends_the_search_and_is_told_with_what_was_found_before() {
+        let place = directory(&[("a.yaml", "x: [")]);
+        let deep = place.path().join(vec!["d"; DEEPEST + 1].join("/"));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("z.yaml"), "y: [").unwrap();
+        let error = preview(&WorkingDirectory::new(place.path()), &component(None), &Renderers::new(Options::default()));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("a.yaml:") && error.contains("65, at most 64 are read") && !error.contains("z.yaml"), "{error}");
     }
 
     #[test]

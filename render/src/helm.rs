@@ -1,28 +1,28 @@
 //! Charts, rendered by the upstream program's `template` from what is vendored in the repository.
 //!
 //! Nothing is fetched, and no cluster is asked: `lookup` finds nothing, a dependency that isn't in `charts/` is refused. What
-//! the cluster can do is told to the chart, and is part of the identity. Helm's hooks don't run here: objects that are
-//! hooks are left out with a warning each, except tests, which nobody misses.
+//! the cluster can do is told to the chart, and is part of the identity. Helm's hooks don't run here: what becomes of them is
+//! in [`hooks`](crate::hooks).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tk8s_core::{Manifest, Origin, SourceTree, TreeEntry, TreePath, printable};
 
 use crate::component::{CHART, HelmOptions};
-use crate::launcher::Task;
+use crate::findings::Findings;
+use crate::launcher::{Private, Task};
 use crate::place::{Places, refused, resolve};
-use crate::{Component, Error, Renderers, files, kustomize, yaml};
+use crate::{Component, Error, Renderers, Warning, files, hooks, kustomize, yaml};
 
 const PROGRAM: &str = "helm";
 /// Files of a chart.
 const MOST: usize = 10_000;
 /// Directories below each other in a chart.
 const DEEPEST: usize = 64;
-/// What says that an object is a hook, and when.
-const HOOK: &str = "helm.sh/hook";
 
 /// The identity of chart, values, options and program.
 pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
@@ -41,79 +41,144 @@ pub(crate) fn manifests(
     tree: &dyn SourceTree,
     component: &Component,
     renderers: &Renderers,
-) -> Result<(Vec<Manifest>, Vec<String>), Error> {
-    let program = renderers.programs.find(PROGRAM)?;
-    let Some(namespace) = &component.namespace else {
-        let message = "a chart needs `namespace`: without one Helm would put its objects into `default`";
-        return Err(Error::Option(message.into()));
-    };
-    let values = values_files(tree, component)?;
-    let mut paths = chart_files(tree, &component.path)?;
-    if !paths.contains(&component.path.join(CHART)?) {
-        let origin = Origin { file: component.path.to_string().into(), line: 0 };
-        return Err(refused(origin, CHART, "it does not exist, and a component of `kind: helm` is a chart"));
+    findings: &mut Findings,
+) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
+    let Some(chart) = Chart::of(tree, component, renderers, findings)? else { return Ok(Default::default()) };
+    let mut words = vec!["template", "--skip-tests"];
+    if component.helm.as_ref().is_none_or(|options| options.include_crds) {
+        words.push("--include-crds");
     }
-    paths.extend(values.iter().cloned());
-    let directory = renderers.launcher.directory()?;
-    kustomize::materialise(tree, &component.path, paths.iter(), &directory)?;
-    let options = component.helm.clone().unwrap_or_default();
-    if let Some(inline) = &options.values {
-        directory.write("values", &"inline.yaml".parse()?, inline.as_bytes())?;
+    let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    if let Some(capabilities) = &renderers.capabilities {
+        words.extend(["--kube-version".into(), OsString::from(&capabilities.kube_version)]);
+        capabilities.api_versions.iter().for_each(|version| words.extend(["--api-versions".into(), OsString::from(version)]));
     }
-    let arguments = arguments(component, namespace, &options, &values, renderers);
-    let task = Task { component: &component.name, name: PROGRAM, program: &program.path, arguments, directory: &directory };
-    let output = renderers.launcher.run(&task).map_err(|error| vendored(component, error))?;
-    read(component, &output)
+    let (output, said) = chart.run(component, renderers, words)?;
+    let (manifests, mut warnings) = read(component, &output, findings)?;
+    warnings.extend(hooks::unknown(&said).iter().map(|when| {
+        let origin = chart.names(tree, when).unwrap_or_else(|| Origin { file: component.path.to_string().into(), line: 0 });
+        hooks::unknown_at(when, origin)
+    }));
+    Ok((manifests, warnings))
 }
 
-fn arguments(
-    component: &Component,
-    namespace: &str,
-    options: &HelmOptions,
-    values: &[TreePath],
-    renderers: &Renderers,
-) -> Vec<OsString> {
-    let release = options.release_name.as_deref().unwrap_or(component.name.as_str());
-    let mut words = vec!["template".into(), release.into(), format!("tree/{}", component.path.as_str())];
-    words.extend(["--skip-tests".into(), "--namespace".into(), namespace.into()]);
-    if options.include_crds {
-        words.push("--include-crds".into());
+/// What a chart says to whoever installs it, if it says something. As Helm itself would say it, but for the cluster, which
+/// isn't asked.
+pub(crate) fn notes(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
+    let mut findings = Findings::default();
+    let chart = Chart::of(tree, component, renderers, &mut findings);
+    let chart = findings.keep(chart).flatten();
+    findings.end()?;
+    let Some(chart) = chart else { return Ok(None) };
+    let words = ["install", "--dry-run=client", "--output", "json"].map(OsString::from).into();
+    let (output, _) = chart.run(component, renderers, words)?;
+    let unreadable = || Error::Program { program: PROGRAM, told: "what it says of the release is not JSON".into() };
+    let release: Value = serde_json::from_slice(&output).map_err(|_| unreadable())?;
+    let notes = release.pointer("/info/notes").and_then(Value::as_str).unwrap_or_default();
+    Ok((!notes.trim().is_empty()).then(|| notes.to_owned()))
+}
+
+/// A chart in a private directory, with all that it is rendered with.
+struct Chart {
+    program: PathBuf,
+    directory: Private,
+    paths: BTreeSet<TreePath>,
+    /// Release, chart, namespace and values, as every command of Helm takes them.
+    words: Vec<OsString>,
+}
+
+impl Chart {
+    /// None if something is missing, which is noted.
+    fn of(
+        tree: &dyn SourceTree,
+        component: &Component,
+        renderers: &Renderers,
+        findings: &mut Findings,
+    ) -> Result<Option<Chart>, Error> {
+        let program = findings.keep(renderers.programs.find(PROGRAM));
+        let namespace = findings.keep(component.namespace.as_ref().ok_or_else(|| {
+            Error::Option("a chart needs `namespace`: without one Helm would put its objects into `default`".into())
+        }));
+        let values = findings.keep(values_files(tree, component));
+        let paths = findings.keep(chart_files(tree, &component.path));
+        // What is missing would only be complained about in other words.
+        let (Some(program), Some(namespace), Some(values), Some(mut paths)) = (program, namespace, values, paths) else {
+            return Ok(None);
+        };
+        paths.extend(values.iter().cloned());
+        let directory = renderers.launcher.directory()?;
+        kustomize::materialise(tree, &component.path, paths.iter(), &directory)?;
+        let options = component.helm.clone().unwrap_or_default();
+        if let Some(inline) = &options.values {
+            directory.write("values", &"inline.yaml".parse()?, inline.as_bytes())?;
+        }
+        let words = arguments(component, namespace, &options, &values);
+        Ok(Some(Chart { program: program.path, directory, paths, words }))
     }
+
+    /// Runs a command of Helm, and gives its output and what it said besides.
+    fn run(&self, component: &Component, renderers: &Renderers, command: Vec<OsString>) -> Result<(Vec<u8>, String), Error> {
+        let arguments = command.into_iter().chain(self.words.iter().cloned()).collect();
+        let (program, directory) = (self.program.as_path(), &self.directory);
+        let task = Task { component: &component.name, name: PROGRAM, program, arguments, directory };
+        renderers.launcher.hear(&task).map_err(|error| vendored(component, error))
+    }
+
+    /// The first line of a template that names a hook.
+    fn names(&self, tree: &dyn SourceTree, when: &str) -> Option<Origin> {
+        let mut templates = self.paths.iter().filter(|path| path.parts().any(|part| part == "templates"));
+        templates.find_map(|path| {
+            let bytes = tree.read(path, files::LARGEST_FILE).ok()?;
+            let line = hooks::line_of(&String::from_utf8_lossy(&bytes), when)?;
+            Some(Origin { file: path.as_str().into(), line })
+        })
+    }
+}
+
+fn arguments(component: &Component, namespace: &str, options: &HelmOptions, values: &[TreePath]) -> Vec<OsString> {
+    let release = options.release_name.as_deref().unwrap_or(component.name.as_str());
+    let mut words = vec![release.into(), format!("tree/{}", component.path.as_str()), "--namespace".into(), namespace.into()];
     let files = values.iter().map(|path| format!("tree/{}", path.as_str()));
     for file in files.chain(options.values.iter().map(|_| "values/inline.yaml".into())) {
         words.extend(["--values".into(), file]);
     }
-    if let Some(capabilities) = &renderers.capabilities {
-        words.extend(["--kube-version".into(), capabilities.kube_version.clone()]);
-        for version in &capabilities.api_versions {
-            words.extend(["--api-versions".into(), version.clone()]);
-        }
-    }
     words.into_iter().map(Into::into).collect()
+}
+
+/// The files of values, whether they are there or not.
+pub(crate) fn named(component: &Component) -> BTreeSet<TreePath> {
+    let texts = component.helm.iter().flat_map(|options| &options.values_files);
+    texts.filter_map(|text| resolve(&component.path, text).ok()).collect()
 }
 
 /// The files of values, each of which has to be there.
 fn values_files(tree: &dyn SourceTree, component: &Component) -> Result<Vec<TreePath>, Error> {
-    let mut places = Places::new(tree);
+    let (mut places, mut findings) = (Places::new(tree), Findings::default());
     let mut paths = Vec::new();
     for text in component.helm.iter().flat_map(|options| &options.values_files) {
-        let refuse = |why: String| {
-            let origin = Origin { file: format!("valuesFiles of {}", component.name).into(), line: 0 };
-            refused(origin, text, why)
-        };
-        let path = resolve(&component.path, text).map_err(refuse)?;
-        match places.at(&path)? {
-            Some(TreeEntry::File(_)) => paths.push(path),
-            Some(_) => return Err(refuse(format!("`{path}` is not a file"))),
-            None => return Err(refuse(format!("`{path}` does not exist in the repository"))),
-        }
+        let found = values_file(&mut places, component, text);
+        paths.extend(findings.keep(found));
     }
+    findings.end()?;
     Ok(paths)
+}
+
+fn values_file(places: &mut Places<'_>, component: &Component, text: &str) -> Result<TreePath, Error> {
+    let refuse = |why: String| {
+        let origin = Origin { file: format!("valuesFiles of {}", component.name).into(), line: 0 };
+        refused(origin, text, why)
+    };
+    let path = resolve(&component.path, text).map_err(refuse)?;
+    match places.at(&path)? {
+        Some(TreeEntry::File(_)) => Ok(path),
+        Some(_) => Err(refuse(format!("`{path}` is not a file"))),
+        None => Err(refuse(format!("`{path}` does not exist in the repository"))),
+    }
 }
 
 /// Every file of a chart. Links are refused: Helm would follow them.
 fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreePath>, Error> {
-    let mut files = BTreeSet::new();
+    let (mut files, mut findings) = (BTreeSet::new(), Findings::default());
     let mut left = vec![(chart.clone(), 0)];
     while let Some((directory, depth)) = left.pop() {
         if depth > DEEPEST {
@@ -125,7 +190,7 @@ fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreeP
             match entry {
                 TreeEntry::Directory(_) => left.push((path, depth + 1)),
                 TreeEntry::File(_) => _ = files.insert(path),
-                TreeEntry::Other(_, what) => return Err(Error::NotAFile { path, what }),
+                TreeEntry::Other(_, what) => findings.note(Error::NotAFile { path, what }),
             }
             if files.len() > MOST {
                 let what = format!("files in `{chart}`");
@@ -133,6 +198,11 @@ fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreeP
             }
         }
     }
+    if !files.contains(&chart.join(CHART)?) {
+        let origin = Origin { file: chart.to_string().into(), line: 0 };
+        findings.note(refused(origin, CHART, "it does not exist, and a component of `kind: helm` is a chart"));
+    }
+    findings.end()?;
     Ok(files)
 }
 
@@ -154,7 +224,7 @@ fn vendored(component: &Component, error: Error) -> Error {
 }
 
 /// Helm's output: documents that each name the template they come from.
-fn read(component: &Component, output: &[u8]) -> Result<(Vec<Manifest>, Vec<String>), Error> {
+fn read(component: &Component, output: &[u8], findings: &mut Findings) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
     let unreadable = |_| Error::Yaml {
         origin: Origin { file: component.path.to_string().into(), line: 0 },
         problem: "what the chart gives is not UTF-8".into(),
@@ -163,12 +233,13 @@ fn read(component: &Component, output: &[u8]) -> Result<(Vec<Manifest>, Vec<Stri
     let (mut manifests, mut warnings) = (Vec::new(), Vec::new());
     for (_, document) in yaml::split(text) {
         let file: Arc<str> = source(component, document).into();
-        for (value, _) in yaml::read(document.as_bytes(), &format!("{file} (rendered)"))? {
+        let read = yaml::read(document.as_bytes(), &format!("{file} (rendered)"));
+        for (value, _) in findings.keep(read).unwrap_or_default() {
             // Lines of the output are nobody's: the template is where a person looks.
             let origin = Origin { file: Arc::clone(&file), line: 0 };
-            match hook(&value) {
-                None => files::take(&component.path, value, &origin, &mut manifests)?,
-                Some(when) => warnings.push(left_out(&value, &file, when)),
+            match hooks::left_out(&value, &origin) {
+                None => files::take(&component.path, value, &origin, &mut manifests, findings)?,
+                Some(warning) => warnings.push(warning),
             }
         }
     }
@@ -182,16 +253,4 @@ fn source(component: &Component, document: &str) -> String {
         Some((_, path)) => format!("{}/{}", component.path, printable(path.trim(), 200)),
         None => component.path.to_string(),
     }
-}
-
-/// When Helm would run an object as a hook, if it is one. Tests don't come this far (`--skip-tests`), nor does what Helm
-/// knows no more (`crd-install`).
-fn hook(value: &Value) -> Option<&str> {
-    value.pointer("/metadata/annotations")?.get(HOOK)?.as_str()
-}
-
-fn left_out(value: &Value, file: &str, when: &str) -> String {
-    let text = |pointer: &str| printable(value.pointer(pointer).and_then(Value::as_str).unwrap_or("?"), 100);
-    let (kind, name) = (text("/kind"), text("/metadata/name"));
-    format!("{kind} {name} ({file}) is a Helm hook ({}) and is left out: Helm's hooks don't run here", printable(when, 100))
 }

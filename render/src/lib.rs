@@ -9,7 +9,9 @@
 mod component;
 mod error;
 mod files;
+mod findings;
 mod helm;
+mod hooks;
 mod kustomize;
 pub mod launcher;
 mod place;
@@ -20,8 +22,9 @@ mod sealed;
 mod working;
 mod yaml;
 
-pub use component::{Component, HelmOptions, Kind, Placement, input, kind};
+pub use component::{Component, HelmOptions, Kind, Placement, input, kind, named, notes};
 pub use error::Error;
+pub use findings::{Several, Warning};
 pub use renderers::{Capabilities, Options, Renderers};
 pub use scope::{Scope, scope};
 pub use sealed::{Preview, Rendered, RenderedParts, preview, render};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tk8s_core::{Origin, ReadError, SourceTree, TreeEntry, TreePath, printable};
+use tk8s_core::{Origin, ReadError, SourceTree, TreeEntry, TreePath, printable, redacted};
 
 use crate::Error;
 
@@ -32,9 +32,9 @@ pub(crate) fn line_of(file: &str, text: &str) -> usize {
     file.lines().position(|line| line.contains(text)).map_or(1, |index| index + 1)
 }
 
-/// An error about something that is named at a place.
+/// An error about something that is named at a place. What is named may be a URL with a login.
 pub(crate) fn refused(origin: Origin, what: &str, why: impl Into<String>) -> Error {
-    Error::Refused { origin, what: printable(what, 120), why: why.into() }
+    Error::Refused { origin, what: printable(&redacted(what), 120), why: redacted(&why.into()) }
 }
 
 /// What stands where in a tree; each directory is listed once.

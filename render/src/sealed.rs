@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tk8s_core::{ComponentName, Digest, Environment, Placed, Revision, SourceTree, Trust};
 use tk8s_gitsync::VerifiedTree;
 
-use crate::{Component, Error, Renderers, files, input};
+use crate::{Component, Error, Renderers, Warning, files, input};
 
 /// The objects of one component of a verified tree. Made by [`render`] only; taken by `images::resolve`.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub fn render(tree: &Arc<VerifiedTree>, component: &Component, renderers: &Rende
         environment: revision.environment(),
         objects: objects.placed,
         input: input(&**tree, component, renderers)?,
-        warnings: objects.warnings,
+        warnings: objects.warnings.iter().map(ToString::to_string).collect(),
     }))
 }
 
@@ -62,7 +62,7 @@ pub fn render(tree: &Arc<VerifiedTree>, component: &Component, renderers: &Rende
 #[derive(Debug)]
 pub struct Preview {
     objects: Vec<Placed>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Preview {
@@ -72,7 +72,7 @@ impl Preview {
     }
 
     /// What people should know.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 

@@ -119,7 +119,7 @@ fn a_chart_gives_what_helm_itself_gives() {
     assert_eq!(
         warnings,
         [
-            "Job migrate (charts/web/templates/hooks.yaml) is a Helm hook (pre-install,pre-upgrade) and is left out: Helm's hooks don't run here"
+            "charts/web/templates/hooks.yaml: Job migrate is a Helm hook (pre-install,pre-upgrade) and is left out: it is no part of what runs afterwards: if it is needed, make it a component before or after this one (`dependsOn`)"
         ]
     );
 }

@@ -320,3 +320,28 @@ fn one_file_or_byte_more_than_the_limit_is_refused() {
     repository.write("c/kustomization.yaml", &format!("resources: [{}]\n", names.join(", ")));
     assert!(repository.refusal(&component("c")).contains("at most 67108864 are read"));
 }
+
+#[test]
+fn every_reference_that_is_refused_is_named_at_once_of_all_bases() {
+    let repository = Repository::new(&[
+        (
+            "app/kustomization.yaml",
+            "resources:\n- missing.yaml\n- https://example.com/x\n- ../base\npatches:\n- path: /etc/passwd\n- path: 3\nhelmCharts: [{name: x}]\n",
+        ),
+        ("base/kustomization.yaml", "resources: [gone.yaml]\nbases: once\n"),
+    ]);
+    let error = repository.look(&component("app")).unwrap_err();
+    let found: Vec<_> = error.each().0.iter().map(|one| one.origin().unwrap().to_string()).collect();
+    let app = [2, 3, 6, 6, 8].map(|line| format!("app/kustomization.yaml:{line}"));
+    let base = [1, 2].map(|line| format!("base/kustomization.yaml:{line}"));
+    assert_eq!(found, [app.as_slice(), &base].concat(), "{error}");
+}
+
+#[test]
+fn the_login_of_a_remote_base_is_not_told() {
+    for url in ["https://u:hunter2@example.com/x", "git:hunter2@example.com:x?ref=a", "ssh://git:hunter2@example.com/x.git"] {
+        let repository = Repository::new(&[("app/kustomization.yaml", &format!("resources: ['{url}']\n"))]);
+        let error = repository.refusal(&component("app"));
+        assert!(error.contains("example.com") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
-
 use serde_json::Value;
+use tk8s_tests::renderers;
 use tk8s_tests::system::System;
-use tk8s_tests::{program, renderers};
 
 const PLATFORM: &str = "apiVersion: tk8s.io/v1alpha1
 kind: Platform
@@ -133,29 +131,4 @@ async fn a_bomb_stops_its_own_component_once_and_the_agent_goes_on() {
     system.write("one/kustomization.yaml", "resources: [../base]\nnamePrefix: one-\n");
     system.commit("no bomb");
     system.until_all("Healthy");
-}
-
-#[test]
-fn a_working_tree_is_checked_and_rendered_without_a_cluster() {
-    let directory = tempfile::tempdir().unwrap();
-    for (path, text) in platform("shop") {
-        let place = directory.path().join(path);
-        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-        std::fs::write(place, text).unwrap();
-    }
-    let tk8s = |words: &[&str], path: &str| {
-        let output = Command::new(program("tk8s-agent")).args(words).arg(directory.path()).env("PATH", path).output().unwrap();
-        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default())
-    };
-    let (code, checked) = tk8s(&["check", "--output", "json"], &renderers());
-    assert_eq!(code, Some(0), "{checked}");
-    let found = |name: &str| checked.as_array().unwrap().iter().find(|one| one["component"] == name).unwrap().clone();
-    assert_eq!((&found("one")["objects"], &found("chart")["objects"]), (&2.into(), &1.into()));
-    assert!(
-        found("chart")["warnings"][0].as_str().unwrap().starts_with("Secret early (chart/templates/hook.yaml) is a Helm hook")
-    );
-    let (code, rendered) = tk8s(&["render", "--output", "json"], &renderers());
-    let names: Vec<_> =
-        rendered.as_array().unwrap().iter().map(|one| one["object"]["metadata"]["name"].as_str().unwrap()).collect();
-    assert_eq!((code, names), (Some(0), vec!["chart", "one-base", "one-own", "plain", "two-base", "two-own"]));
 }

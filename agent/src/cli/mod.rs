@@ -1,11 +1,15 @@
 //! The command line: what each command takes, and what its exit code means.
 //!
-//! 0: yes, or done. 1: no, failed or refused. 2: wrong usage. 64: the configuration or platform file is refused. 69: the
-//! agent can't be reached.
+//! 0: yes, or done. 1: no, failed or refused. 2: wrong usage, or it could not be looked at. 64: the configuration or platform
+//! file is refused. 69: the agent can't be reached.
 
+mod finding;
+mod notes;
 mod offline;
 mod output;
 mod remote;
+mod strays;
+mod working;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,25 +44,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         kubeconfig: Option<PathBuf>,
     },
-    /// Check the agent's file, and a directory of manifests, without a cluster.
+    /// Say all that is wrong with the agent's file and a directory of manifests. Needs no cluster, network or repository.
+    ///
+    /// Exit code 0: nothing that the agent would refuse. 1: something. 2: it could not look.
     Check {
         /// A directory with a platform file, or of manifests.
         directory: Option<PathBuf>,
-        /// The agent's file.
+        /// The agent's file: checked too, and kustomize and Helm are found and limited as it says.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Print the objects of a directory in the order in which they would be applied.
-    Render {
-        /// A directory with a platform file, or of manifests.
-        directory: PathBuf,
-        /// Only this component.
-        #[arg(long)]
-        component: Option<ComponentName>,
-        /// Show the values of Secrets; without it they are masked.
-        #[arg(long)]
-        show_secrets: bool,
-    },
+    Render(Render),
     /// Verify a revision of a local repository, or a raw Git object. Exit code 0 only for yes.
     Verify(Verify),
     /// Show what applying a directory would change in a cluster, with your own credentials. Changes nothing.
@@ -128,6 +125,24 @@ enum Command {
 }
 
 #[derive(Args)]
+struct Render {
+    /// A directory with a platform file, or of manifests.
+    directory: PathBuf,
+    /// Only this component.
+    #[arg(long)]
+    component: Option<ComponentName>,
+    /// Show the values of Secrets; without it they are masked.
+    #[arg(long)]
+    show_secrets: bool,
+    /// Instead of objects, print what charts say to whoever installs them (`NOTES.txt`).
+    #[arg(long)]
+    notes: bool,
+    /// The agent's file: kustomize and Helm are found and limited as it says.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
 #[group(id = "what", required = true, multiple = true)]
 struct Verify {
     /// A commit id, a full ref, or the name of a branch or tag.
@@ -187,9 +202,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
     match command {
         Command::Run { config, kubeconfig } => offline::run(&config, kubeconfig).await,
         Command::Check { directory, config } => offline::check(directory.as_deref(), config.as_deref(), format),
-        Command::Render { directory, component, show_secrets } => {
-            offline::render(&directory, component.as_ref(), show_secrets, format)
-        }
+        Command::Render(render) => offline::render(&render, format),
         Command::Verify(verify) => offline::verify(&verify, format),
         Command::Diff { directory, kubeconfig, exit_code } => {
             offline::diff(&directory, kubeconfig.as_deref(), exit_code, format).await

@@ -1,20 +1,20 @@
 //! Commands that need no running agent.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use tk8s_config::AgentConfig;
-use tk8s_core::{Classified as _, ComponentName, LayerId, Manifest, Timestamp, TreePath, chain};
+use tk8s_core::{Classified as _, ComponentName, LayerId, Manifest, Timestamp, chain};
 use tk8s_diff::cluster::Cluster;
 use tk8s_diff::mask::Masker;
 use tk8s_gitsync::Signers;
-use tk8s_render::{Renderers, WorkingDirectory};
+use tk8s_render::Renderers;
 
+use super::finding::{Report, count};
 use super::output::{self, Format, line};
-use super::{Exit, Verify};
-use crate::engine::platform::{self, Unit};
+use super::working::{self, Shown};
+use super::{Exit, Render, Verify, notes};
 use crate::error::Error;
 
 /// The largest signers file or raw object that is read.
@@ -51,125 +51,113 @@ pub(super) async fn run(config: &Path, kubeconfig: Option<PathBuf>) -> Exit {
     }
 }
 
-/// One component of a directory, rendered for people to look at.
-struct Shown {
-    unit: Arc<Unit>,
-    result: Result<tk8s_render::Preview, Error>,
-}
-
-/// Every component of a directory, in apply order.
-fn preview(directory: &Path, only: Option<&ComponentName>) -> Result<Vec<Shown>, Exit> {
-    let tree = WorkingDirectory::new(directory);
-    let refused = |error: Error| {
-        complain(&format!("`{}`", directory.display()), &error);
-        if matches!(error, Error::Platform(_)) { Exit::BadConfiguration } else { Exit::No }
-    };
-    let (platform, _) = platform::read_below(&TreePath::root(), &tree).map_err(refused)?;
-    let units = platform::units(&TreePath::root(), &platform).map_err(refused)?;
-    if let Some(name) = only
-        && !units.iter().any(|unit| unit.spec.name == *name)
-    {
-        eprintln!("`{}` has no component `{name}`", directory.display());
-        return Err(Exit::No);
-    }
-    let wanted = units.into_iter().filter(|unit| only.is_none_or(|name| unit.spec.name == *name));
-    // As a person has them: beside this program or in their PATH, with private files where they keep theirs.
-    let renderers = Renderers::new(tk8s_render::Options::default());
-    let show =
-        |unit: Arc<Unit>| Shown { result: tk8s_render::preview(&tree, &unit.render, &renderers).map_err(Error::from), unit };
-    Ok(wanted.map(show).collect())
-}
-
-/// `tk8s-agent check`.
+/// `tk8s-agent check`. Exit codes: 0 for nothing that the agent would refuse, 1 for something, 2 where it could not look.
 pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: Format) -> Exit {
-    #[derive(Serialize)]
-    struct Checked {
-        component: ComponentName,
-        layer: LayerId,
-        objects: usize,
-        warnings: Vec<String>,
-        problem: Option<Value>,
-    }
     if directory.is_none() && config.is_none() {
         eprintln!("name a directory, an agent's file with `--config`, or both");
         return Exit::Usage;
     }
-    if let Some(config) = config {
-        if let Err(exit) = read_config(config) {
-            return exit;
-        }
-        if format == Format::Text {
-            line(&format!("{}: good", config.display()));
-        }
-    }
-    let Some(directory) = directory else { return Exit::Yes };
-    let shown = match preview(directory, None) {
-        Ok(shown) => shown,
+    let mut ours = Report::default();
+    let agent = match config.map(|path| survey_config(path, &mut ours)).transpose() {
+        Ok(read) => read.flatten(),
         Err(exit) => return exit,
     };
-    let checked: Vec<_> = shown
-        .into_iter()
-        .map(|shown| {
-            let (objects, warnings, problem) = match shown.result {
-                Ok(preview) => (preview.objects().len(), preview.warnings().to_vec(), None),
-                Err(error) => (0, Vec::new(), Some(json!({"reason": error.reason(), "message": chain(&error)}))),
-            };
-            Checked { component: shown.unit.spec.name.clone(), layer: shown.unit.spec.layer.clone(), objects, warnings, problem }
-        })
-        .collect();
-    let good = checked.iter().all(|checked| checked.problem.is_none());
+    let mut objects = 0;
+    let looked = directory.map(|directory| {
+        let count = |shown: Shown<'_>| {
+            objects += shown.preview.objects().len();
+            Ok(())
+        };
+        working::look(directory, None, &working::renderers(agent.as_ref()), count)
+    });
+    let (mut report, seen) = match looked {
+        Some(Ok(looked)) => {
+            let seen = format!("{}, {}: ", count(looked.components, "component"), count(objects, "object"));
+            (looked.report, seen)
+        }
+        Some(Err(exit)) => return exit,
+        None => (Report::default(), String::new()),
+    };
+    report.add(ours);
+    let exit = report.exit();
+    let (findings, counts) = report.end();
     match format {
-        Format::Json => output::json(&checked),
+        Format::Json => output::json(&findings),
         Format::Text => {
-            for checked in &checked {
-                match &checked.problem {
-                    None => line(&format!("{}/{}: {} objects", checked.layer, checked.component, checked.objects)),
-                    Some(problem) => line(&format!(
-                        "{}/{}: {}",
-                        checked.layer,
-                        checked.component,
-                        problem["message"].as_str().unwrap_or_default()
-                    )),
-                }
-                for warning in &checked.warnings {
-                    line(&format!("{}/{}: warning: {warning}", checked.layer, checked.component));
-                }
-            }
+            findings.iter().for_each(|finding| line(&finding.line()));
+            line(&format!("{seen}{counts}"));
         }
     }
-    if good { Exit::Yes } else { Exit::No }
+    exit
 }
 
-/// `tk8s-agent render DIR`.
-pub(super) fn render(directory: &Path, only: Option<&ComponentName>, show_secrets: bool, format: Format) -> Exit {
+/// The agent's file, or nothing if it is refused: then its problems are in the report.
+fn survey_config(path: &Path, report: &mut Report) -> Result<Option<AgentConfig>, Exit> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        eprintln!("could not look at the agent's file `{}`: {error}", path.display());
+        Exit::Usage
+    })?;
+    let read = AgentConfig::parse(&text, &path.display().to_string());
+    Ok(read.map_err(|problems| report.problems("ConfigurationRefused", &problems)).ok())
+}
+
+/// The programs of a command that looks at a working tree, as the agent's file says if one is named.
+fn renderers(config: Option<&Path>) -> Result<Renderers, Exit> {
+    let config = config.map(read_config).transpose()?;
+    Ok(working::renderers(config.as_ref()))
+}
+
+/// `tk8s-agent render DIR`. Prints all objects or, if anything is refused, none and why.
+pub(super) fn render(arguments: &Render, format: Format) -> Exit {
     #[derive(Serialize)]
     struct Printed {
         layer: LayerId,
         component: ComponentName,
         object: Value,
     }
-    let shown = match preview(directory, only) {
-        Ok(shown) => shown,
+    #[derive(Serialize)]
+    struct Notes {
+        component: ComponentName,
+        notes: String,
+    }
+    let renderers = match renderers(arguments.config.as_deref()) {
+        Ok(renderers) => renderers,
         Err(exit) => return exit,
     };
     let masker = Masker::new(&rand::random::<[u8; 32]>());
     let mut printed = Vec::new();
-    for shown in shown {
-        let component = shown.unit.spec.name.clone();
-        let preview = match shown.result {
-            Ok(preview) => preview,
-            Err(error) => {
-                complain(&component.to_string(), &error);
-                return Exit::No;
+    let mut said = Vec::new();
+    let print = |shown: Shown<'_>| {
+        let component = &shown.spec.name;
+        if arguments.notes {
+            if let Some(notes) = tk8s_render::notes(shown.tree, shown.component, &renderers)? {
+                let hidden = if arguments.show_secrets { Vec::new() } else { notes::secrets(shown.preview.objects()) };
+                said.push(Notes { component: component.clone(), notes: notes::shown(&notes, &hidden) });
             }
-        };
-        for warning in preview.warnings() {
-            eprintln!("{component}: warning: {warning}");
+            return Ok(());
         }
-        for placed in tk8s_diff::in_order(preview.into_objects()) {
-            let object = if show_secrets { placed.manifest.to_value() } else { masker.mask(placed.manifest.to_value()) };
+        for placed in tk8s_diff::in_order(shown.preview.into_objects()) {
+            let value = placed.manifest.to_value();
+            let object = if arguments.show_secrets { value } else { masker.mask(value) };
             printed.push(Printed { layer: placed.layer, component: component.clone(), object });
         }
+        Ok(())
+    };
+    let report = match working::look(&arguments.directory, arguments.component.as_ref(), &renderers, print) {
+        Ok(looked) => looked.report,
+        Err(exit) => return exit,
+    };
+    let exit = report.exit();
+    working::complain(report);
+    if exit != Exit::Yes {
+        return exit;
+    }
+    if arguments.notes {
+        match format {
+            Format::Json => output::json(&said),
+            Format::Text => said.iter().for_each(|said| line(&format!("==> {}\n{}", said.component, said.notes))),
+        }
+        return Exit::Yes;
     }
     // Components come in apply order; in a directory without a platform file the objects' own layers decide.
     printed.sort_by_key(|printed| printed.layer.number);
@@ -187,10 +175,20 @@ pub(super) fn render(directory: &Path, only: Option<&ComponentName>, show_secret
 
 /// `tk8s-agent diff DIR`.
 pub(super) async fn diff(directory: &Path, kubeconfig: Option<&Path>, exit_code: bool, format: Format) -> Exit {
-    let shown = match preview(directory, None) {
-        Ok(shown) => shown,
+    let mut rendered = Vec::new();
+    let keep = |shown: Shown<'_>| {
+        rendered.push((shown.spec.name.clone(), shown.preview));
+        Ok(())
+    };
+    let looked = match working::look(directory, None, &working::renderers(None), keep) {
+        Ok(looked) => looked,
         Err(exit) => return exit,
     };
+    let mut failed = looked.report.has_errors();
+    working::complain(looked.report);
+    if looked.platform_refused {
+        return Exit::BadConfiguration;
+    }
     let client = match crate::run::connect(kubeconfig).await {
         Ok(client) => client,
         Err(error) => {
@@ -200,17 +198,8 @@ pub(super) async fn diff(directory: &Path, kubeconfig: Option<&Path>, exit_code:
     };
     let cluster = Cluster::new(client, Vec::new());
     let masker = Masker::new(&rand::random::<[u8; 32]>());
-    let (mut failed, mut differs, mut answers) = (false, false, Vec::new());
-    for shown in shown {
-        let component = shown.unit.spec.name.clone();
-        let preview = match shown.result {
-            Ok(preview) => preview,
-            Err(error) => {
-                complain(&component.to_string(), &error);
-                failed = true;
-                continue;
-            }
-        };
+    let (mut differs, mut answers) = (false, Vec::new());
+    for (component, preview) in rendered {
         let objects: Vec<Manifest> =
             tk8s_diff::in_order(preview.into_objects()).into_iter().map(|placed| placed.manifest).collect();
         for (key, result) in tk8s_diff::preview(&cluster, objects, &masker).await {

@@ -52,53 +52,33 @@ impl Units {
 /// What the tree says: the platform file, or one component for everything if there is none.
 pub fn read(config: &AgentConfig, tree: &dyn SourceTree) -> Result<(Platform, Option<Vec<u8>>), Error> {
     let base = &config.repository.path;
-    read_below(base, tree)
-}
-
-/// The same, for a directory that stands for the whole platform.
-pub fn read_below(base: &TreePath, tree: &dyn SourceTree) -> Result<(Platform, Option<Vec<u8>>), Error> {
-    let entries = tree.list(base).map_err(Error::Tree)?;
-    if !entries.iter().any(|entry| entry.name() == PLATFORM_FILE) {
-        return Ok((whole(), None));
-    }
-    let path = base.join(PLATFORM_FILE).map_err(Error::Tree)?;
-    let text = tree.read(&path, LARGEST).map_err(Error::Tree)?;
-    let platform = Platform::parse(&text, &path.to_string()).map_err(Error::Platform)?;
+    let Some((path, text)) = text(base, tree)? else { return Ok((whole(), None)) };
+    let platform = Platform::parse(&text, &path).map_err(Error::Platform)?;
     Ok((platform, Some(text)))
 }
 
-fn whole() -> Platform {
+/// The path and the text of the platform file below a directory, if there is one.
+pub fn text(base: &TreePath, tree: &dyn SourceTree) -> Result<Option<(String, Vec<u8>)>, Error> {
+    let entries = tree.list(base).map_err(Error::Tree)?;
+    if !entries.iter().any(|entry| entry.name() == PLATFORM_FILE) {
+        return Ok(None);
+    }
+    let path = base.join(PLATFORM_FILE).map_err(Error::Tree)?;
+    let text = tree.read(&path, LARGEST).map_err(Error::Tree)?;
+    Ok(Some((path.to_string(), text)))
+}
+
+/// The platform of a directory without a platform file.
+pub fn whole() -> Platform {
     Platform::whole(WHOLE.parse().expect("because it is a valid name"))
 }
 
 /// The components of a platform whose directories are relative to `base`.
 pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Error> {
-    platform
-        .components()
-        .iter()
-        .filter(|spec| spec.enabled)
+    let enabled = platform.components().iter().filter(|spec| spec.enabled);
+    enabled
         .map(|spec| {
-            let placement = if platform.by_label() { Placement::ByLabel } else { Placement::Fixed(spec.layer.clone()) };
-            let render = Component {
-                name: spec.name.clone(),
-                layer: placement,
-                path: base.join(spec.path.as_str()).map_err(Error::Tree)?,
-                kind: spec.kind.map(|kind| match kind {
-                    ComponentKind::Yaml => Kind::Yaml,
-                    ComponentKind::Kustomize => Kind::Kustomize,
-                    ComponentKind::Helm => Kind::Helm,
-                }),
-                helm: spec.helm.clone().map(|HelmSpec { release_name, values_files, values, include_crds }| HelmOptions {
-                    release_name,
-                    values_files,
-                    values,
-                    include_crds,
-                }),
-                include: spec.include.clone(),
-                exclude: spec.exclude.clone(),
-                namespace: spec.namespace.clone(),
-                create_namespace: spec.create_namespace,
-            };
+            let render = component(base, platform.by_label(), spec)?;
             let stands_on = platform.stands_on(&spec.name);
             Ok(Arc::new(Unit { spec: spec.clone(), render, fields: field_rules(spec), stands_on }))
         })
@@ -124,6 +104,30 @@ fn field_rules(spec: &ComponentSpec) -> FieldRules {
 fn ignore_rule(spec: &IgnoreSpec) -> IgnoreRule {
     let IgnoreSpec { kind, name, pointers, managers } = spec.clone();
     IgnoreRule { kind, name: name.and_then(|name| IgnoreRule::glob(&name)), pointers, managers }
+}
+
+/// How a component is rendered whose directory is relative to `base`.
+pub fn component(base: &TreePath, by_label: bool, spec: &ComponentSpec) -> Result<Component, Error> {
+    Ok(Component {
+        name: spec.name.clone(),
+        layer: if by_label { Placement::ByLabel } else { Placement::Fixed(spec.layer.clone()) },
+        path: base.join(spec.path.as_str()).map_err(Error::Tree)?,
+        kind: spec.kind.map(|kind| match kind {
+            ComponentKind::Yaml => Kind::Yaml,
+            ComponentKind::Kustomize => Kind::Kustomize,
+            ComponentKind::Helm => Kind::Helm,
+        }),
+        helm: spec.helm.clone().map(|HelmSpec { release_name, values_files, values, include_crds }| HelmOptions {
+            release_name,
+            values_files,
+            values,
+            include_crds,
+        }),
+        include: spec.include.clone(),
+        exclude: spec.exclude.clone(),
+        namespace: spec.namespace.clone(),
+        create_namespace: spec.create_namespace,
+    })
 }
 
 /// Remembers the platform file for the next start.

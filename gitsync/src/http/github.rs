@@ -132,7 +132,10 @@ fn api(app: &GithubApp, place: &Place) -> Result<(Origin, String), Error> {
             _ => (Origin { tls: true, host: place.host.clone(), port: place.port }, "/api/v3".into()),
         });
     };
-    let wrong = || Error::GithubApp { host: tk8s_core::printable(url, 100), why: "`apiUrl` has to be an `https:` URL".into() };
+    let wrong = || Error::GithubApp {
+        host: tk8s_core::printable(&tk8s_core::redacted(url), 100),
+        why: "`apiUrl` has to be an `https:` URL".into(),
+    };
     let url = url::Url::parse(url).map_err(|_| wrong())?;
     let host = url.host_str().filter(|_| url.scheme() == "https" && url.username().is_empty()).ok_or_else(wrong)?;
     let host = host.trim_matches(['[', ']']).to_owned();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tk8s_core::{Origin, SourceTree, TreeEntry, TreePath};
 
 use crate::component::KUSTOMIZATIONS;
+use crate::findings::Findings;
 use crate::place::{Places, line_of, refused, resolve};
 use crate::{Error, yaml};
 
@@ -17,17 +18,33 @@ const LARGEST: u64 = 1024 * 1024;
 /// Files and directories of a closure: more than any kustomization that a person wrote.
 const MOST: usize = 10_000;
 
-/// The files of a kustomization, sorted.
+/// The files of a kustomization, sorted; or everything that is wrong with what it and its bases name.
 pub(super) fn of(tree: &dyn SourceTree, directory: &TreePath) -> Result<BTreeSet<TreePath>, Error> {
-    let mut walker = Walker { tree, places: Places::new(tree), files: BTreeSet::new(), seen: BTreeSet::new(), left: Vec::new() };
+    let walker = follow(tree, directory);
+    walker.findings.end()?;
+    Ok(walker.files)
+}
+
+/// The files that can be found, whatever is wrong with the others.
+pub(super) fn found(tree: &dyn SourceTree, directory: &TreePath) -> BTreeSet<TreePath> {
+    follow(tree, directory).files
+}
+
+fn follow<'a>(tree: &'a dyn SourceTree, directory: &TreePath) -> Walker<'a> {
+    let (files, seen) = (BTreeSet::new(), BTreeSet::new());
+    let mut walker = Walker { tree, places: Places::new(tree), files, seen, left: Vec::new(), findings: Findings::default() };
     walker.left.push(directory.clone());
     // A list of what is left, not recursion: a chain of bases may be as long as it likes.
     while let Some(next) = walker.left.pop() {
         if walker.seen.insert(next.clone()) {
-            walker.kustomization(&next)?;
+            let followed = walker.kustomization(&next);
+            if let Err(limit) = walker.findings.pass(followed) {
+                walker.findings.note(limit);
+                break;
+            }
         }
     }
-    Ok(walker.files)
+    walker
 }
 
 struct Walker<'a> {
@@ -36,6 +53,7 @@ struct Walker<'a> {
     files: BTreeSet<TreePath>,
     seen: BTreeSet<TreePath>,
     left: Vec<TreePath>,
+    findings: Findings,
 }
 
 /// A file that names others.
@@ -58,6 +76,15 @@ impl Naming<'_> {
 }
 
 impl<'a> Walker<'a> {
+    /// Follows each, and notes what is refused.
+    fn each<T>(&mut self, all: impl Iterator<Item = T>, follow: impl Fn(&mut Self, T) -> Result<(), Error>) -> Result<(), Error> {
+        for one in all {
+            let followed = follow(self, one);
+            self.findings.pass(followed)?;
+        }
+        Ok(())
+    }
+
     /// Reads the kustomization of a directory and takes what it names.
     fn kustomization(&mut self, directory: &TreePath) -> Result<(), Error> {
         let entries = self.places.list(directory)?.to_vec();
@@ -81,7 +108,8 @@ impl<'a> Walker<'a> {
             return Err(Error::Yaml { origin, problem: "a kustomization is one map of fields".into() });
         };
         for (name, value) in fields {
-            self.field(&naming, name, value)?;
+            let followed = self.field(&naming, name, value);
+            self.findings.pass(followed)?;
         }
         Ok(())
     }
@@ -95,16 +123,18 @@ impl<'a> Walker<'a> {
     /// One field of a kustomization.
     fn field(&mut self, naming: &Naming<'_>, name: &str, value: &Value) -> Result<(), Error> {
         match name {
-            "resources" => texts(naming, name, value)?.try_for_each(|text| self.file_or_directory(naming, text)),
-            "bases" | "components" => texts(naming, name, value)?.try_for_each(|text| self.directory(naming, text)),
-            "configurations" | "crds" => texts(naming, name, value)?.try_for_each(|text| self.file(naming, text)),
-            "patchesStrategicMerge" => texts(naming, name, value)?.try_for_each(|text| self.file_or_inline(naming, text)),
+            "resources" => self.each(texts(naming, name, value)?, |walker, text| walker.file_or_directory(naming, text)),
+            "bases" | "components" => self.each(texts(naming, name, value)?, |walker, text| walker.directory(naming, text)),
+            "configurations" | "crds" => self.each(texts(naming, name, value)?, |walker, text| walker.file(naming, text)),
+            "patchesStrategicMerge" => self.each(texts(naming, name, value)?, |walker, text| walker.file_or_inline(naming, text)),
             "generators" | "transformers" | "validators" => {
-                texts(naming, name, value)?.try_for_each(|text| self.plugin(naming, text))
+                self.each(texts(naming, name, value)?, |walker, text| walker.plugin(naming, text))
             }
-            "patches" | "patchesJson6902" | "replacements" => items(value).try_for_each(|item| self.path_in(naming, item)),
+            "patches" | "patchesJson6902" | "replacements" => {
+                self.each(items(value), |walker, item| walker.path_in(naming, item))
+            }
             "openapi" => self.path_in(naming, value),
-            "configMapGenerator" | "secretGenerator" => items(value).try_for_each(|item| self.sources(naming, item)),
+            "configMapGenerator" | "secretGenerator" => self.each(items(value), |walker, item| walker.sources(naming, item)),
             "helmCharts" | "helmGlobals" | "helmChartInflationGenerator" => {
                 Err(naming.refuse(name, "a kustomization can't run Helm here: make the chart a component of `kind: helm`"))
             }
@@ -125,12 +155,11 @@ impl<'a> Walker<'a> {
     /// `files`, `envs` and `env` of a generator. A file may have a key before it: `key=path`.
     fn sources(&mut self, naming: &Naming<'_>, item: &Value) -> Result<(), Error> {
         if let Some(files) = item.get("files") {
-            for text in texts(naming, "files", files)? {
-                self.file(naming, text.split_once('=').map_or(text, |(_, path)| path))?;
-            }
+            let paths = texts(naming, "files", files)?.map(|text| text.split_once('=').map_or(text, |(_, path)| path));
+            self.each(paths, |walker, path| walker.file(naming, path))?;
         }
         if let Some(envs) = item.get("envs") {
-            texts(naming, "envs", envs)?.try_for_each(|text| self.file(naming, text))?;
+            self.each(texts(naming, "envs", envs)?, |walker, text| walker.file(naming, text))?;
         }
         match item.get("env") {
             Some(Value::String(text)) if !text.is_empty() => self.file(naming, text),
@@ -141,7 +170,7 @@ impl<'a> Walker<'a> {
     /// The configuration of generators, transformers or validators: inline, in a file, or a kustomization of them.
     fn plugin(&mut self, naming: &Naming<'_>, text: &str) -> Result<(), Error> {
         if let Some(documents) = inline(text) {
-            return documents.iter().try_for_each(|document| self.configuration(naming, document));
+            return self.each(documents.iter(), |walker, document| walker.configuration(naming, document));
         }
         let path = self.locate(naming, text)?;
         if !matches!(self.places.at(&path)?, Some(TreeEntry::File(_))) {
@@ -150,7 +179,7 @@ impl<'a> Walker<'a> {
         self.file(naming, text)?;
         // What the file names is named relative to the kustomization.
         let (inner, documents) = self.read(naming.directory, path)?;
-        documents.iter().try_for_each(|(document, _)| self.configuration(&inner, document))
+        self.each(documents.iter(), |walker, (document, _)| walker.configuration(&inner, document))
     }
 
     /// One plugin: only what is built into kustomize runs.
@@ -171,9 +200,10 @@ impl<'a> Walker<'a> {
         self.path_in(naming, document)?;
         self.sources(naming, document)?;
         if let Some(paths) = document.get("paths") {
-            texts(naming, "paths", paths)?.try_for_each(|text| self.file_or_inline(naming, text))?;
+            self.each(texts(naming, "paths", paths)?, |walker, text| walker.file_or_inline(naming, text))?;
         }
-        document.get("replacements").into_iter().flat_map(items).try_for_each(|item| self.path_in(naming, item))
+        let replacements = document.get("replacements").into_iter().flat_map(items);
+        self.each(replacements, |walker, item| walker.path_in(naming, item))
     }
 
     fn file_or_inline(&mut self, naming: &Naming<'_>, text: &str) -> Result<(), Error> {

@@ -8,10 +8,12 @@
 
 mod closure;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tk8s_core::{Manifest, Origin, SourceTree, TreePath};
 
+use crate::findings::Findings;
 use crate::launcher::{Private, Task};
 use crate::{Component, Error, Renderers, files, yaml};
 
@@ -32,8 +34,18 @@ pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: 
     Ok(Some(identity))
 }
 
+/// The files that a kustomization is found to refer to.
+pub(crate) fn named(tree: &dyn SourceTree, component: &Component) -> BTreeSet<TreePath> {
+    closure::found(tree, &component.path)
+}
+
 /// The objects of a kustomization.
-pub(crate) fn manifests(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Vec<Manifest>, Error> {
+pub(crate) fn manifests(
+    tree: &dyn SourceTree,
+    component: &Component,
+    renderers: &Renderers,
+    findings: &mut Findings,
+) -> Result<Vec<Manifest>, Error> {
     let program = renderers.programs.find(PROGRAM)?;
     let closure = closure::of(tree, &component.path)?;
     let directory = renderers.launcher.directory()?;
@@ -47,7 +59,7 @@ pub(crate) fn manifests(tree: &dyn SourceTree, component: &Component, renderers:
     let origin = Origin { file: Arc::from(name.as_str()), line: 0 };
     let mut manifests = Vec::new();
     for (value, _) in yaml::read(&output, &format!("{name} (built)"))? {
-        files::take(&component.path, value, &origin, &mut manifests)?;
+        files::take(&component.path, value, &origin, &mut manifests, findings)?;
     }
     Ok(manifests)
 }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tk8s_core::{ComponentName, printable};
+use tk8s_core::{ComponentName, printable, redacted};
 
 use crate::Error;
 pub use private::Private;
@@ -103,12 +103,17 @@ impl Launcher {
 
     /// Runs a program to its end, and gives what it wrote to its standard output.
     pub fn run(&self, task: &Task<'_>) -> Result<Vec<u8>, Error> {
+        self.hear(task).map(|(output, _)| output)
+    }
+
+    /// The same, with the beginning of what it said beside its output.
+    pub(crate) fn hear(&self, task: &Task<'_>) -> Result<(Vec<u8>, String), Error> {
         let mut running = Running(self.start(task)?);
         let deadline = Instant::now() + self.limits.time;
         let (output, complaint) = self.collect(task, &mut running.0, deadline)?;
         let status = self.end(task, &mut running.0, deadline)?;
         match status.success() {
-            true => Ok(output),
+            true => Ok((output, String::from_utf8_lossy(&complaint).into_owned())),
             false => Err(self.failure(task, status, &complaint)),
         }
     }
@@ -220,7 +225,7 @@ impl Launcher {
         let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
         let told = match (words.is_empty(), status) {
             (true, status) => format!("it ended with {status} and said nothing"),
-            (false, _) => tail(&printable(&words.join(" "), LONGEST_COMPLAINT)),
+            (false, _) => tail(&printable(&redacted(&words.join(" ")), LONGEST_COMPLAINT)),
         };
         Error::Program { program, told }
     }

@@ -104,7 +104,7 @@ impl Repository {
     /// The objects of a component of the working tree, and the warnings.
     pub fn look(&self, component: &Component) -> Result<(Vec<Value>, Vec<String>), Error> {
         let preview = preview(&WorkingDirectory::new(&self.path()), component, &renderers())?;
-        let warnings = preview.warnings().to_vec();
+        let warnings = preview.warnings().iter().map(ToString::to_string).collect();
         Ok((preview.into_objects().into_iter().map(|placed| placed.manifest.to_value()).collect(), warnings))
     }
 

@@ -1,0 +1,304 @@
+//! `check` and `render` on working trees: everything that is wrong at once, without a cluster, a network or a repository.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tk8s_tests::{program, renderers};
+
+const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\n";
+
+fn platform(components: &[&str]) -> String {
+    let mut text = "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- number: 1\n  name: all\n  components:\n".to_owned();
+    components.iter().for_each(|component| text.push_str(&format!("  - {{{component}}}\n")));
+    text
+}
+
+fn tree(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let place = directory.path().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    }
+    directory
+}
+
+/// The program, with kustomize and helm in `PATH`.
+fn tk8s(words: &[&str]) -> Output {
+    tk8s_with(&program("tk8s-agent"), &renderers(), words)
+}
+
+/// The program, with neither kustomize nor helm beside it or in `PATH`.
+fn tk8s_alone(words: &[&str]) -> Output {
+    let place = tempfile::tempdir_in(program("tk8s-agent").parent().unwrap()).unwrap();
+    let alone = place.path().join("tk8s-agent");
+    std::fs::hard_link(program("tk8s-agent"), &alone).unwrap();
+    tk8s_with(&alone, "/nonexistent", words)
+}
+
+fn tk8s_with(agent: &Path, path: &str, words: &[&str]) -> Output {
+    let mut command = Command::new(agent);
+    command.args(words).env("PATH", path).env("KUBECONFIG", "/nonexistent").env("HTTPS_PROXY", "http://127.0.0.1:1");
+    command.output().unwrap()
+}
+
+fn check(directory: &Path, more: &[&str]) -> (i32, Vec<Value>) {
+    let words = [&["check", directory.to_str().unwrap(), "--output", "json"], more].concat();
+    let output = tk8s(&words);
+    let found = serde_json::from_slice(&output.stdout);
+    (output.status.code().unwrap(), found.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+}
+
+/// `FILE:LINE RULE` of each.
+fn places(found: &[Value]) -> Vec<String> {
+    let place = |one: &Value| {
+        let (file, line) = (one["file"].as_str().unwrap_or("-"), &one["line"]);
+        let line = line.as_u64().map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{file}{line} {}", one["rule"].as_str().unwrap())
+    };
+    found.iter().map(place).collect()
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_of_the_platform_and_of_all_components() {
+    let components = [
+        "name: plain, path: plain, pathh: x",
+        "name: over, path: over, namespace: shop",
+        "name: chart, path: chart",
+        "name: gone, path: gone",
+        "name: gone, path: other",
+        "name: off, path: off, enabled: false",
+    ];
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&components)),
+        ("plain/a.yaml", &format!("a: [\n---\n{MAP}---\nb: {{\n")),
+        ("plain/b.yaml", &MAP.replace("{name: NAME}", "{name: b, namespace: shop, labels: {x: 1}}")),
+        ("plain/k/kustomization.yaml", ""),
+        ("over/kustomization.yaml", "resources:\n- a.yaml\n- https://example.com\n"),
+        ("chart/Chart.yaml", "apiVersion: v2\nname: chart\nversion: 1.0.0\n"),
+        ("other/a.yaml", &MAP.replace("{name: NAME}", "{name: b, uid: n}")),
+        ("off/a.yaml", "a: ["),
+        ("stray/a.yaml", MAP),
+    ]);
+    std::os::unix::fs::symlink("/etc/passwd", directory.path().join("chart/link")).unwrap();
+    let (code, found) = check(directory.path(), &[]);
+    assert_eq!(
+        places(&found),
+        [
+            "chart OptionRefused",
+            "chart/link NotAFile",
+            "gone FilesUnreadable",
+            "other/a.yaml:1 ManifestRefused",
+            "over/kustomization.yaml:2 ReferenceRefused",
+            "over/kustomization.yaml:3 ReferenceRefused",
+            "plain/a.yaml:1 YamlRefused",
+            "plain/a.yaml:2 NoNamespace",
+            "plain/a.yaml:7 YamlRefused",
+            "plain/b.yaml:1 ManifestRefused",
+            "plain/k/kustomization.yaml Nested",
+            "stray/a.yaml NoComponent",
+            "tk8s.yaml:7 PlatformRefused",
+            "tk8s.yaml:11 PlatformRefused",
+        ],
+        "{found:#?}"
+    );
+    assert_eq!(code, 1);
+    let next = "write `metadata.namespace`, or `namespace` in the platform file";
+    assert_eq!(
+        found[7],
+        json!({"severity": "error", "component": "plain", "file": "plain/a.yaml", "line": 2, "rule": "NoNamespace",
+            "message": "ConfigMap NAME names no namespace", "next": next})
+    );
+    assert_eq!(
+        found[12],
+        json!({"severity": "error", "component": null, "file": "tk8s.yaml", "line": 7, "rule": "PlatformRefused",
+            "message": "layers[0].components[0].pathh: unknown key", "next": "did you mean `path`?"})
+    );
+    assert_eq!((&found[11]["severity"], &found[11]["component"]), (&json!("warning"), &json!(null)));
+    let output = tk8s(&["check", directory.path().to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = format!("plain/a.yaml:2: error: ConfigMap NAME names no namespace: {next} (NoNamespace)\n");
+    assert!(text.contains(&line) && text.ends_with("5 components, 0 objects: 13 errors, 1 warning\n"), "{text}");
+}
+
+#[test]
+fn a_good_tree_has_no_findings_and_warnings_alone_are_no_failure() {
+    let directory = tree(&[("p/tk8s.yaml", &platform(&["name: web, path: web, namespace: shop"])), ("p/web/a.yaml", MAP)]);
+    let path = directory.path().join("p");
+    assert_eq!(check(&path, &[]), (0, vec![]));
+    let output = tk8s(&["check", path.to_str().unwrap()]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 component, 1 object: 0 errors, 0 warnings\n");
+    std::fs::write(path.join("web/tk8s.yaml"), "kind: Platform\n").unwrap();
+    let (code, found) = check(&path, &[]);
+    assert_eq!((code, places(&found)), (0, vec!["web/tk8s.yaml PlatformFileIgnored".into()]));
+    assert_eq!((&found[0]["severity"], &found[0]["component"]), (&json!("warning"), &json!("web")));
+}
+
+#[test]
+fn what_can_not_be_looked_at_is_neither_good_nor_bad() {
+    let nowhere = tk8s(&["check", "/nonexistent"]);
+    assert_eq!((nowhere.status.code(), nowhere.stdout.as_slice()), (Some(2), b"".as_slice()));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).starts_with("could not look at `/nonexistent`: No such file"));
+    assert_eq!(tk8s(&["render", "/nonexistent"]).status.code(), Some(2));
+    assert_eq!(tk8s(&["check", "--config", "/nonexistent"]).status.code(), Some(2));
+    // A program that isn't there says nothing about the files that it would have read; the others are checked.
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&["name: over, path: over, namespace: n", "name: bad, path: bad"])),
+        ("over/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("over/a.yaml", MAP),
+        ("bad/a.yaml", MAP),
+    ]);
+    let output = tk8s_alone(&["check", directory.path().to_str().unwrap(), "--output", "json"]);
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(places(&found), ["bad/a.yaml:1 NoNamespace", "over ProgramMissing"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_directory_inside_a_repository_may_refer_to_what_is_beside_it_and_a_plain_one_may_not() {
+    let directory = tree(&[
+        ("platform/tk8s.yaml", &platform(&["name: over, path: over, namespace: shop"])),
+        ("platform/over/kustomization.yaml", "resources: [../../shared]\n"),
+        ("shared/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("shared/a.yaml", MAP),
+    ]);
+    let path = directory.path().join("platform");
+    let (code, found) = check(&path, &[]);
+    assert_eq!((code, places(&found)), (1, vec!["over/kustomization.yaml:1 ReferenceRefused".into()]));
+    assert!(found[0]["message"].as_str().unwrap().contains("it leaves the repository"));
+    let init = Command::new("git").args(["init", "-q"]).current_dir(directory.path()).status().unwrap();
+    assert!(init.success());
+    assert_eq!(check(&path, &[]), (0, vec![]));
+    std::fs::write(directory.path().join("shared/a.yaml"), "a: [").unwrap();
+    let (code, found) = check(&path, &[]);
+    assert_eq!((code, places(&found)), (1, vec!["platform/over ProgramFailed".into()]));
+    std::fs::remove_file(directory.path().join("shared/a.yaml")).unwrap();
+    assert_eq!(places(&check(&path, &[]).1), ["shared/kustomization.yaml:1 ReferenceRefused"]);
+}
+
+#[test]
+fn programs_are_found_and_limited_as_the_agents_file_says_which_is_checked_too() {
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&["name: over, path: over, namespace: shop"])),
+        ("over/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("over/a.yaml", MAP),
+    ]);
+    let agent = |render: &str| {
+        let path = directory.path().join(".agent.yaml");
+        let text = format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: dev\nrepository: {{url: 'file:///x'}}\ntrust: {{waive: {{reason: a test}}}}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\nrender: {{{render}}}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let run = |command: &str, render: &str| {
+        let words = [command, directory.path().to_str().unwrap(), "--config", &agent(render), "--output", "json"];
+        let output = tk8s_alone(&words);
+        (output.status.code().unwrap(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default())
+    };
+    let there = format!("kustomize: {}/kustomize", renderers());
+    let (code, found) = run("check", "");
+    assert_eq!((code, &found[0]["rule"]), (2, &json!("ProgramMissing")));
+    assert_eq!(run("check", &there), (0, json!([])));
+    let (code, rendered) = run("render", &there);
+    assert_eq!((code, &rendered[0]["object"]["metadata"]["name"]), (0, &json!("NAME")));
+    let (code, found) = run("check", &format!("{there}, timeout: 1ms"));
+    assert_eq!((code, &found[0]["rule"]), (1, &json!("OutOfTime")));
+    let (code, found) = run("check", "memroy: 1GiB");
+    let ours = found.as_array().unwrap().iter().find(|one| one["rule"] == "ConfigurationRefused").unwrap();
+    assert_eq!((code, &ours["line"], &ours["next"]), (2, &json!(8), &json!("did you mean `memory`?")));
+}
+
+#[test]
+fn rendering_prints_all_objects_or_none_and_all_that_is_wrong() {
+    let components = ["name: good, path: good, namespace: shop", "name: bad, path: bad, namespace: shop"];
+    let directory =
+        tree(&[("tk8s.yaml", &platform(&components)), ("good/a.yaml", MAP), ("bad/a.yaml", "a: ["), ("bad/b.yaml", "b: [")]);
+    let path = directory.path().to_str().unwrap();
+    let output = tk8s(&["render", path]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"".as_slice()));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("bad/a.yaml:") && told.contains("bad/b.yaml:") && told.ends_with("2 errors, 0 warnings\n"), "{told}");
+    // One component alone is not held up by another.
+    let output = tk8s(&["render", path, "--component", "good", "--output", "json"]);
+    let rendered: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), rendered.as_array().unwrap().len()), (Some(0), 1));
+    assert_eq!(tk8s(&["render", path, "--component", "nobody"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_a_chart_says_is_shown_when_asked_for_without_the_values_of_its_secrets() {
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&["name: chart, path: chart, namespace: shop", "name: plain, path: plain, namespace: shop"])),
+        ("plain/a.yaml", MAP),
+        ("chart/Chart.yaml", "apiVersion: v2\nname: chart\nversion: 1.0.0\n"),
+        ("chart/values.yaml", "password: correct-horse\n"),
+        ("chart/templates/NOTES.txt", "{{ .Release.Name }}: log in with {{ .Values.password }}.\n\u{1b}]0;title\u{7}\n"),
+        (
+            "chart/templates/secret.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: {{ .Values.password }}}\n",
+        ),
+        (
+            "chart/templates/hook.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: early, annotations: {helm.sh/hook: pre-install}}\n",
+        ),
+    ]);
+    let path = directory.path().to_str().unwrap();
+    let say = |more: &[&str]| String::from_utf8(tk8s(&[&["render", path], more].concat()).stdout).unwrap();
+    assert!(!say(&[]).contains("log in"));
+    assert_eq!(say(&["--notes"]), "==> chart\nchart: log in with ***.\n\u{fffd}]0;title\u{fffd}\n");
+    assert!(say(&["--notes", "--show-secrets"]).contains("log in with correct-horse."));
+    let notes: Value = serde_json::from_str(&say(&["--notes", "--output", "json"])).unwrap();
+    assert_eq!((&notes[0]["component"], notes.as_array().unwrap().len()), (&json!("chart"), 1));
+    let (code, found) = check(directory.path(), &[]);
+    assert_eq!((code, places(&found)), (0, vec!["chart/templates/hook.yaml HookLeftOut".into()]));
+}
+
+#[test]
+fn a_working_tree_is_checked_and_rendered_without_a_network() {
+    let components = [
+        "name: plain, path: plain, namespace: shop",
+        "name: over, path: over, namespace: shop",
+        "name: chart, path: chart, namespace: shop, helm: {values: {at: first}}",
+    ];
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&components)),
+        ("plain/a.yaml", &MAP.replace("NAME", "plain")),
+        ("over/kustomization.yaml", "resources: [a.yaml]\nnamePrefix: over-\n"),
+        ("over/a.yaml", MAP),
+        ("chart/Chart.yaml", "apiVersion: v2\nname: chart\nversion: 1.0.0\n"),
+        ("chart/templates/a.yaml", &MAP.replace("NAME", "{{ .Values.at }}")),
+    ]);
+    // An own network without any interface, where the machine lets us have one; without even a name server otherwise.
+    let own = |words: &[&str]| Command::new("unshare").arg("-rn").args(words).output();
+    let alone = own(&["true"]).is_ok_and(|output| output.status.success());
+    let run = |command: &str| {
+        let agent = program("tk8s-agent");
+        let words = [agent.to_str().unwrap(), command, directory.path().to_str().unwrap(), "--output", "json"];
+        let path = format!("PATH={}", renderers());
+        let output = if alone { own(&[&["env", path.as_str()], words.as_slice()].concat()).unwrap() } else { tk8s(&words[1..]) };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    assert_eq!(run("check"), json!([]));
+    let rendered = run("render");
+    let names: Vec<_> = rendered.as_array().unwrap().iter().map(|one| &one["object"]["metadata"]["name"]).collect();
+    assert_eq!(names, ["first", "over-NAME", "plain"]);
+}
+
+#[test]
+fn the_search_for_mistakes_ends_at_a_thousand_of_a_component_and_says_so() {
+    let directory = tree(&[
+        ("tk8s.yaml", &platform(&["name: bad, path: bad", "name: worse, path: worse"])),
+        ("bad/a.yaml", &"---\na: [\n".repeat(1_000_000)),
+        ("worse/a.yaml", "a: ["),
+    ]);
+    let (code, found) = check(directory.path(), &[]);
+    let limits: Vec<_> = found.iter().filter(|one| one["rule"] == "TooMuch").map(|one| &one["message"]).collect();
+    assert_eq!((code, found.len(), limits), (1, 1003, vec![&json!("mistakes in `bad`: 1001, at most 1000 are read")]));
+    assert_eq!((&found[1001]["file"], &found[1002]["message"]), (&json!("worse/a.yaml"), &json!("1 more")));
+}
