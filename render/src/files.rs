@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath};
 
 use crate::component::{CHART, KUSTOMIZATIONS};
-use crate::scope::{Scope, scope};
+use crate::scope::{Scope, Scopes};
 use crate::{Component, Error, Kind, Placement, Renderers, helm, kind, kustomize, yaml};
 
 /// The largest file: more than ten times what an API server takes as one object.
@@ -19,6 +19,9 @@ pub(crate) const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
 const MOST_OBJECTS: usize = 100_000;
 /// Directories below each other.
 const DEEPEST: usize = 64;
+/// Files and directories that are looked at. A few trees that hold each other several times are small in Git and stand for
+/// billions of paths.
+const MOST_ENTRIES: usize = 100_000;
 /// The platform's own file, which is no manifest.
 const PLATFORM_FILE: &str = "tk8s.yaml";
 
@@ -52,11 +55,29 @@ fn plain(tree: &dyn SourceTree, component: &Component) -> Result<Vec<Manifest>, 
         component,
         include: globs(&component.include)?,
         exclude: globs(&component.exclude)?,
+        entries: Entries::default(),
         bytes: 0,
+        yaml: yaml::Reader::new(yaml::Twice::Refused),
         manifests: Vec::new(),
     };
     reader.walk(&component.path, 0)?;
     Ok(reader.manifests)
+}
+
+/// How much of a directory has been looked at.
+#[derive(Default)]
+pub(crate) struct Entries(usize);
+
+impl Entries {
+    /// Counts one more.
+    pub(crate) fn one_more(&mut self, of: &TreePath) -> Result<(), Error> {
+        self.0 += 1;
+        if self.0 > MOST_ENTRIES {
+            let what = format!("files and directories in `{of}`");
+            return Err(Error::TooMuch { what, found: self.0 as u64, limit: MOST_ENTRIES as u64 });
+        }
+        Ok(())
+    }
 }
 
 struct Reader<'a> {
@@ -64,7 +85,9 @@ struct Reader<'a> {
     component: &'a Component,
     include: Option<GlobSet>,
     exclude: Option<GlobSet>,
+    entries: Entries,
     bytes: u64,
+    yaml: yaml::Reader,
     manifests: Vec<Manifest>,
 }
 
@@ -93,6 +116,7 @@ impl Reader<'_> {
             });
         }
         for entry in self.tree.list(directory)? {
+            self.entries.one_more(&self.component.path)?;
             let name = entry.name();
             if name.starts_with('.') || (directory == &self.component.path && name == PLATFORM_FILE) {
                 continue;
@@ -103,7 +127,10 @@ impl Reader<'_> {
             }
             match &entry {
                 TreeEntry::Directory(_) => self.walk(&path, depth + 1)?,
-                TreeEntry::Other(name, what) if is_manifest(name) => return Err(Error::NotAFile { path, what }),
+                // Without an ending it may be a directory of manifests.
+                TreeEntry::Other(name, what) if is_manifest(name) || !name.contains('.') => {
+                    return Err(Error::NotAFile { path, what });
+                }
                 TreeEntry::Other(..) => {}
                 TreeEntry::File(name) => match name.as_str() {
                     name if KUSTOMIZATIONS.contains(&name) => return Err(Error::Nested { path, what: "kustomization" }),
@@ -135,28 +162,47 @@ impl Reader<'_> {
                 limit: LARGEST_COMPONENT,
             });
         }
-        for (value, origin) in yaml::read(&bytes, path.as_str())? {
+        for (value, origin) in self.yaml.read(&bytes, path.as_str())? {
             take(&self.component.path, value, &origin, &mut self.manifests)?;
         }
         Ok(())
     }
 }
 
-/// One document: an object, or a list of them.
+/// One document: an object, or a list of them, which is taken apart as kubectl does it: what says no kind takes that of its
+/// list.
 pub(crate) fn take(component: &TreePath, mut value: Value, origin: &Origin, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
-    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-    if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
-        match value.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => {
-                return items.into_iter().try_for_each(|item| push(component, item, origin, manifests));
-            }
-            Some(Value::Null) | None => return Ok(()),
-            Some(_) => {
-                return Err(Error::Yaml { origin: origin.clone(), problem: "`items` of a list is not a list".into() });
-            }
+    let Some(of) = list_of(&value) else { return push(component, value, origin, manifests) };
+    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let refuse = |problem: &str| Error::Yaml { origin: origin.clone(), problem: format!("a list: {problem}") };
+    let items = match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        Some(Value::Null) => return Ok(()),
+        Some(_) => return Err(refuse("its `items` are no list")),
+        None => return Err(refuse("it has neither `items` nor a name: write one of them")),
+    };
+    for mut item in items {
+        if list_of(&item).is_some() {
+            return Err(refuse("it holds another list, which kubectl refuses: write the items into one"));
         }
+        if let Value::Object(fields) = &mut item
+            && !of.is_empty()
+            && !["apiVersion", "kind"].iter().any(|name| fields.contains_key(*name))
+        {
+            fields.insert("apiVersion".into(), version.as_str().into());
+            fields.insert("kind".into(), of.as_str().into());
+        }
+        push(component, item, origin, manifests)?;
     }
-    push(component, value, origin, manifests)
+    Ok(())
+}
+
+/// The kind of the items, if this is a list; empty where it holds any. With a name it is an object, of a kind that happens
+/// to end like one.
+fn list_of(value: &Value) -> Option<String> {
+    let of = value.get("kind")?.as_str()?.strip_suffix("List")?;
+    let named = value.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
+    (of.is_empty() || !named).then(|| of.to_owned())
 }
 
 fn push(component: &TreePath, value: Value, origin: &Origin, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
@@ -171,7 +217,8 @@ fn push(component: &TreePath, value: Value, origin: &Origin, manifests: &mut Vec
 /// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
 /// planning takes back where the kind turns out to be the cluster's.
 fn in_namespaces(component: &Component, manifests: Vec<Manifest>) -> Result<Vec<Manifest>, Error> {
-    let scopes: Vec<_> = manifests.iter().map(|manifest| scope(manifest.kind(), &manifests)).collect();
+    let known = Scopes::of(&manifests);
+    let scopes: Vec<_> = manifests.iter().map(|manifest| known.scope(manifest.kind())).collect();
     let mut placed = Vec::with_capacity(manifests.len() + 1);
     for (manifest, scope) in manifests.into_iter().zip(scopes) {
         placed.push(match (scope, &component.namespace) {

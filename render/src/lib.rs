@@ -23,6 +23,6 @@ mod yaml;
 pub use component::{Component, HelmOptions, Kind, Placement, input, kind};
 pub use error::Error;
 pub use renderers::{Capabilities, Options, Renderers};
-pub use scope::{Scope, scope};
+pub use scope::{Scope, Scopes};
 pub use sealed::{Preview, Rendered, RenderedParts, preview, render};
 pub use working::WorkingDirectory;
