@@ -21,13 +21,13 @@ use tk8s_render::{Options, Renderers, WorkingDirectory, preview, render};
 /// No file of at most 16 MiB may take more than this many KiB, the process itself with it.
 const MOST_KIB: u64 = 256 * 1024;
 
-/// Reads a directory in a process of its own, in a minute at most: what it said, and its largest memory in KiB.
+/// Reads a directory in a process of its own: what it said, and its largest memory in KiB.
 fn read(directory: &Path) -> (String, u64) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tk8s-stand-in"));
     let mut child = command.arg("read").arg(directory).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > Duration::from_secs(60) {
+        if begun.elapsed() > Duration::from_secs(240) {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("{} is still being read", directory.display());
