@@ -28,7 +28,7 @@ pub use placed::Placed;
 pub use revision::{Revision, TagRef, Trust};
 pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::{printable, redacted};
-pub use tree::{ReadError, SourceTree, TreeEntry, TreePath};
+pub use tree::{ReadError, SourceTree, TreeEntry, TreePath, no_pointer};
 
 /// The field manager under which every server-side apply of the agent is sent.
 pub const FIELD_MANAGER: &str = "tk8s-agent";

@@ -146,6 +146,19 @@ pub enum ReadError {
     },
 }
 
+/// What stands in the repository instead of a file that Git LFS keeps elsewhere.
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+
+/// The bytes of a file, unless they are only Git LFS's word for where the file is: it would be read as YAML that says
+/// something else.
+pub fn no_pointer(path: &TreePath, bytes: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    if bytes.starts_with(LFS) {
+        let found = "a pointer of Git LFS, whose content is not in the repository";
+        return Err(ReadError::Kind { path: path.clone(), found, needed: "a file" });
+    }
+    Ok(bytes)
+}
+
 /// A tree of files that can be read, and nothing else.
 pub trait SourceTree: Send + Sync {
     /// The entries of a directory, sorted by name.

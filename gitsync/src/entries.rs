@@ -7,7 +7,7 @@ const MOST_ENTRIES: usize = 100_000;
 
 /// Whether a name is one that Git would write: one part, and none that a file system somewhere takes for Git's own
 /// directory (`.GIT`, `git~1`, `.g\u{200c}it`). A tree that has another was made to confuse.
-fn is_plain(name: &str) -> bool {
+pub fn is_plain_name(name: &str) -> bool {
     let options = gix::validate::path::component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
     !name.chars().any(char::is_control)
         && !name.contains('/')
@@ -32,7 +32,7 @@ pub(crate) fn of(data: &[u8], hash: Hash) -> Result<Vec<(String, Found)>, String
         }
         let name = std::str::from_utf8(entry.filename).map_err(|_| "a name in it is not UTF-8".to_owned())?;
         let shown = || tk8s_core::printable(&name.escape_debug().to_string(), 80);
-        if !is_plain(name) {
+        if !is_plain_name(name) {
             return Err(format!("it holds an entry named `{}`, which Git itself never writes", shown()));
         }
         let id = entry.oid.to_string();

@@ -25,6 +25,7 @@ mod store;
 mod talk;
 mod verify;
 
+pub use entries::is_plain_name;
 pub use error::Error;
 pub use fetch::fetch;
 pub use http::{GithubApp, HttpsAccess, HttpsLogin, Proxy, ProxyLogin, TokenCache};

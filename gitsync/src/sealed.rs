@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::objs::Kind;
-use tk8s_core::{Environment, ReadError, Revision, SourceTree, TreeEntry, TreePath, Trust};
+use tk8s_core::{Environment, ReadError, Revision, SourceTree, TreeEntry, TreePath, Trust, no_pointer};
 
 use crate::Error;
 use crate::entries::{self, Found};
@@ -58,23 +58,27 @@ impl VerifiedRevision {
 pub struct VerifiedTree {
     revision: Arc<VerifiedRevision>,
     /// Directories that were read, by their ids: every path begins with the same ones.
-    directories: Mutex<BTreeMap<String, Directory>>,
+    directories: Mutex<Kept>,
 }
 
 /// What a directory holds, sorted by name.
 type Directory = Arc<Vec<(String, Found)>>;
 
-/// Entries that are kept of all directories together, at some 100 bytes each. With more, reading begins anew.
-const KEPT_ENTRIES: usize = 20_000;
+/// Entries that are kept of all directories together, at some 100 bytes each: the largest directory and the way to it.
+/// With more, reading begins anew.
+const KEPT_ENTRIES: usize = 200_000;
+
+#[derive(Default)]
+struct Kept {
+    directories: BTreeMap<String, Directory>,
+    entries: usize,
+}
 
 /// The tree of a verified revision. Its root is read at once, so that a broken mirror shows here.
 pub fn tree(revision: &Arc<VerifiedRevision>) -> Result<VerifiedTree, Error> {
     revision.store.read(revision.revision.tree.as_str())?;
     Ok(VerifiedTree { revision: Arc::clone(revision), directories: Mutex::default() })
 }
-
-/// What stands in the repository instead of a file that Git LFS keeps elsewhere.
-const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
 impl VerifiedTree {
     /// The revision that the files belong to.
@@ -84,7 +88,7 @@ impl VerifiedTree {
 
     fn entries(&self, path: &TreePath, id: &str) -> Result<Directory, ReadError> {
         let kept = || self.directories.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entries) = kept().get(id) {
+        if let Some(entries) = kept().directories.get(id) {
             return Ok(Arc::clone(entries));
         }
         let broken = |why: String| ReadError::Broken { path: path.clone(), why };
@@ -95,12 +99,11 @@ impl VerifiedTree {
         let hash = gix::ObjectId::from_hex(id.as_bytes()).map_err(|_| broken("its id can't be read".into()))?.kind();
         let entries = Arc::new(entries::of(&data, hash).map_err(broken)?);
         let mut kept = kept();
-        if kept.values().map(|entries| entries.len()).sum::<usize>() + entries.len() > KEPT_ENTRIES {
-            kept.clear();
+        if kept.entries + entries.len() > KEPT_ENTRIES {
+            *kept = Kept::default();
         }
-        if entries.len() <= KEPT_ENTRIES {
-            kept.insert(id.to_owned(), Arc::clone(&entries));
-        }
+        kept.entries += entries.len();
+        kept.directories.insert(id.to_owned(), Arc::clone(&entries));
         Ok(entries)
     }
 
@@ -153,11 +156,7 @@ impl SourceTree for VerifiedTree {
         if kind != Kind::Blob {
             return Err(broken(format!("the object {id} is not a file")));
         }
-        if data.starts_with(LFS) {
-            let found = "a pointer of Git LFS, whose content is not in the repository";
-            return Err(ReadError::Kind { path: file.clone(), found, needed: "a file" });
-        }
-        Ok(data)
+        no_pointer(file, data)
     }
 
     fn identity(&self, path: &TreePath) -> Result<Option<String>, ReadError> {

@@ -377,7 +377,7 @@ impl History {
 
     /// Which deletions of a release a person let through, if any.
     pub fn confirmed(&self, release: &ReleaseId) -> Option<String> {
-        self.look(|view| Ok(get::<ReleaseState>(view, &fold::release(&release.component, release.number))?))
+        self.look(|view| get::<ReleaseState>(view, &fold::release(&release.component, release.number)))
             .and_then(|state| state.confirmed)
     }
 

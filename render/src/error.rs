@@ -33,7 +33,7 @@ pub enum Error {
         limit: u64,
     },
     /// Something that is never followed stands where a manifest should be.
-    #[error("`{path}` is {what}, which is never followed: put the file itself there")]
+    #[error("`{path}` is {what}, which is never followed: put the file itself there, or exclude it")]
     NotAFile {
         /// The path.
         path: TreePath,

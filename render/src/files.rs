@@ -9,17 +9,22 @@ use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEn
 
 use crate::component::{CHART, KUSTOMIZATIONS};
 use crate::findings::Findings;
-use crate::scope::{Scope, scope};
+use crate::scope::{Scope, Scopes};
 use crate::{Component, Error, Kind, Placement, Renderers, Warning, helm, kind, kustomize, yaml};
 
 /// The largest file: more than ten times what an API server takes as one object.
 pub(crate) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+/// The largest file of which every mistake is looked for, and not only the first: it is read a second time.
+const LARGEST_APART: usize = 1024 * 1024;
 /// All files of a component together.
 pub(crate) const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
 /// Objects of a component: ten times what one is measured with.
 const MOST_OBJECTS: usize = 100_000;
 /// Directories below each other.
 const DEEPEST: usize = 64;
+/// Files and directories that are looked at. A few trees that hold each other several times are small in Git and stand for
+/// billions of paths.
+const MOST_ENTRIES: usize = 100_000;
 /// The platform's own file, which is no manifest.
 const PLATFORM_FILE: &str = "tk8s.yaml";
 
@@ -60,9 +65,35 @@ fn plain(tree: &dyn SourceTree, component: &Component, findings: &mut Findings) 
         // Nobody knows which files are meant.
         return Ok(Vec::new());
     }
-    let mut reader = Reader { tree, component, include, exclude, bytes: 0, manifests: Vec::new(), findings };
+    let mut reader = Reader {
+        tree,
+        component,
+        include,
+        exclude,
+        entries: Entries::default(),
+        bytes: 0,
+        yaml: yaml::Reader::new(yaml::Twice::Refused),
+        manifests: Vec::new(),
+        findings,
+    };
     reader.walk(&component.path, 0)?;
     Ok(reader.manifests)
+}
+
+/// How much of a directory has been looked at.
+#[derive(Default)]
+pub(crate) struct Entries(usize);
+
+impl Entries {
+    /// Counts one more.
+    pub(crate) fn one_more(&mut self, of: &TreePath) -> Result<(), Error> {
+        self.0 += 1;
+        if self.0 > MOST_ENTRIES {
+            let what = format!("files and directories in `{of}`");
+            return Err(Error::TooMuch { what, found: self.0 as u64, limit: MOST_ENTRIES as u64 });
+        }
+        Ok(())
+    }
 }
 
 struct Reader<'a> {
@@ -70,7 +101,9 @@ struct Reader<'a> {
     component: &'a Component,
     include: Option<GlobSet>,
     exclude: Option<GlobSet>,
+    entries: Entries,
     bytes: u64,
+    yaml: yaml::Reader,
     manifests: Vec<Manifest>,
     findings: &'a mut Findings,
 }
@@ -104,6 +137,7 @@ impl Reader<'_> {
         let Some(entries) = self.findings.keep(listed) else { return Ok(()) };
         let mut wanted = Vec::with_capacity(entries.len());
         for entry in entries {
+            self.entries.one_more(&self.component.path)?;
             let name = entry.name();
             if name.starts_with('.') || (directory == &self.component.path && name == PLATFORM_FILE) {
                 continue;
@@ -122,7 +156,10 @@ impl Reader<'_> {
             match entry {
                 TreeEntry::Directory(_) => self.walk(&path, depth + 1)?,
                 TreeEntry::File(name) if is_manifest(&name) => self.read(&path)?,
-                TreeEntry::Other(name, what) if is_manifest(&name) => self.findings.note(Error::NotAFile { path, what }),
+                // Without an ending it may be a directory of manifests.
+                TreeEntry::Other(name, what) if is_manifest(&name) || !name.contains('.') => {
+                    self.findings.note(Error::NotAFile { path, what });
+                }
                 TreeEntry::File(_) | TreeEntry::Other(..) => {}
             }
         }
@@ -149,7 +186,7 @@ impl Reader<'_> {
                 limit: LARGEST_COMPONENT,
             });
         }
-        match yaml::read(&bytes, path.as_str()) {
+        match self.yaml.read(&bytes, path.as_str()) {
             Ok(documents) => documents.into_iter().try_for_each(|(value, origin)| self.take(value, &origin)),
             Err(first) => self.read_apart(&bytes, path, first),
         }?;
@@ -158,16 +195,18 @@ impl Reader<'_> {
 
     /// What a file holds beside the first mistake in it, document by document.
     fn read_apart(&mut self, bytes: &[u8], path: &TreePath, first: Error) -> Result<(), Error> {
+        if bytes.len() > LARGEST_APART {
+            self.findings.note(first);
+            return Ok(());
+        }
         let before = self.findings.count();
-        for (line, document) in std::str::from_utf8(bytes).map(yaml::split).unwrap_or_default() {
-            let moved = |origin: Origin| Origin { line: origin.line + line - 1, ..origin };
-            match yaml::read(document.as_bytes(), path.as_str()) {
-                Ok(found) => found.into_iter().try_for_each(|(value, origin)| self.take(value, &moved(origin)))?,
-                Err(Error::Yaml { origin, problem }) => self.findings.note(Error::Yaml { origin: moved(origin), problem }),
+        yaml::each(bytes, path.as_str(), |document| {
+            match document {
+                Ok((value, origin)) => self.take(value, &origin)?,
                 Err(error) => self.findings.note(error),
             }
-            self.findings.bound(&self.component.path)?;
-        }
+            self.findings.bound(&self.component.path)
+        })?;
         if self.findings.count() == before {
             // A mistake of the file as a whole.
             self.findings.note(first);
@@ -191,7 +230,8 @@ fn nested(path: &TreePath, entry: &TreeEntry) -> Option<Error> {
     Some(Error::Nested { path: path.clone(), what })
 }
 
-/// One document: an object, or a list of them.
+/// One document: an object, or a list of them, which is taken apart as kubectl does it: what says no kind takes that of its
+/// list.
 pub(crate) fn take(
     component: &TreePath,
     mut value: Value,
@@ -199,20 +239,37 @@ pub(crate) fn take(
     manifests: &mut Vec<Manifest>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-    if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
-        match value.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => {
-                return items.into_iter().try_for_each(|item| push(component, item, origin, manifests, findings));
-            }
-            Some(Value::Null) | None => return Ok(()),
-            Some(_) => {
-                findings.note(Error::Yaml { origin: origin.clone(), problem: "`items` of a list is not a list".into() });
-                return Ok(());
-            }
+    let Some(of) = list_of(&value) else { return push(component, value, origin, manifests, findings) };
+    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let refuse = |problem: &str| Error::Yaml { origin: origin.clone(), problem: format!("a list: {problem}") };
+    let items = match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        Some(Value::Null) => return Ok(()),
+        Some(_) => return Ok(findings.note(refuse("its `items` are no list"))),
+        None => return Ok(findings.note(refuse("it has neither `items` nor a name: write one of them"))),
+    };
+    for mut item in items {
+        if list_of(&item).is_some() {
+            return Ok(findings.note(refuse("it holds another list, which kubectl refuses: write the items into one")));
         }
+        if let Value::Object(fields) = &mut item
+            && !of.is_empty()
+            && !["apiVersion", "kind"].iter().any(|name| fields.contains_key(*name))
+        {
+            fields.insert("apiVersion".into(), version.as_str().into());
+            fields.insert("kind".into(), of.as_str().into());
+        }
+        push(component, item, origin, manifests, findings)?;
     }
-    push(component, value, origin, manifests, findings)
+    Ok(())
+}
+
+/// The kind of the items, if this is a list; empty where it holds any. With a name it is an object, of a kind that happens
+/// to end like one.
+fn list_of(value: &Value) -> Option<String> {
+    let of = value.get("kind")?.as_str()?.strip_suffix("List")?;
+    let named = value.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
+    (of.is_empty() || !named).then(|| of.to_owned())
 }
 
 fn push(
@@ -233,7 +290,8 @@ fn push(
 /// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
 /// planning takes back where the kind turns out to be the cluster's.
 fn in_namespaces(component: &Component, manifests: Vec<Manifest>, findings: &mut Findings) -> Vec<Manifest> {
-    let scopes: Vec<_> = manifests.iter().map(|manifest| scope(manifest.kind(), &manifests)).collect();
+    let known = Scopes::of(&manifests);
+    let scopes: Vec<_> = manifests.iter().map(|manifest| known.scope(manifest.kind())).collect();
     let mut placed = Vec::with_capacity(manifests.len() + 1);
     for (manifest, scope) in manifests.into_iter().zip(scopes) {
         placed.push(match (scope, &component.namespace) {
@@ -412,7 +470,7 @@ mod tests {
         let found: Vec<_> = found.iter().map(|one| format!("{} {}", one.origin().unwrap(), one.reason())).collect();
         let expected = [
             "a.yaml:1 ManifestRefused",
-            "a.yaml:5 YamlRefused",
+            "a.yaml:6 YamlRefused",
             "a.yaml:6 NoNamespace",
             "a.yaml:13 YamlRefused",
             "b.yaml:1 YamlRefused",

@@ -135,7 +135,7 @@ impl Error {
     /// What to do about it, where that is known and not already said by what is wrong.
     pub fn next(&self) -> Option<&'static str> {
         Some(match self {
-            Error::NotAFile { .. } => "put the file itself there",
+            Error::NotAFile { .. } => "put the file itself there, or exclude it",
             Error::Nested { .. } => "make it a component of its own, or exclude it",
             Error::Empty(_) => "`enabled: false` says it on purpose",
             Error::Twice { .. } => "keep one of them",

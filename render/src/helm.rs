@@ -178,32 +178,34 @@ fn values_file(places: &mut Places<'_>, component: &Component, text: &str) -> Re
 
 /// Every file of a chart. Links are refused: Helm would follow them.
 fn chart_files(tree: &dyn SourceTree, chart: &TreePath) -> Result<BTreeSet<TreePath>, Error> {
-    let (mut files, mut findings) = (BTreeSet::new(), Findings::default());
+    let (mut found, mut findings) = (BTreeSet::new(), Findings::default());
     let mut left = vec![(chart.clone(), 0)];
+    let mut entries = files::Entries::default();
     while let Some((directory, depth)) = left.pop() {
         if depth > DEEPEST {
             let what = format!("directories below each other in `{chart}`");
             return Err(Error::TooMuch { what, found: depth as u64, limit: DEEPEST as u64 });
         }
         for entry in tree.list(&directory)? {
+            entries.one_more(chart)?;
             let path = directory.join(entry.name())?;
             match entry {
                 TreeEntry::Directory(_) => left.push((path, depth + 1)),
-                TreeEntry::File(_) => _ = files.insert(path),
+                TreeEntry::File(_) => _ = found.insert(path),
                 TreeEntry::Other(_, what) => findings.note(Error::NotAFile { path, what }),
             }
-            if files.len() > MOST {
+            if found.len() > MOST {
                 let what = format!("files in `{chart}`");
-                return Err(Error::TooMuch { what, found: files.len() as u64, limit: MOST as u64 });
+                return Err(Error::TooMuch { what, found: found.len() as u64, limit: MOST as u64 });
             }
         }
     }
-    if !files.contains(&chart.join(CHART)?) {
+    if !found.contains(&chart.join(CHART)?) {
         let origin = Origin { file: chart.to_string().into(), line: 0 };
         findings.note(refused(origin, CHART, "it does not exist, and a component of `kind: helm` is a chart"));
     }
     findings.end()?;
-    Ok(files)
+    Ok(found)
 }
 
 /// Helm's own verdict about dependencies, with what to do next here.
@@ -225,15 +227,17 @@ fn vendored(component: &Component, error: Error) -> Error {
 
 /// Helm's output: documents that each name the template they come from.
 fn read(component: &Component, output: &[u8], findings: &mut Findings) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
-    let unreadable = |_| Error::Yaml {
+    let unreadable = |problem: String| Error::Yaml {
         origin: Origin { file: component.path.to_string().into(), line: 0 },
-        problem: "what the chart gives is not UTF-8".into(),
+        problem: format!("what the chart gives can't be read: {problem}"),
     };
-    let text = std::str::from_utf8(output).map_err(unreadable)?;
+    let text = std::str::from_utf8(output).map_err(|_| unreadable("it is not UTF-8".into()))?;
     let (mut manifests, mut warnings) = (Vec::new(), Vec::new());
-    for (_, document) in yaml::split(text) {
+    let mut reader = yaml::Reader::new(yaml::Twice::LastCounts);
+    for document in yaml::split(text) {
+        let document = document.map_err(unreadable)?;
         let file: Arc<str> = source(component, document).into();
-        let read = yaml::read(document.as_bytes(), &format!("{file} (rendered)"));
+        let read = reader.read(document.as_bytes(), &format!("{file} (rendered)"));
         for (value, _) in findings.keep(read).unwrap_or_default() {
             // Lines of the output are nobody's: the template is where a person looks.
             let origin = Origin { file: Arc::clone(&file), line: 0 };

@@ -26,6 +26,6 @@ pub use component::{Component, HelmOptions, Kind, Placement, input, kind, named,
 pub use error::Error;
 pub use findings::{Several, Warning};
 pub use renderers::{Capabilities, Options, Renderers};
-pub use scope::{Scope, scope};
+pub use scope::{Scope, Scopes};
 pub use sealed::{Preview, Rendered, RenderedParts, preview, render};
 pub use working::WorkingDirectory;

@@ -62,7 +62,7 @@ impl<'a> Places<'a> {
             return Ok(Some(TreeEntry::Directory(String::new())));
         };
         match self.list(&above.parse()?) {
-            Ok(entries) => Ok(entries.iter().find(|entry| entry.name() == name).cloned()),
+            Ok(entries) => Ok(entries.binary_search_by(|entry| entry.name().cmp(name)).ok().map(|at| entries[at].clone())),
             Err(ReadError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }

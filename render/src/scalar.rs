@@ -1,34 +1,60 @@
-//! What a plain scalar is, as go-yaml v2 decides it (through sigs.k8s.io/yaml, which kubectl uses): YAML 1.1 with Go's own
+//! What a scalar is, as go-yaml v2 decides it (through sigs.k8s.io/yaml, which kubectl uses): YAML 1.1 with Go's own
 //! number syntax. `0644` is 420, `yes` is true, `5e1234` is text.
+//!
+//! A scalar becomes a value or a key, and Go writes the two differently: the value `1e7` is 10000000, the key `1e+07`.
 
 use serde_json::{Number, Value};
 
-/// The value of an untagged plain scalar.
-pub(crate) fn resolve(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => return Value::Bool(true),
-        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => return Value::Bool(false),
-        _ => {}
-    }
-    number(text).unwrap_or_else(|| Value::String(text.into()))
+/// A scalar that was resolved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scalar {
+    /// `~`, or nothing at all.
+    Null,
+    /// One of YAML 1.1's 22 words.
+    Bool(bool),
+    /// A whole number that JSON in Kubernetes keeps as one.
+    Integer(i64),
+    /// A whole number beyond that: kubectl makes a float of it.
+    Large(u64),
+    /// Infinities and NaN are among them.
+    Float(f64),
+    /// The text itself.
+    Text,
 }
 
-/// A number, if the text is one that JSON can hold.
-pub(crate) fn number(text: &str) -> Option<Value> {
-    let first = text.bytes().next()?;
-    if !(first.is_ascii_digit() || b"+-.".contains(&first)) {
-        return None;
+/// What an untagged plain scalar is.
+pub(crate) fn resolve(text: &str) -> Scalar {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Scalar::Null,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => Scalar::Bool(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => Scalar::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => Scalar::Float(f64::NAN),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Scalar::Float(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => Scalar::Float(f64::NEG_INFINITY),
+        _ => number(text).unwrap_or(Scalar::Text),
     }
-    let plain = text.replace('_', "");
-    if let Some(value) = integer(&plain) {
-        return Some(value);
+}
+
+fn number(text: &str) -> Option<Scalar> {
+    match text.bytes().next()? {
+        b'.' if !between_digits(text) => None,
+        b'.' => float(&text.replace('_', "")),
+        b'0'..=b'9' | b'+' | b'-' => {
+            let plain = text.replace('_', "");
+            integer(&plain).or_else(|| float(&plain))
+        }
+        _ => None,
     }
-    float(&plain)
+}
+
+/// Whether underscores stand between digits only, as Go's `strconv.ParseFloat` wants them.
+fn between_digits(text: &str) -> bool {
+    let digit = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit);
+    text.match_indices('_').all(|(at, _)| digit(at.checked_sub(1)) && digit(Some(at + 1)))
 }
 
 /// Go's `strconv.ParseInt(text, 0, 64)` and `ParseUint`, and go-yaml's own `0b` and `-0b`.
-fn integer(text: &str) -> Option<Value> {
+fn integer(text: &str) -> Option<Scalar> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -45,16 +71,17 @@ fn integer(text: &str) -> Option<Value> {
         return None;
     }
     let value = u64::from_str_radix(digits, radix).ok()?;
-    if !negative {
-        return Some(Value::Number(value.into()));
+    match (negative, i64::try_from(value)) {
+        (false, Ok(value)) => Some(Scalar::Integer(value)),
+        (false, Err(_)) => Some(Scalar::Large(value)),
+        // The smallest number has no positive twin.
+        (true, _) => i64::try_from(-i128::from(value)).ok().map(Scalar::Integer),
     }
-    // The smallest number has no positive twin.
-    i64::try_from(-i128::from(value)).ok().map(|value| Value::Number(value.into()))
 }
 
-/// go-yaml's pattern for floats: `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`. Infinities and NaN are no JSON, and
-/// numbers beyond what a float holds stay text.
-fn float(text: &str) -> Option<Value> {
+/// go-yaml's pattern for floats: `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`. Numbers beyond what a float holds
+/// stay text.
+fn float(text: &str) -> Option<Scalar> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) =
         unsigned.find(['e', 'E']).map_or((unsigned, None), |at| (&unsigned[..at], Some(&unsigned[at + 1..])));
@@ -70,25 +97,60 @@ fn float(text: &str) -> Option<Value> {
     if !good || !exponent_good {
         return None;
     }
-    let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
-    as_json(value)
+    text.parse().ok().filter(|value: &f64| value.is_finite()).map(Scalar::Float)
 }
 
-/// A whole float is written as a whole number, as Go's JSON does it below 1e21.
-fn as_json(value: f64) -> Option<Value> {
-    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
-        return Some(Value::Number((value as i64).into()));
+impl Scalar {
+    /// The value in JSON.
+    pub(crate) fn value(self, text: String) -> Result<Value, String> {
+        match self {
+            Scalar::Null => Ok(Value::Null),
+            Scalar::Bool(value) => Ok(value.into()),
+            Scalar::Integer(value) => Ok(value.into()),
+            Scalar::Large(value) => float_value(value as f64),
+            Scalar::Float(value) => float_value(value),
+            Scalar::Text => Ok(Value::String(text)),
+        }
     }
-    Number::from_f64(value).map(Value::Number)
+
+    /// The text that a key becomes.
+    pub(crate) fn key(self, text: String) -> Result<String, String> {
+        match self {
+            Scalar::Null => Err("a key is empty: write the word in quotes".into()),
+            Scalar::Bool(value) => Ok(value.to_string()),
+            Scalar::Integer(value) => Ok(value.to_string()),
+            Scalar::Large(_) => Err("a key is a number that is too large: put it in quotes".into()),
+            Scalar::Float(value) => Ok(float_key(value)),
+            Scalar::Text => Ok(text),
+        }
+    }
 }
 
-/// A key as JSON has it: numbers and booleans become their text.
-pub(crate) fn key(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(value) => Some(value.to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Null => Some("null".into()),
-        _ => None,
+/// A float as Go's JSON writes it and Kubernetes reads it back: a whole one is a whole number.
+pub(crate) fn float_value(value: f64) -> Result<Value, String> {
+    if value.fract() == 0.0
+        // The shortest digits, zeros after them: not the float's own last digits, and neither are Go's.
+        && let Ok(whole) = value.to_string().parse::<i64>()
+    {
+        return Ok(whole.into());
     }
+    Number::from_f64(value).map(Value::Number).ok_or_else(|| "infinities and NaN have no place in JSON: put it in quotes".into())
+}
+
+/// Go's `FormatFloat(value, 'g', -1, 32)`, with which sigs.k8s.io/yaml writes keys.
+fn float_key(value: f64) -> String {
+    if value.is_nan() {
+        return ".nan".into();
+    }
+    let value = value as f32;
+    if value.is_infinite() {
+        return if value > 0.0 { ".inf" } else { "-.inf" }.into();
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("because `{:e}` writes an exponent");
+    let exponent: i32 = exponent.parse().expect("because `{:e}` writes a whole exponent");
+    if !(-4..6).contains(&exponent) {
+        return format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
+    }
+    format!("{value}")
 }

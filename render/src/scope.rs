@@ -1,6 +1,8 @@
 //! Which kinds live in namespaces, as far as that can be known without a cluster: the built-in kinds, and those whose CRD
 //! is in the same set.
 
+use std::collections::HashMap;
+
 use tk8s_core::{GroupVersionKind, Manifest};
 
 /// Where the objects of a kind live.
@@ -44,17 +46,32 @@ const CLUSTER: &[(&str, &[&str])] = &[
 /// Groups whose other kinds are all namespaced.
 const BUILT_IN: &[&str] = &["apps", "autoscaling", "batch", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "policy"];
 
-/// Where the objects of a kind live, given the other objects of the set.
-pub fn scope(kind: &GroupVersionKind, others: &[Manifest]) -> Scope {
-    for crd in others.iter().filter(|other| other.kind().kind == "CustomResourceDefinition") {
-        let spec = &crd.object().get("spec");
-        let field = |pointer: &str| spec.and_then(|spec| spec.pointer(pointer)).and_then(|value| value.as_str());
-        if field("/group") == Some(&kind.group) && field("/names/kind") == Some(&kind.kind) {
-            return if field("/scope") == Some("Cluster") { Scope::Cluster } else { Scope::Namespaced };
+/// Where kinds live, given the CRDs of a set.
+pub struct Scopes<'a>(HashMap<(&'a str, &'a str), Scope>);
+
+impl<'a> Scopes<'a> {
+    /// Takes what the CRDs of a set say. Of two for the same kind the first counts.
+    pub fn of(objects: &'a [Manifest]) -> Scopes<'a> {
+        let mut scopes = HashMap::new();
+        for crd in objects.iter().filter(|object| object.kind().kind == "CustomResourceDefinition") {
+            let spec = crd.object().get("spec");
+            let field = |pointer: &str| spec.and_then(|spec| spec.pointer(pointer)).and_then(|value| value.as_str());
+            if let (Some(group), Some(kind)) = (field("/group"), field("/names/kind")) {
+                let scope = if field("/scope") == Some("Cluster") { Scope::Cluster } else { Scope::Namespaced };
+                scopes.entry((group, kind)).or_insert(scope);
+            }
         }
+        Scopes(scopes)
     }
-    if let Some((_, kinds)) = CLUSTER.iter().find(|(group, _)| *group == kind.group) {
-        return if kinds.contains(&kind.kind.as_str()) { Scope::Cluster } else { Scope::Namespaced };
+
+    /// Where the objects of a kind live.
+    pub fn scope(&self, kind: &GroupVersionKind) -> Scope {
+        if let Some(scope) = self.0.get(&(kind.group.as_str(), kind.kind.as_str())) {
+            return *scope;
+        }
+        if let Some((_, kinds)) = CLUSTER.iter().find(|(group, _)| *group == kind.group) {
+            return if kinds.contains(&kind.kind.as_str()) { Scope::Cluster } else { Scope::Namespaced };
+        }
+        if BUILT_IN.contains(&kind.group.as_str()) { Scope::Namespaced } else { Scope::Unknown }
     }
-    if BUILT_IN.contains(&kind.group.as_str()) { Scope::Namespaced } else { Scope::Unknown }
 }

@@ -1,10 +1,14 @@
-//! Files to JSON values, as kubectl reads them: split into documents as Kubernetes splits them, each document by libyaml's
-//! rules (`libyaml-safer`), each scalar by go-yaml's ([`crate::scalar`]), keys as JSON has them, the last of several equal
-//! keys wins.
+//! Files to JSON values, as kubectl reads them: taken apart as Kubernetes does it ([`documents`]), JSON as JSON ([`json`]),
+//! each other document by libyaml's rules (`libyaml-safer`), each scalar by go-yaml's ([`crate::scalar`]), keys as JSON has
+//! them. Where we differ from kubectl we refuse more; `docs/yaml.md` lists where and why.
 //!
 //! Whatever a file holds, reading it ends soon, in bounded memory, with a value or an error that names file and line.
 
-use std::collections::HashMap;
+mod documents;
+mod json;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{BufReader, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,166 +16,158 @@ use libyaml_safer::{Event, EventData, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 use tk8s_core::{Origin, printable};
 
-use crate::{Error, scalar};
+use crate::Error;
+use crate::scalar::{self, Scalar};
 
 /// Deeper documents are no manifests. Also keeps recursion over values (in JSON, in drops) far from the stack's end.
 const DEEPEST: usize = 100;
-/// Values that one document may hold once its aliases are written out: enough for the largest objects that an API server
-/// takes, far too few for a bomb.
+/// Documents that one reader takes, empty ones too: as many as a component may have objects.
+const MOST_DOCUMENTS: usize = 100_000;
+/// Values that one reader holds once their aliases are written out, keys too: enough for the largest component, far too
+/// few for a bomb.
 const MOST_VALUES: usize = 2_000_000;
 /// As many bytes as a component may have in all.
 const MOST_COPIED: usize = 64 * 1024 * 1024;
+/// Anchors of one document. Each keeps a copy of what it names.
+const MOST_ANCHORS: usize = 10_000;
+/// Lines that begin with `%`. The parser compares each directive with all before it.
+const MOST_DIRECTIVES: usize = 100;
+/// What the parser decodes at once. Given everything, it would hold each character of a file in four bytes.
+const CHUNK: usize = 16 * 1024;
 
-/// The documents of a file, each with the line on which it begins. Empty documents are left out.
-pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
-    let file: Arc<str> = file.into();
-    let at = |line: usize| Origin { file: Arc::clone(&file), line };
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Error::Yaml { origin: at(line), problem: "it is not UTF-8".into() }
-    })?;
-    let mut values = Vec::new();
-    for (line, document) in split(text) {
-        let fail = |(inner, problem): (usize, String)| Error::Yaml { origin: at(line + inner), problem };
-        let document = document.trim_start_matches('\u{feff}');
-        if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            continue;
-        }
-        if let Some((inner, _)) = document.lines().enumerate().find(|(_, line)| line.contains(['\u{85}', '\u{2028}', '\u{2029}']))
-        {
-            return Err(fail((inner, "it holds a line break that only Unicode knows: write an ordinary one".into())));
-        }
-        match parse(document).map_err(fail)? {
-            Value::Null => {}
-            value => values.push((value, at(line))),
-        }
-    }
-    Ok(values)
+/// What becomes of a key that occurs twice in one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Twice {
+    /// A file that people keep says one thing.
+    Refused,
+    /// The last one counts, as for kubectl and Helm: what a chart writes is not its user's to mend.
+    LastCounts,
 }
 
-/// Documents end at lines that begin with `---`; what follows on such a line belongs to the next document.
-pub(crate) fn split(text: &str) -> Vec<(usize, &str)> {
-    let mut documents = Vec::new();
-    let (mut from, mut line, mut first) = (0, 1, 1);
-    let mut at = 0;
-    for piece in text.split_inclusive('\n') {
-        let words = piece.trim_end();
-        if at > 0 && (words == "---" || words.starts_with("--- ") || words.starts_with("---\t")) {
-            documents.push((first, &text[from..at]));
-            (from, first) = (at, line);
-        }
-        at += piece.len();
-        line += 1;
-    }
-    documents.push((first, &text[from..]));
-    documents
-}
-
-/// One document. The error's line counts from 0 within it.
-fn parse(document: &str) -> Result<Value, (usize, String)> {
-    // As Kubernetes does; also keeps the parser from a place where it is known to panic.
-    let text = format!("{document}\n");
-    // The parser is known to panic on a few malformed inputs (`[!,`): a panic is an answer too.
-    match catch_unwind(AssertUnwindSafe(|| build(&text))) {
-        Ok(result) => result,
-        Err(_) => Err((0, "it is not YAML: the parser gave up on it".into())),
-    }
-}
-
-/// A list or map that is not complete yet.
-enum Open {
-    List { items: Vec<Value>, anchor: Option<String> },
-    Map { entries: Map<String, Value>, key: Option<Key>, anchor: Option<String> },
-}
-
-enum Key {
-    Named(String),
-    /// `<<`: its value is merged.
-    Merge,
-}
-
-/// What has been built, and what it cost.
-struct Builder {
-    open: Vec<Open>,
-    root: Option<Value>,
-    anchors: HashMap<String, (Value, Size)>,
+/// Reads files; what it holds altogether is bounded.
+pub(crate) struct Reader {
+    twice: Twice,
+    documents: usize,
     values: usize,
     /// Bytes that aliases and anchors wrote out once more.
     copied: usize,
 }
 
-fn build(text: &str) -> Result<Value, (usize, String)> {
-    let mut input = text.as_bytes();
-    let mut parser = Parser::new();
-    parser.set_input_string(&mut input);
-    let mut builder = Builder { open: Vec::new(), root: None, anchors: HashMap::new(), values: 0, copied: 0 };
-    let mut last = 0;
-    loop {
-        let event = parser
-            .parse()
-            .map_err(|error| (last, format!("it is not YAML: {}", printable(&without_quotes(&error.to_string()), 200))))?;
-        let line = event.start_mark.line as usize;
-        last = line;
-        if builder.take(event).map_err(|problem| (line, problem))? {
-            return Ok(builder.root.unwrap_or(Value::Null));
-        }
-    }
+/// The documents of a file that stands alone, each with the line on which it begins. Empty documents are left out.
+pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
+    Reader::new(Twice::Refused).read(bytes, file)
 }
 
-/// The parser's messages quote nothing but marks; whatever stands between quotes is dropped all the same.
-fn without_quotes(message: &str) -> String {
-    message.split('"').step_by(2).collect::<Vec<_>>().join("…")
+/// The documents of a text, unparsed.
+pub(crate) fn split(text: &str) -> impl Iterator<Item = Result<&str, String>> {
+    documents::split(text, 1).map(|document| document.map(|document| document.text).map_err(|(_, problem)| problem))
 }
 
-impl Builder {
-    /// Takes one event; true at the end.
-    fn take(&mut self, event: Event) -> Result<bool, String> {
-        match event.data {
-            EventData::StreamEnd => return Ok(true),
-            EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => {}
-            EventData::DocumentStart { .. } if self.root.is_some() => {
-                return Err("a second document begins: separate documents by a line `---`".into());
-            }
-            EventData::DocumentStart { .. } => {}
-            EventData::SequenceStart { anchor, .. } => self.begin(Open::List { items: Vec::new(), anchor })?,
-            EventData::MappingStart { anchor, .. } => self.begin(Open::Map { entries: Map::new(), key: None, anchor })?,
-            EventData::SequenceEnd | EventData::MappingEnd => match self.open.pop() {
-                Some(Open::List { items, anchor }) => self.put(Value::Array(items), anchor, false)?,
-                Some(Open::Map { entries, anchor, .. }) => self.put(Value::Object(entries), anchor, false)?,
-                None => return Err("it is not YAML".into()),
-            },
-            EventData::Alias { anchor } => {
-                let (value, size) =
-                    self.anchors.get(&anchor).cloned().ok_or("an alias names nothing that is complete before it")?;
-                self.count(size.values)?;
-                self.copy(size.bytes)?;
-                self.put(value, None, false)?;
-            }
-            EventData::Scalar { anchor, tag, value, style, .. } => {
-                let plain = style == ScalarStyle::Plain;
-                let merge = plain && value == "<<" && tag.is_none();
-                let value = tagged(tag.as_deref(), value, plain)?;
-                self.put(value, anchor, merge)?;
-            }
+/// Each YAML document of a file by itself, or what is wrong with it: one that can't be read hides no other. Nothing, if the
+/// file as a whole can't be taken apart. Ends when `take` has had enough.
+pub(crate) fn each(
+    bytes: &[u8],
+    file: &str,
+    mut take: impl FnMut(Result<(Value, Origin), Error>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let file: Arc<str> = file.into();
+    let at = |line: usize| Origin { file: Arc::clone(&file), line };
+    let Ok(text) = documents::text(bytes) else { return Ok(()) };
+    // JSON is not taken apart: where one ends is only known to who can read it.
+    if text.trim_start().starts_with('{') {
+        return Ok(());
+    }
+    let mut reader = Reader::new(Twice::Refused);
+    for document in documents::split(&text, 1) {
+        let refuse = |(line, problem)| Error::Yaml { origin: at(line), problem };
+        if let Ok(document) = &document
+            && let Err(problem) = reader.document()
+        {
+            return take(Err(refuse((document.line, problem))));
         }
-        Ok(false)
+        let read = document.map_err(refuse).and_then(|document| {
+            let value = reader.parse(document.text).map_err(|(inner, problem)| refuse((document.first + inner, problem)))?;
+            Ok((value, at(document.line)))
+        });
+        if !matches!(&read, Ok((Value::Null, _))) {
+            take(read)?;
+        }
+    }
+    Ok(())
+}
+
+fn too_deep() -> String {
+    format!("it is nested deeper than {DEEPEST} levels")
+}
+
+fn occurs_twice(key: &str) -> String {
+    format!("`{}` occurs twice in one map: keep one of them", printable(key, 80))
+}
+
+impl Reader {
+    pub(crate) fn new(twice: Twice) -> Reader {
+        Reader { twice, documents: 0, values: 0, copied: 0 }
     }
 
-    fn begin(&mut self, open: Open) -> Result<(), String> {
-        if self.open.len() >= DEEPEST {
-            return Err(format!("it is nested deeper than {DEEPEST} levels"));
+    /// The documents of one more file, each with the line on which it begins. Empty documents are left out.
+    pub(crate) fn read(&mut self, bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
+        let file: Arc<str> = file.into();
+        let at = |line: usize| Origin { file: Arc::clone(&file), line };
+        let refuse = |(line, problem)| Error::Yaml { origin: at(line), problem };
+        let text = documents::text(bytes).map_err(refuse)?;
+        let mut values = Vec::new();
+        let (mut rest, mut line): (&str, usize) = (&text, 1);
+        while rest.trim_start().starts_with('{') {
+            // One or several of JSON. What follows none or one of them may be YAML; then that has the say.
+            let space = rest.len() - rest.trim_start().len();
+            let before = (self.documents, self.values);
+            let first = line + lines(&rest[..space]);
+            self.document().map_err(|problem| refuse((first, problem)))?;
+            match json::next(self, &rest[space..]) {
+                Ok((value, taken)) => {
+                    values.push((value, at(first)));
+                    line += lines(&rest[..space + taken]);
+                    rest = &rest[space + taken..];
+                }
+                Err((inner, problem)) if file.ends_with(".json") || values.len() > 1 => {
+                    return Err(refuse((first + inner, problem)));
+                }
+                Err(_) => {
+                    (self.documents, self.values) = before;
+                    break;
+                }
+            }
         }
-        if let Some(Open::Map { key: None, .. }) = self.open.last() {
-            return Err("a key is a list or a map: keys have to be words".into());
+        if !values.is_empty() {
+            // The rest of the line on which JSON ended is nobody's.
+            let end = rest.find(|c: char| c == '\n' || !c.is_whitespace()).unwrap_or(rest.len());
+            let end = if rest[end..].starts_with('\n') { end + 1 } else { end };
+            line += lines(&rest[..end]);
+            rest = &rest[end..];
         }
-        self.open.push(open);
+        for document in documents::split(rest, line) {
+            let document = document.map_err(refuse)?;
+            self.document().map_err(|problem| refuse((document.line, problem)))?;
+            match self.parse(document.text).map_err(|(inner, problem)| refuse((document.first + inner, problem)))? {
+                Value::Null => {}
+                value => values.push((value, at(document.line))),
+            }
+        }
+        Ok(values)
+    }
+
+    fn document(&mut self) -> Result<(), String> {
+        self.documents += 1;
+        if self.documents > MOST_DOCUMENTS {
+            return Err(format!("more than {MOST_DOCUMENTS} documents: make several components of it"));
+        }
         Ok(())
     }
 
     fn count(&mut self, values: usize) -> Result<(), String> {
         self.values += values;
         if self.values > MOST_VALUES {
-            return Err(format!("it holds more than {MOST_VALUES} values once its aliases are written out"));
+            return Err(format!("more than {MOST_VALUES} values, once aliases are written out: make several components of it"));
         }
         Ok(())
     }
@@ -185,25 +181,204 @@ impl Builder {
         Ok(())
     }
 
+    /// One document. The error's line counts from 0 within it.
+    fn parse(&mut self, document: &str) -> Result<Value, (usize, String)> {
+        let document = document.strip_prefix('\u{feff}').unwrap_or(document);
+        let (mut directives, mut empty) = (0, true);
+        for (inner, line) in document.lines().enumerate() {
+            let said = line.trim_start_matches(' ');
+            if line.starts_with('%') {
+                directives += 1;
+                if empty {
+                    return Err((inner, "directives (`%YAML`, `%TAG`) are not read, as kubectl doesn't: remove the line".into()));
+                }
+                if directives > MOST_DIRECTIVES {
+                    return Err((inner, format!("more than {MOST_DIRECTIVES} lines begin with `%`")));
+                }
+            }
+            if line.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+                return Err((inner, "it holds a line break that only Unicode knows: write an ordinary one".into()));
+            }
+            empty = empty && (said.is_empty() || said.starts_with('#'));
+        }
+        if empty {
+            return Ok(Value::Null);
+        }
+        // The parser is known to panic on a few malformed inputs (`[!,`): a panic is an answer too.
+        match catch_unwind(AssertUnwindSafe(|| self.build(document))) {
+            Ok(result) => result,
+            Err(_) => Err((0, "it is not YAML: the parser gave up on it".into())),
+        }
+    }
+
+    fn build(&mut self, document: &str) -> Result<Value, (usize, String)> {
+        let mut parser = Parser::new();
+        // Kubernetes ends the last line, if nothing does; also keeps the parser from a place where it would panic.
+        let end: &[u8] = if document.ends_with('\n') { b"" } else { b"\n" };
+        parser.set_input(BufReader::with_capacity(CHUNK, document.as_bytes().chain(end)));
+        let mut builder = Builder { reader: self, open: Vec::new(), root: None, anchors: HashMap::new() };
+        let mut last = 0;
+        loop {
+            let event = parser
+                .parse()
+                .map_err(|error| (line_of(&error, last), format!("it is not YAML: {}", without_quotes(error.problem()))))?;
+            let line = event.start_mark.line as usize;
+            last = line;
+            if builder.take(event).map_err(|problem| (line, problem))? {
+                return Ok(builder.root.unwrap_or(Value::Null));
+            }
+        }
+    }
+}
+
+fn lines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
+}
+
+/// The line of a parser's error, from 0; that of the last event, where it has none.
+fn line_of(error: &libyaml_safer::Error, last: usize) -> usize {
+    error.problem_mark().map_or(last, |mark| mark.line as usize)
+}
+
+/// The parser's messages quote nothing; whatever stands between quotes is dropped all the same.
+fn without_quotes(message: &str) -> String {
+    printable(&message.split('"').step_by(2).collect::<Vec<_>>().join("…"), 200)
+}
+
+/// A list or map that is not complete yet.
+enum Open {
+    List { items: Vec<Value>, anchor: Option<String> },
+    Map { entries: Map<String, Value>, merged: BTreeSet<String>, key: Option<Key>, anchor: Option<String> },
+}
+
+enum Key {
+    Named(String),
+    /// `<<`: its value is merged.
+    Merge,
+}
+
+/// What has been built of a document.
+struct Builder<'r> {
+    reader: &'r mut Reader,
+    open: Vec<Open>,
+    root: Option<Value>,
+    anchors: HashMap<String, (Value, Size)>,
+}
+
+impl Builder<'_> {
+    /// Takes one event; true at the end.
+    fn take(&mut self, event: Event) -> Result<bool, String> {
+        match event.data {
+            EventData::StreamEnd => return Ok(true),
+            EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => {}
+            EventData::DocumentStart { .. } if self.root.is_some() => {
+                return Err("a second document begins: separate documents by a line `---`".into());
+            }
+            EventData::DocumentStart { .. } => {}
+            EventData::SequenceStart { anchor, .. } => self.begin(Open::List { items: Vec::new(), anchor })?,
+            EventData::MappingStart { anchor, .. } => {
+                self.begin(Open::Map { entries: Map::new(), merged: BTreeSet::new(), key: None, anchor })?;
+            }
+            EventData::SequenceEnd | EventData::MappingEnd => match self.open.pop() {
+                Some(Open::List { items, anchor }) => self.put(Value::Array(items), anchor)?,
+                Some(Open::Map { entries, anchor, .. }) => self.put(Value::Object(entries), anchor)?,
+                None => return Err("it is not YAML".into()),
+            },
+            EventData::Alias { anchor } => {
+                let (value, size) =
+                    self.anchors.get(&anchor).cloned().ok_or("an alias names nothing that is complete before it")?;
+                // The value itself counts where it is put.
+                self.reader.count(size.values - 1)?;
+                self.reader.copy(size.bytes)?;
+                if self.wants_key() {
+                    // A number as a key is written by rules of its own, which the value no longer shows.
+                    let Value::String(text) = value else {
+                        return Err("a key is an alias of something that is no text: write the key itself".into());
+                    };
+                    return self.key(Key::Named(text)).map(|()| false);
+                }
+                if let (Some(Open::Map { key: Some(Key::Merge), .. }), Value::Array(_)) = (self.open.last(), &value) {
+                    return Err("`<<` names a list by an alias: write the list itself".into());
+                }
+                self.put(value, None)?;
+            }
+            EventData::Scalar { anchor, tag, value: text, style, .. } => {
+                let plain = style == ScalarStyle::Plain;
+                let key = self.wants_key();
+                if key && text == "<<" && (plain && tag.is_none() || tag.as_deref() == Some("tag:yaml.org,2002:merge")) {
+                    return self.key(Key::Merge).map(|()| false);
+                }
+                let (scalar, text) = tagged(tag.as_deref(), text, plain)?;
+                if key {
+                    if let Some(anchor) = anchor {
+                        self.anchor(anchor, &scalar.value(text.clone())?)?;
+                    }
+                    let name = scalar.key(text)?;
+                    self.key(Key::Named(name))?;
+                } else {
+                    self.put(scalar.value(text)?, anchor)?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn wants_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open::Map { key: None, .. }))
+    }
+
+    fn begin(&mut self, open: Open) -> Result<(), String> {
+        if self.open.len() >= DEEPEST {
+            return Err(too_deep());
+        }
+        if self.wants_key() {
+            return Err("a key is a list or a map: keys have to be words".into());
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn anchor(&mut self, anchor: String, value: &Value) -> Result<(), String> {
+        let size = size_of(value);
+        self.reader.count(size.values)?;
+        self.reader.copy(size.bytes)?;
+        self.anchors.insert(anchor, (value.clone(), size));
+        if self.anchors.len() > MOST_ANCHORS {
+            return Err(format!("more than {MOST_ANCHORS} anchors in one document"));
+        }
+        Ok(())
+    }
+
+    /// Takes the key of the innermost map, whose value comes next.
+    fn key(&mut self, next: Key) -> Result<(), String> {
+        self.reader.count(1)?;
+        let Some(Open::Map { entries, merged, key, .. }) = self.open.last_mut() else { return Err("it is not YAML".into()) };
+        if let Key::Named(name) = &next {
+            // What was merged is replaced by what the map itself says.
+            let replaces = merged.remove(name);
+            if !replaces && self.reader.twice == Twice::Refused && entries.contains_key(name) {
+                return Err(occurs_twice(name));
+            }
+        }
+        *key = Some(next);
+        Ok(())
+    }
+
     /// Puts a complete value where it belongs.
-    fn put(&mut self, value: Value, anchor: Option<String>, merge: bool) -> Result<(), String> {
-        self.count(1)?;
+    fn put(&mut self, value: Value, anchor: Option<String>) -> Result<(), String> {
+        self.reader.count(1)?;
         if let Some(anchor) = anchor {
-            let size = size_of(&value);
-            self.count(size.values)?;
-            self.copy(size.bytes)?;
-            self.anchors.insert(anchor, (value.clone(), size));
+            self.anchor(anchor, &value)?;
         }
         match self.open.last_mut() {
             None => self.root = Some(value),
             Some(Open::List { items, .. }) => items.push(value),
-            Some(Open::Map { entries, key, .. }) => match key.take() {
-                None if merge => *key = Some(Key::Merge),
-                None => *key = Some(Key::Named(scalar::key(&value).ok_or("a key is a list or a map: keys have to be words")?)),
+            Some(Open::Map { entries, merged, key, .. }) => match key.take() {
+                None => return Err("a key is a list or a map: keys have to be words".into()),
                 Some(Key::Named(name)) => {
                     entries.insert(name, value);
                 }
-                Some(Key::Merge) => merge_into(entries, value)?,
+                Some(Key::Merge) => merge_into(entries, merged, value)?,
             },
         }
         Ok(())
@@ -212,17 +387,20 @@ impl Builder {
 
 /// `<<`: a map, or a list of maps of which the first wins. What is merged replaces what stood before it and is replaced
 /// by what comes after.
-fn merge_into(entries: &mut Map<String, Value>, value: Value) -> Result<(), String> {
+fn merge_into(entries: &mut Map<String, Value>, merged: &mut BTreeSet<String>, value: Value) -> Result<(), String> {
     let wrong = || "`<<` needs a map, or a list of maps".to_owned();
-    match value {
-        Value::Object(more) => entries.extend(more),
-        Value::Array(maps) => {
-            for map in maps.into_iter().rev() {
-                let Value::Object(more) = map else { return Err(wrong()) };
-                entries.extend(more);
+    let maps = match value {
+        map @ Value::Object(_) => vec![map],
+        Value::Array(maps) => maps,
+        _ => return Err(wrong()),
+    };
+    for map in maps.into_iter().rev() {
+        let Value::Object(more) = map else { return Err(wrong()) };
+        for (name, value) in more {
+            if entries.insert(name.clone(), value).is_none() {
+                merged.insert(name);
             }
         }
-        _ => return Err(wrong()),
     }
     Ok(())
 }
@@ -247,35 +425,43 @@ fn size_of(value: &Value) -> Size {
     }
 }
 
-/// A scalar by its tag. Unknown tags say nothing.
-fn tagged(tag: Option<&str>, text: String, plain: bool) -> Result<Value, String> {
-    let known = tag.and_then(|tag| tag.strip_prefix("tag:yaml.org,2002:"));
-    let wrong = |what: &str| format!("a value is tagged as {what} and is none");
-    match known {
-        Some("str") => Ok(Value::String(text)),
+/// A scalar by its tag, and its text. Tags that YAML doesn't know say that it is one.
+fn tagged(tag: Option<&str>, text: String, plain: bool) -> Result<(Scalar, String), String> {
+    let Some(tag) = tag else {
+        return Ok((if plain { scalar::resolve(&text) } else { Scalar::Text }, text));
+    };
+    let found = || scalar::resolve(&text);
+    let fits = |scalar: Scalar, what: &str, fits: bool| {
+        if fits { Ok(scalar) } else { Err(format!("a value is tagged as {what} and is none")) }
+    };
+    let scalar = match tag.strip_prefix("tag:yaml.org,2002:") {
+        Some("null") => fits(found(), "null", found() == Scalar::Null)?,
+        Some("bool") => fits(found(), "bool", matches!(found(), Scalar::Bool(_)))?,
+        Some("int") => fits(found(), "int", matches!(found(), Scalar::Integer(_) | Scalar::Large(_)))?,
+        Some("float") => match found() {
+            Scalar::Integer(value) => Scalar::Float(value as f64),
+            other => fits(other, "float", matches!(other, Scalar::Float(_)))?,
+        },
+        Some("timestamp") => return Err("a value is tagged as a time, which JSON doesn't know: remove the tag".into()),
         Some("binary") => {
             use base64::Engine as _;
-            let packed: String = text.split_whitespace().collect();
-            let bytes = base64::engine::general_purpose::STANDARD.decode(packed).map_err(|_| wrong("binary"))?;
-            Ok(Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+            let packed: String = text.chars().filter(|c| !['\r', '\n'].contains(c)).collect();
+            let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
+            let bytes = bytes.map_err(|_| "a value is tagged as binary and is no base64")?;
+            let text = String::from_utf8(bytes).map_err(|_| {
+                "a value is tagged as binary and is no text, which JSON can't hold: use a field for base64 (`data`, `binaryData`)"
+            })?;
+            return Ok((Scalar::Text, text));
         }
-        Some("null") => Ok(Value::Null),
-        Some("bool") => match scalar::resolve(&text) {
-            value @ Value::Bool(_) => Ok(value),
-            _ => Err(wrong("bool")),
-        },
-        Some("int") => match scalar::resolve(&text) {
-            Value::Number(number) if !number.is_f64() => Ok(Value::Number(number)),
-            _ => Err(wrong("int")),
-        },
-        Some("float") => match scalar::resolve(&text) {
-            value @ Value::Number(_) => Ok(value),
-            _ => Err(wrong("float")),
-        },
-        _ if plain && tag.is_none_or(|tag| tag != "!") => Ok(scalar::resolve(&text)),
-        _ => Ok(Value::String(text)),
-    }
+        _ => Scalar::Text,
+    };
+    Ok((scalar, text))
 }
+
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, reason = "the tests beside kubectl use it too")]
+#[path = "../tests/yaml/cases.rs"]
+mod cases;
 
 #[cfg(test)]
 mod tests {
@@ -330,7 +516,7 @@ mod tests {
             ("2024-01-02", json!("2024-01-02")),
             ("12:30:45", json!("12:30:45")),
             ("22:22", json!("22:22")),
-            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)),
+            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64 as f64)),
             ("18446744073709551616", json!(18_446_744_073_709_551_616.0)),
             ("-9223372036854775808", json!(i64::MIN)),
             ("1.5", json!(1.5)),
@@ -346,6 +532,7 @@ mod tests {
             ("!!str 7", json!("7")),
             ("!!binary aGk=", json!("hi")),
             ("!foo bar", json!("bar")),
+            ("!foo 7", json!("7")),
             ("! 7", json!("7")),
             ("[1, 2,]", json!([1, 2])),
             ("{a: 1, b}", json!({"a": 1, "b": null})),
@@ -366,13 +553,27 @@ mod tests {
 
     #[test]
     fn keys_become_text() {
-        let value = one("y: a\n1: b\n1.5: c\n0x10: d\ntrue: e\nno: f\n~: g\n'on': h\n").unwrap();
-        assert_eq!(value, json!({"true": "e", "1": "b", "1.5": "c", "16": "d", "false": "f", "null": "g", "on": "h"}));
+        let value = one("y: a\n1: b\n1.5: c\n0x10: d\nno: f\n'on': h\n").unwrap();
+        assert_eq!(value, json!({"true": "a", "1": "b", "1.5": "c", "16": "d", "false": "f", "on": "h"}));
     }
 
     #[test]
-    fn the_last_of_equal_keys_wins_and_merges_follow_their_place() {
-        assert_eq!(one("a: 1\na: 2\n").unwrap(), json!({"a": 2}));
+    fn a_key_that_occurs_twice_is_refused_with_its_line_in_files_and_the_last_counts_in_what_charts_give() {
+        let text = "x:\n  a: 1\n  b: 1\n  a: 2\n";
+        assert_eq!(one(text).unwrap_err(), "a.yaml:4: `a` occurs twice in one map: keep one of them");
+        assert!(one("1: a\n'1': b\n").unwrap_err().contains("`1` occurs twice"));
+        assert!(one("{\"a\": 1, \"a\": 2}").unwrap_err().contains("`a` occurs twice"));
+        for text in [text, "{\"x\": {\"a\": 1, \"b\": 1, \"a\": 2}}"] {
+            let read = Reader::new(Twice::LastCounts).read(text.as_bytes(), "a.yaml").unwrap();
+            assert_eq!(read[0].0, json!({"x": {"a": 2, "b": 1}}));
+        }
+        // What was merged is no key of its own.
+        assert_eq!(one("b: &x {a: 1}\nd:\n  <<: *x\n  a: 2\n").unwrap()["d"], json!({"a": 2}));
+        assert!(one("b: &x {a: 1}\nd:\n  <<: *x\n  a: 2\n  a: 3\n").is_err());
+    }
+
+    #[test]
+    fn merges_follow_their_place() {
         assert_eq!(one("b: &x {a: 1, c: 3}\nd:\n  <<: *x\n  a: 2\n").unwrap()["d"], json!({"a": 2, "c": 3}));
         assert_eq!(one("b: &x {a: 1}\nd:\n  a: 2\n  <<: *x\n").unwrap()["d"], json!({"a": 1}));
         assert_eq!(one("b: &x {a: 1}\nd:\n  \"<<\": *x\n").unwrap()["d"], json!({"<<": {"a": 1}}));
@@ -386,7 +587,8 @@ mod tests {
         let values = read(text.as_bytes(), "f").unwrap();
         let found: Vec<_> = values.iter().map(|(value, origin)| (value.clone(), origin.line)).collect();
         assert_eq!(found, [(json!({"a": 1}), 2), (json!({"b": 2}), 6), (json!({"c": "---x\ny\n"}), 8)]);
-        assert_eq!(read("\u{feff}a: 1\r\n---\r\n\u{feff}b: 2\r\n".as_bytes(), "f").unwrap().len(), 2);
+        let marked = read("\u{feff}a: 1\r\n---\r\n\u{feff}b: 2\r\n".as_bytes(), "f").unwrap();
+        assert_eq!(marked.iter().map(|(value, _)| value).collect::<Vec<_>>(), [&json!({"a": 1}), &json!({"b": 2})]);
         assert_eq!(one("{\"a\": [1, \"x\"]}").unwrap(), json!({"a": [1, "x"]}));
     }
 
@@ -426,11 +628,86 @@ mod tests {
         }
     }
 
+    /// A place where the parser is known to panic.
+    const PANICS: &str = "[!,";
+
+    #[test]
+    fn a_panic_of_the_parser_becomes_an_error() {
+        let alone = std::panic::catch_unwind(|| {
+            let mut parser = Parser::new();
+            parser.set_input(PANICS.as_bytes());
+            while !matches!(parser.parse().unwrap().data, EventData::StreamEnd) {}
+        });
+        let said = alone.unwrap_err();
+        let said = said.downcast_ref::<String>().map_or("", String::as_str);
+        assert!(!said.contains("unwrap"), "it is an error of the parser by now, find another text: {said}");
+        assert_eq!(one(PANICS).unwrap_err(), "a.yaml:1: it is not YAML: the parser gave up on it");
+        assert!(one(&format!("a: 1\n---\nb:\n{PANICS}")).unwrap_err().starts_with("a.yaml:"));
+    }
+
+    #[test]
+    fn one_level_one_document_one_value_more_than_the_limit_is_refused() {
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(one(&deep(DEEPEST)).is_ok());
+        assert!(one(&deep(DEEPEST + 1)).unwrap_err().contains("deeper than 100 levels"));
+        let json = |levels: usize| format!("{{\"a\": {}}}", deep(levels - 1));
+        assert!(one(&json(DEEPEST)).is_ok());
+        assert!(read(json(DEEPEST + 1).as_bytes(), "a.json").unwrap_err().to_string().contains("deeper than 100 levels"));
+        let documents = |count: usize| read("# one\n---\n".repeat(count - 1).as_bytes(), "a.yaml");
+        assert!(documents(MOST_DOCUMENTS).is_ok());
+        assert!(documents(MOST_DOCUMENTS + 1).unwrap_err().to_string().starts_with("a.yaml:200000: more than 100000 documents"));
+        // Of several files altogether.
+        let mut reader = Reader::new(Twice::Refused);
+        let half = format!("[{}]", "1,".repeat(MOST_VALUES / 2 - 1));
+        assert!(reader.read(half.as_bytes(), "a.yaml").is_ok());
+        assert!(reader.read(half.as_bytes(), "b.yaml").is_ok());
+        assert!(reader.read(b"1", "c.yaml").unwrap_err().to_string().starts_with("c.yaml:1: more than 2000000 values"));
+        let anchors = |count: usize| one(&(0..count).map(|index| format!("- &a{index} x\n")).collect::<String>());
+        assert!(anchors(MOST_ANCHORS).is_ok());
+        assert!(anchors(MOST_ANCHORS + 1).unwrap_err().starts_with("a.yaml:10001: more than 10000 anchors"));
+        let directives = |count: usize| one(&format!("a: \"\n{}\"", "%x\n".repeat(count)));
+        assert!(directives(MOST_DIRECTIVES).is_ok());
+        assert!(directives(MOST_DIRECTIVES + 1).unwrap_err().contains("more than 100 lines begin with `%`"));
+        assert!(one("%YAML 1.1\n---\na: 1\n").unwrap_err().starts_with("a.yaml:1: directives"));
+    }
+
+    #[test]
+    fn utf_16_is_read_where_its_mark_says_so() {
+        let wide = |text: &str, unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        for unit in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+            let bytes = wide("\u{feff}a: \u{1f600}\n", unit);
+            assert_eq!(read(&bytes, "a.yaml").unwrap()[0].0, json!({"a": "\u{1f600}"}));
+            assert!(read(&bytes[..bytes.len() - 1], "a.yaml").unwrap_err().to_string().contains("not UTF-16, as it says"));
+            assert!(read(&wide("a: 1\n", unit), "a.yaml").is_err());
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), text in "([a-z]{1,3}: |- |\\[|\\{|\\}|\\]|\n|  |\"|'|&a |\\*a|!|!!int |,|\\||>|---|\t|<<: |\\? |%|@){0,80}") {
             let _ = read(&bytes, "f");
             let _ = read(text.as_bytes(), "f");
+        }
+
+        #[test]
+        fn no_change_of_a_known_text_makes_the_reader_panic(
+            case in 0..cases::CASES.len() + cases::FILES.len(),
+            changes in proptest::collection::vec((0..200_usize, 0..4_u8, "[ \\-\\[\\]{}:,&*!|>'\"%@?#\n\t\\\\<~0a]{1,3}"), 0..6),
+        ) {
+            let case = cases::CASES.iter().chain(cases::FILES).nth(case).unwrap();
+            let mut bytes = case.text.to_vec();
+            for (at, what, text) in changes {
+                let at = at.min(bytes.len());
+                match what {
+                    0 => drop(bytes.splice(at..at, text.bytes())),
+                    1 => bytes.truncate(at),
+                    2 => drop(bytes.splice(at..bytes.len().min(at + 2), text.bytes())),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            if let Err(error) = read(&bytes, "f") {
+                assert!(error.to_string().starts_with("f:"), "{error}");
+            }
         }
     }
 }

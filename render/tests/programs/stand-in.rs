@@ -48,8 +48,33 @@ fn main() -> ExitCode {
                 std::hint::spin_loop();
             }
         }
+        "read" => return read(&std::path::PathBuf::from(arguments.next().unwrap_or_default())),
         _ => return ExitCode::FAILURE,
     };
     println!("{said}");
+    ExitCode::SUCCESS
+}
+
+/// Reads a directory of manifests, and says what came of it and how much memory it took.
+fn read(directory: &std::path::Path) -> ExitCode {
+    use tk8s_render::{Component, Options, Placement, Renderers, WorkingDirectory, preview};
+    let component = Component {
+        name: "web".parse().expect("because it is a name"),
+        layer: Placement::Fixed("1-a".parse().expect("because it is a layer")),
+        path: tk8s_core::TreePath::root(),
+        kind: None,
+        include: Vec::new(),
+        exclude: Vec::new(),
+        helm: None,
+        namespace: Some("shop".into()),
+        create_namespace: false,
+    };
+    match preview(&WorkingDirectory::new(directory), &component, &Renderers::new(Options::default())) {
+        Ok(preview) => println!("{} objects", preview.objects().len()),
+        Err(error) => println!("{}", tk8s_core::chain(&error)),
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    println!("{}", peak.trim().trim_end_matches(" kB"));
     ExitCode::SUCCESS
 }

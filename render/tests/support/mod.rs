@@ -93,6 +93,11 @@ impl Repository {
     pub fn commit(&self) -> Arc<VerifiedTree> {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", "a change"]);
+        self.verified()
+    }
+
+    /// The verified tree of the commit that is there.
+    pub fn verified(&self) -> Arc<VerifiedTree> {
         let url = format!("file://{}", self.path().display()).parse().unwrap();
         let source = Source::new(url, self.directory.path().join("mirror"), Follow::Branch("main".into()));
         let policy = Policy::Dev(DevPolicy { signers: None, waive: Some(Waiver::new("a test").unwrap()) });
