@@ -245,12 +245,12 @@ pub(crate) fn take(
     let items = match value.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) => items,
         Some(Value::Null) => return Ok(()),
-        Some(_) => return Ok(findings.note(refuse("its `items` are no list"))),
-        None => return Ok(findings.note(refuse("it has neither `items` nor a name: write one of them"))),
+        Some(_) => return note(findings, refuse("its `items` are no list")),
+        None => return note(findings, refuse("it has neither `items` nor a name: write one of them")),
     };
     for mut item in items {
         if list_of(&item).is_some() {
-            return Ok(findings.note(refuse("it holds another list, which kubectl refuses: write the items into one")));
+            return note(findings, refuse("it holds another list, which kubectl refuses: write the items into one"));
         }
         if let Value::Object(fields) = &mut item
             && !of.is_empty()
@@ -261,6 +261,11 @@ pub(crate) fn take(
         }
         push(component, item, origin, manifests, findings)?;
     }
+    Ok(())
+}
+
+fn note(findings: &mut Findings, error: Error) -> Result<(), Error> {
+    findings.note(error);
     Ok(())
 }
 
