@@ -7,17 +7,17 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::{Value, json};
 use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath, printable};
 
+use crate::collect::Collector;
 use crate::component::{CHART, KUSTOMIZATIONS};
 use crate::findings::Findings;
 use crate::scope::{Scope, scope};
+use crate::sops::{self, AgeKeys};
 use crate::{Component, Error, Kind, Placement, Renderers, Warning, helm, kind, kustomize, yaml};
 
 /// The largest file: more than ten times what an API server takes as one object.
 pub(crate) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// All files of a component together.
 pub(crate) const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
-/// Objects of a component: ten times what one is measured with.
-const MOST_OBJECTS: usize = 100_000;
 /// Directories below each other.
 const DEEPEST: usize = 64;
 /// The platform's own file, which is no manifest.
@@ -36,7 +36,7 @@ pub(crate) struct Objects {
 pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Objects, Error> {
     let mut findings = Findings::default();
     let read = match kind(tree, component)? {
-        Kind::Yaml => plain(tree, component, &mut findings).map(|manifests| (manifests, Vec::new())),
+        Kind::Yaml => plain(tree, component, renderers, &mut findings).map(|manifests| (manifests, Vec::new())),
         Kind::Kustomize => {
             kustomize::manifests(tree, component, renderers, &mut findings).map(|manifests| (manifests, Vec::new()))
         }
@@ -54,15 +54,21 @@ pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &
 }
 
 /// The manifests of a directory, sorted by file and place in it.
-fn plain(tree: &dyn SourceTree, component: &Component, findings: &mut Findings) -> Result<Vec<Manifest>, Error> {
+fn plain(
+    tree: &dyn SourceTree,
+    component: &Component,
+    renderers: &Renderers,
+    findings: &mut Findings,
+) -> Result<Vec<Manifest>, Error> {
     let (include, exclude) = (globs(&component.include, findings), globs(&component.exclude, findings));
     if findings.count() > 0 {
         // Nobody knows which files are meant.
         return Ok(Vec::new());
     }
-    let mut reader = Reader { tree, component, include, exclude, bytes: 0, manifests: Vec::new(), findings };
+    let collector = Collector::new(component, renderers, findings);
+    let mut reader = Reader { tree, component, include, exclude, bytes: 0, keys: &renderers.keys, collector };
     reader.walk(&component.path, 0)?;
-    Ok(reader.manifests)
+    Ok(reader.collector.into_manifests())
 }
 
 struct Reader<'a> {
@@ -71,8 +77,8 @@ struct Reader<'a> {
     include: Option<GlobSet>,
     exclude: Option<GlobSet>,
     bytes: u64,
-    manifests: Vec<Manifest>,
-    findings: &'a mut Findings,
+    keys: &'a AgeKeys,
+    collector: Collector<'a>,
 }
 
 fn globs(patterns: &[String], findings: &mut Findings) -> Option<GlobSet> {
@@ -101,28 +107,30 @@ impl Reader<'_> {
             });
         }
         let listed = self.tree.list(directory).map_err(Error::from);
-        let Some(entries) = self.findings.keep(listed) else { return Ok(()) };
+        let Some(entries) = self.collector.findings.keep(listed) else { return Ok(()) };
         let mut wanted = Vec::with_capacity(entries.len());
         for entry in entries {
             let name = entry.name();
             if name.starts_with('.') || (directory == &self.component.path && name == PLATFORM_FILE) {
                 continue;
             }
-            let Some(path) = self.findings.keep(directory.join(name).map_err(Error::from)) else { continue };
+            let Some(path) = self.collector.findings.keep(directory.join(name).map_err(Error::from)) else { continue };
             if self.wanted(&path, matches!(entry, TreeEntry::Directory(_))) {
                 wanted.push((path, entry));
             }
         }
         if let Some(nested) = wanted.iter().find_map(|(path, entry)| nested(path, entry)) {
             // What is beside it is written for another program, and would only be misread.
-            self.findings.note(nested);
+            self.collector.findings.note(nested);
             return Ok(());
         }
         for (path, entry) in wanted {
             match entry {
                 TreeEntry::Directory(_) => self.walk(&path, depth + 1)?,
                 TreeEntry::File(name) if is_manifest(&name) => self.read(&path)?,
-                TreeEntry::Other(name, what) if is_manifest(&name) => self.findings.note(Error::NotAFile { path, what }),
+                TreeEntry::Other(name, what) if is_manifest(&name) => {
+                    self.collector.findings.note(Error::NotAFile { path, what })
+                }
                 TreeEntry::File(_) | TreeEntry::Other(..) => {}
             }
         }
@@ -140,7 +148,7 @@ impl Reader<'_> {
 
     fn read(&mut self, path: &TreePath) -> Result<(), Error> {
         let read = self.tree.read(path, LARGEST_FILE).map_err(Error::from);
-        let Some(bytes) = self.findings.keep(read) else { return Ok(()) };
+        let Some(bytes) = self.collector.findings.keep(read) else { return Ok(()) };
         self.bytes += bytes.len() as u64;
         if self.bytes > LARGEST_COMPONENT {
             return Err(Error::TooMuch {
@@ -150,33 +158,45 @@ impl Reader<'_> {
             });
         }
         match yaml::read(&bytes, path.as_str()) {
-            Ok(documents) => documents.into_iter().try_for_each(|(value, origin)| self.take(value, &origin)),
+            Ok(documents) => self.take(&bytes, path, documents),
             Err(first) => self.read_apart(&bytes, path, first),
         }?;
-        self.findings.bound(&self.component.path)
+        self.collector.findings.bound(&self.component.path)
     }
 
     /// What a file holds beside the first mistake in it, document by document.
     fn read_apart(&mut self, bytes: &[u8], path: &TreePath, first: Error) -> Result<(), Error> {
-        let before = self.findings.count();
+        let before = self.collector.findings.count();
         for (line, document) in std::str::from_utf8(bytes).map(yaml::split).unwrap_or_default() {
             let moved = |origin: Origin| Origin { line: origin.line + line - 1, ..origin };
             match yaml::read(document.as_bytes(), path.as_str()) {
-                Ok(found) => found.into_iter().try_for_each(|(value, origin)| self.take(value, &moved(origin)))?,
-                Err(Error::Yaml { origin, problem }) => self.findings.note(Error::Yaml { origin: moved(origin), problem }),
-                Err(error) => self.findings.note(error),
+                // Of an encrypted file a part says nothing.
+                Ok(found) if sops::has_metadata(found.iter().map(|(value, _)| value)) => {}
+                Ok(found) => {
+                    found.into_iter().try_for_each(|(value, origin)| self.collector.take(value, &[], &moved(origin)))?;
+                }
+                Err(Error::Yaml { origin, problem }) => {
+                    self.collector.findings.note(Error::Yaml { origin: moved(origin), problem })
+                }
+                Err(error) => self.collector.findings.note(error),
             }
-            self.findings.bound(&self.component.path)?;
+            self.collector.findings.bound(&self.component.path)?;
         }
-        if self.findings.count() == before {
+        if self.collector.findings.count() == before {
             // A mistake of the file as a whole.
-            self.findings.note(first);
+            self.collector.findings.note(first);
         }
         Ok(())
     }
 
-    fn take(&mut self, value: Value, origin: &Origin) -> Result<(), Error> {
-        take(&self.component.path, value, origin, &mut self.manifests, self.findings)
+    /// The documents of a file: decrypted, if they have metadata of SOPS.
+    fn take(&mut self, bytes: &[u8], path: &TreePath, documents: Vec<(Value, Origin)>) -> Result<(), Error> {
+        if !sops::has_metadata(documents.iter().map(|(value, _)| value)) {
+            return documents.into_iter().try_for_each(|(value, origin)| self.collector.take(value, &[], &origin));
+        }
+        let opened = sops::open_documents(bytes, path.as_str(), self.keys).and_then(|opened| sops::documents(&opened));
+        let documents = self.collector.findings.keep(opened).unwrap_or_default();
+        documents.into_iter().try_for_each(|found| self.collector.take(found.value, &found.secrets, &found.origin))
     }
 }
 
@@ -189,45 +209,6 @@ fn nested(path: &TreePath, entry: &TreeEntry) -> Option<Error> {
         _ => return None,
     };
     Some(Error::Nested { path: path.clone(), what })
-}
-
-/// One document: an object, or a list of them.
-pub(crate) fn take(
-    component: &TreePath,
-    mut value: Value,
-    origin: &Origin,
-    manifests: &mut Vec<Manifest>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-    if is_list && value.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
-        match value.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => {
-                return items.into_iter().try_for_each(|item| push(component, item, origin, manifests, findings));
-            }
-            Some(Value::Null) | None => return Ok(()),
-            Some(_) => {
-                findings.note(Error::Yaml { origin: origin.clone(), problem: "`items` of a list is not a list".into() });
-                return Ok(());
-            }
-        }
-    }
-    push(component, value, origin, manifests, findings)
-}
-
-fn push(
-    component: &TreePath,
-    value: Value,
-    origin: &Origin,
-    manifests: &mut Vec<Manifest>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    manifests.extend(findings.keep(Manifest::new(value, origin.clone()).map_err(Error::from)));
-    if manifests.len() > MOST_OBJECTS {
-        let what = format!("objects in `{component}`");
-        return Err(Error::TooMuch { what, found: manifests.len() as u64, limit: MOST_OBJECTS as u64 });
-    }
-    Ok(())
 }
 
 /// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
@@ -318,17 +299,7 @@ mod tests {
     }
 
     fn component(namespace: Option<&str>) -> Component {
-        Component {
-            name: "web".parse().unwrap(),
-            layer: Placement::Fixed("1-a".parse().unwrap()),
-            path: TreePath::root(),
-            kind: None,
-            include: Vec::new(),
-            exclude: Vec::new(),
-            helm: None,
-            namespace: namespace.map(String::from),
-            create_namespace: false,
-        }
+        Component { namespace: namespace.map(String::from), ..crate::component::tests::component() }
     }
 
     fn keys(files: &[(&str, &str)], component: &Component) -> Result<Vec<String>, String> {

@@ -75,7 +75,7 @@ fn float(text: &str) -> Option<Value> {
 }
 
 /// A whole float is written as a whole number, as Go's JSON does it below 1e21.
-fn as_json(value: f64) -> Option<Value> {
+pub(crate) fn as_json(value: f64) -> Option<Value> {
     if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
         return Some(Value::Number((value as i64).into()));
     }

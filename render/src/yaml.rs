@@ -15,7 +15,7 @@ use tk8s_core::{Origin, printable};
 use crate::{Error, scalar};
 
 /// Deeper documents are no manifests. Also keeps recursion over values (in JSON, in drops) far from the stack's end.
-const DEEPEST: usize = 100;
+pub(crate) const DEEPEST: usize = 100;
 /// Values that one document may hold once its aliases are written out: enough for the largest objects that an API server
 /// takes, far too few for a bomb.
 const MOST_VALUES: usize = 2_000_000;
@@ -24,6 +24,15 @@ const MOST_COPIED: usize = 64 * 1024 * 1024;
 
 /// The documents of a file, each with the line on which it begins. Empty documents are left out.
 pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
+    Ok(read_with(bytes, file, parse)?.into_iter().filter(|(value, _)| !value.is_null()).collect())
+}
+
+/// The same, by another reader of one document. The lines of its errors count from 0.
+pub(crate) fn read_with<T>(
+    bytes: &[u8],
+    file: &str,
+    parse: impl Fn(&str) -> Result<T, (usize, String)>,
+) -> Result<Vec<(T, Origin)>, Error> {
     let file: Arc<str> = file.into();
     let at = |line: usize| Origin { file: Arc::clone(&file), line };
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -41,10 +50,7 @@ pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Err
         {
             return Err(fail((inner, "it holds a line break that only Unicode knows: write an ordinary one".into())));
         }
-        match parse(document).map_err(fail)? {
-            Value::Null => {}
-            value => values.push((value, at(line))),
-        }
+        values.push((parse(document).map_err(fail)?, at(line)));
     }
     Ok(values)
 }
@@ -69,12 +75,36 @@ pub(crate) fn split(text: &str) -> Vec<(usize, &str)> {
 
 /// One document. The error's line counts from 0 within it.
 fn parse(document: &str) -> Result<Value, (usize, String)> {
+    let mut builder = Builder { open: Vec::new(), root: None, anchors: HashMap::new(), values: 0, copied: 0 };
+    each_event(document, |event| builder.take(event))?;
+    Ok(builder.root.unwrap_or(Value::Null))
+}
+
+/// Gives every event of one document to `take`, until it says that it is done. The error's line counts from 0.
+pub(crate) fn each_event(document: &str, mut take: impl FnMut(Event) -> Result<bool, String>) -> Result<(), (usize, String)> {
     // As Kubernetes does; also keeps the parser from a place where it is known to panic.
     let text = format!("{document}\n");
     // The parser is known to panic on a few malformed inputs (`[!,`): a panic is an answer too.
-    match catch_unwind(AssertUnwindSafe(|| build(&text))) {
+    match catch_unwind(AssertUnwindSafe(|| follow(&text, &mut take))) {
         Ok(result) => result,
         Err(_) => Err((0, "it is not YAML: the parser gave up on it".into())),
+    }
+}
+
+fn follow(text: &str, take: &mut impl FnMut(Event) -> Result<bool, String>) -> Result<(), (usize, String)> {
+    let mut input = text.as_bytes();
+    let mut parser = Parser::new();
+    parser.set_input_string(&mut input);
+    let mut last = 0;
+    loop {
+        let event = parser
+            .parse()
+            .map_err(|error| (last, format!("it is not YAML: {}", printable(&without_quotes(&error.to_string()), 200))))?;
+        let line = event.start_mark.line as usize;
+        last = line;
+        if take(event).map_err(|problem| (line, problem))? {
+            return Ok(());
+        }
     }
 }
 
@@ -98,24 +128,6 @@ struct Builder {
     values: usize,
     /// Bytes that aliases and anchors wrote out once more.
     copied: usize,
-}
-
-fn build(text: &str) -> Result<Value, (usize, String)> {
-    let mut input = text.as_bytes();
-    let mut parser = Parser::new();
-    parser.set_input_string(&mut input);
-    let mut builder = Builder { open: Vec::new(), root: None, anchors: HashMap::new(), values: 0, copied: 0 };
-    let mut last = 0;
-    loop {
-        let event = parser
-            .parse()
-            .map_err(|error| (last, format!("it is not YAML: {}", printable(&without_quotes(&error.to_string()), 200))))?;
-        let line = event.start_mark.line as usize;
-        last = line;
-        if builder.take(event).map_err(|problem| (line, problem))? {
-            return Ok(builder.root.unwrap_or(Value::Null));
-        }
-    }
 }
 
 /// The parser's messages quote nothing but marks; whatever stands between quotes is dropped all the same.
@@ -248,7 +260,7 @@ fn size_of(value: &Value) -> Size {
 }
 
 /// A scalar by its tag. Unknown tags say nothing.
-fn tagged(tag: Option<&str>, text: String, plain: bool) -> Result<Value, String> {
+pub(crate) fn tagged(tag: Option<&str>, text: String, plain: bool) -> Result<Value, String> {
     let known = tag.and_then(|tag| tag.strip_prefix("tag:yaml.org,2002:"));
     let wrong = |what: &str| format!("a value is tagged as {what} and is none");
     match known {
