@@ -8,6 +8,7 @@ mod disk;
 mod engine;
 mod error;
 mod lease;
+mod materials;
 mod memory;
 mod metrics;
 mod pipeline;

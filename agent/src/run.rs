@@ -17,7 +17,7 @@ use tk8s_render::{Renderers, launcher::Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Rendering};
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
 use crate::{api, lease};
@@ -33,14 +33,15 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let memory = Arc::new(Remembered::load(Arc::clone(&history)));
     let client = connect(kubeconfig.as_deref()).await?;
     let cluster = Cluster::new(client.clone(), memory.resources());
-    let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker(&config)?);
+    let masker = Masker::new(&derived_key(&config, b"tk8s mask key\n")?);
+    let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker);
     let holder = format!("{}-{}", hostname(), std::process::id());
     let namespace = namespace(&config);
     let (keeper, tenure) = lease::Keeper::new(client, &namespace, &config.instance, holder);
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
-    let renderers = renderers(&config)?;
-    let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), renderers, stop.clone());
+    let rendering = Rendering::new(renderers(&config)?, derived_key(&config, b"tk8s variables key\n")?);
+    let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), rendering, stop.clone());
     let config = engine.config();
     let listeners = Listeners::bind(&config).await?;
     tokio::spawn(crate::reload::follow(file.into(), Arc::clone(&engine)));
@@ -107,11 +108,12 @@ fn renderers(config: &AgentConfig) -> Result<Renderers> {
     Ok(Renderers::new(tk8s_render::Options { scratch, kustomize, helm, limits, ..tk8s_render::Options::default() }))
 }
 
-/// Masks are keyed, so that a masked value can't be guessed and equal values look equal across restarts.
-fn masker(config: &AgentConfig) -> Result<Masker> {
+/// A key for one purpose, from the key of the history: the same at each start. Masks and identities of secrets are keyed, so
+/// that none can be guessed and equal values look equal across restarts.
+fn derived_key(config: &AgentConfig, purpose: &[u8]) -> Result<[u8; 32]> {
     let path = &config.history.encryption_key_file;
     let key = std::fs::read(path).with_context(|| format!("could not read the key file `{}`", path.display()))?;
-    Ok(Masker::new(tk8s_core::Digest::of([b"tk8s mask key\n".as_slice(), &key].concat()).as_bytes()))
+    Ok(*tk8s_core::Digest::of([purpose, &key].concat()).as_bytes())
 }
 
 /// A client from the file that was named, `KUBECONFIG`, or the pod's own account.

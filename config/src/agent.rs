@@ -1,5 +1,6 @@
 //! The agent's own file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub struct AgentConfig {
     pub webhook: Option<WebhookConfig>,
     /// How other programs render.
     pub render: RenderConfig,
+    /// What decrypts files of the repository.
+    pub sops: SopsConfig,
+    /// What components that substitute may name.
+    pub variables: BTreeMap<String, VariableConfig>,
     /// How the agent writes to the cluster.
     pub apply: ApplyConfig,
     /// Where the Lease is.
@@ -104,6 +109,26 @@ pub struct RenderConfig {
     pub timeout: Duration,
 }
 
+/// `sops`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SopsConfig {
+    /// Files with age keys, as `age-keygen` writes them.
+    pub age_key_files: Vec<PathBuf>,
+}
+
+/// One of `variables`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VariableConfig {
+    /// Anybody may see it.
+    Text(String),
+    /// The same.
+    Integer(i64),
+    /// The same.
+    Boolean(bool),
+    /// A secret, which is the text of a file.
+    File(PathBuf),
+}
+
 /// `apply`.
 #[derive(Clone, Debug)]
 pub struct ApplyConfig {
@@ -125,7 +150,12 @@ impl AgentConfig {
     pub fn files(&self) -> Vec<&Path> {
         let others = self.trust.signers_file.iter().chain(&self.api.token_file);
         let webhook = self.webhook.iter().map(|webhook| &webhook.secret_file);
-        self.repository.files().into_iter().chain(others).chain(webhook).map(PathBuf::as_path).collect()
+        let variables = self.variables.values().filter_map(|variable| match variable {
+            VariableConfig::File(path) => Some(path),
+            _ => None,
+        });
+        let rendering = self.sops.age_key_files.iter().chain(variables);
+        self.repository.files().into_iter().chain(others).chain(webhook).chain(rendering).map(PathBuf::as_path).collect()
     }
 
     /// The keys in which another file differs that can't change while the agent runs.
@@ -222,6 +252,8 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         None => None,
     };
     let render = section(&mut top, "render", &empty, render, &[]);
+    let sops = section(&mut top, "sops", &empty, sops, &[("ageKeyFile", "write `ageKeyFiles`")]);
+    let variables = crate::variables::read(&mut top);
     let apply = section(&mut top, "apply", &empty, apply, &[]);
     let lease = section(&mut top, "lease", &empty, |fields| LeaseConfig { namespace: fields.text("namespace") }, &[]);
     top.finish(&[("name", "write `instance`"), ("images", "image policies are not supported yet")]);
@@ -235,6 +267,8 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         api,
         webhook,
         render,
+        sops,
+        variables,
         apply,
         lease,
     })
@@ -266,6 +300,14 @@ fn render(fields: &mut Fields<'_>) -> RenderConfig {
         }
     }
     config
+}
+
+fn sops(fields: &mut Fields<'_>) -> SopsConfig {
+    let age_key_files: Vec<PathBuf> = fields.texts("ageKeyFiles").into_iter().map(PathBuf::from).collect();
+    if age_key_files.iter().any(|path| !path.is_absolute()) {
+        fields.problem("ageKeyFiles", "they have to be absolute paths");
+    }
+    SopsConfig { age_key_files }
 }
 
 fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> TrustConfig {
@@ -372,6 +414,30 @@ api: {listen: '127.0.0.1:0'}
             ("kustomize: bin/kustomize", "an absolute path"),
         ] {
             assert!(problems(&with(keys)).iter().any(|problem| problem.contains(word)), "{:?}", problems(&with(keys)));
+        }
+    }
+
+    #[test]
+    fn keys_and_variables_are_read_and_their_files_are_followed() {
+        let with = |text: &str| format!("{GOOD}{text}\n");
+        let text =
+            "sops: {ageKeyFiles: [/a, /b]}\nvariables: {NAME: web, REPLICAS: 3, ON: true, VERSION: '1.0', PASSWORD: {file: /p}}";
+        let config = AgentConfig::parse(&with(text), "x").unwrap();
+        let files: Vec<_> = config.files().into_iter().map(|path| path.display().to_string()).collect();
+        assert!(["/a", "/b", "/p"].iter().all(|file| files.contains(&file.to_string())), "{files:?}");
+        assert_eq!(config.variables["VERSION"], VariableConfig::Text("1.0".into()));
+        assert_eq!(config.variables["PASSWORD"], VariableConfig::File("/p".into()));
+        assert!(config.needs_restart(&AgentConfig::parse(GOOD, "x").unwrap()).is_empty());
+        for (text, word) in [
+            ("sops: {ageKeyFiles: [a]}", "absolute"),
+            ("sops: {ageKeyFile: /a}", "write `ageKeyFiles`"),
+            ("variables: {1A: x}", "variables.1A: a name has"),
+            ("variables: {A: 1.0}", "variables.A: it could be a text"),
+            ("variables: {A: {file: x}}", "variables.A: write a value"),
+            ("variables: {A: [x]}", "variables.A: write a text"),
+            ("variables: [A]", "variables: it has to be a map"),
+        ] {
+            assert!(problems(&with(text)).iter().any(|problem| problem.contains(word)), "{:?}", problems(&with(text)));
         }
     }
 

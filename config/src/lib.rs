@@ -12,13 +12,15 @@ mod ownership;
 mod platform;
 mod reload;
 mod repository;
+mod variables;
 
 use std::fmt;
 
 use tk8s_core::redacted;
 
 pub use agent::{
-    AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, TrustConfig, WaiveConfig, WebhookConfig,
+    AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, SopsConfig, TrustConfig, VariableConfig,
+    WaiveConfig, WebhookConfig,
 };
 pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, HelmSpec, OnFailure, Platform, PruneSpec};

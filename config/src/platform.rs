@@ -85,6 +85,8 @@ pub struct ComponentSpec {
     pub namespace: Option<String>,
     /// Whether the namespace is made if no object is it.
     pub create_namespace: bool,
+    /// Whether `${NAME}` in its objects is replaced by the agent's variables; default no.
+    pub substitute: bool,
     /// Whether it is applied.
     pub enabled: bool,
     /// What has to be healthy first.
@@ -156,6 +158,7 @@ impl Platform {
             exclude: Vec::new(),
             namespace: None,
             create_namespace: false,
+            substitute: false,
             enabled: true,
             depends_on: Vec::new(),
             health_timeout: None,
@@ -373,6 +376,7 @@ fn read_component(
     if create_namespace && namespace.is_none() {
         fields.problem("createNamespace", "there is no `namespace` to create");
     }
+    let substitute = fields.boolean("substitute").unwrap_or(false);
     let enabled = fields.boolean("enabled").unwrap_or(true);
     fields.finish(&[
         ("dependencies", "write `dependsOn`"),
@@ -391,6 +395,7 @@ fn read_component(
         exclude,
         namespace,
         create_namespace,
+        substitute,
         enabled,
         depends_on,
         health_timeout: own.health_timeout.or(defaults.health_timeout),

@@ -7,6 +7,7 @@
 pub mod crash;
 mod environment;
 mod error;
+mod fields;
 mod health;
 mod ids;
 mod manifest;
@@ -19,6 +20,7 @@ mod tree;
 
 pub use environment::Environment;
 pub use error::{Class, Classified, chain};
+pub use fields::{SECRET_FIELDS_ANNOTATION, SecretFields};
 pub use health::{Health, HealthState};
 pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, ReleaseId, ReleaseNumber, TagId, TreeId};
 pub use jiff::Timestamp;

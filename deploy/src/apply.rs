@@ -123,7 +123,7 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
         return Err(error);
     }
     let status = reply.status;
-    let reply = reply.yes(key)?;
+    let reply = reply.yes_to(key, &change.body)?;
     let uid = reply.body.pointer("/metadata/uid").and_then(Value::as_str).ok_or_else(|| Error::NoObject(key.clone()))?;
     let sent_twice = tries.into_inner() > 1;
     let uid = uid.to_owned();

@@ -77,6 +77,18 @@ impl Reply {
         Err(Error::refused(&key.to_string(), secret, self.status.as_u16(), &self.body))
     }
 
+    /// The same, of an answer to this object: of one with secret fields a no quotes nothing, and a yes warns without them.
+    pub fn yes_to(mut self, key: &ObjectKey, sent: &Value) -> Result<Reply, Error> {
+        let secrets = crate::mask::secrets_of(sent);
+        if !secrets.is_empty() && !self.status.is_success() {
+            return Err(Error::refused(&key.to_string(), true, self.status.as_u16(), &self.body));
+        }
+        for warning in &mut self.warnings {
+            *warning = secrets.iter().fold(std::mem::take(warning), |text, secret| text.replace(secret, "(masked)"));
+        }
+        self.yes(key)
+    }
+
     fn may_pass(&self) -> bool {
         matches!(self.status.as_u16(), 429 | 500 | 502 | 503 | 504)
     }

@@ -4,6 +4,7 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
+use tk8s_core::SecretFields;
 
 /// kubectl keeps whole manifests here, Secrets included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -18,8 +19,14 @@ impl Masker {
         Masker(*key)
     }
 
-    /// The object without its secrets. Anything that is no Secret only loses kubectl's own copy of it.
-    pub fn mask(&self, mut object: Value) -> Value {
+    /// The object without its secrets: the values of a Secret, and the fields that the object says are secret. Every object
+    /// loses kubectl's own copy of it.
+    pub fn mask(&self, object: Value) -> Value {
+        self.mask_also(object, &SecretFields::default())
+    }
+
+    /// The same, and these fields too: of an object in the cluster somebody may have taken what it said.
+    pub fn mask_also(&self, mut object: Value, fields: &SecretFields) -> Value {
         if let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") {
             annotations.remove(LAST_APPLIED);
         }
@@ -27,20 +34,40 @@ impl Masker {
             for field in ["data", "stringData"] {
                 if let Some(Value::Object(data)) = object.get_mut(field) {
                     for value in data.values_mut() {
-                        *value = self.hide(value).into();
+                        self.hide(value);
                     }
                 }
             }
         }
+        let fields = SecretFields::of(&object).and(fields.clone());
+        fields.each(&mut object, &mut |value| self.hide(value));
         object
     }
 
-    fn hide(&self, value: &Value) -> String {
+    /// What is masked stays as it is, so that masking twice is masking once.
+    fn hide(&self, value: &mut Value) {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let digits = text.strip_prefix("(masked ").and_then(|text| text.strip_suffix(')'));
+        if digits.is_some_and(|digits| digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            return;
+        }
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("because HMAC takes keys of any length");
         mac.update(text.as_bytes());
-        format!("(masked {})", hex::encode(&mac.finalize().into_bytes()[..6]))
+        *value = format!("(masked {})", hex::encode(&mac.finalize().into_bytes()[..6])).into();
     }
+}
+
+/// The texts that an object says are secret, the longest first: what is looked for in what others say about it.
+pub(crate) fn secrets_of(object: &Value) -> Vec<String> {
+    let mut texts = Vec::new();
+    let fields = SecretFields::of(object);
+    if !fields.is_empty() {
+        let take = &mut |value: &mut Value| texts.push(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        fields.each(&mut object.clone(), take);
+        texts.retain(|text| !text.is_empty());
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    }
+    texts
 }
 
 #[cfg(test)]
@@ -59,5 +86,21 @@ mod tests {
         assert_ne!(masker.mask(secret("x")), masker.mask(secret("y")));
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}});
         assert_eq!(masker.mask(map.clone()), map);
+    }
+
+    #[test]
+    fn fields_that_an_object_says_are_secret_are_masked_whatever_its_kind_and_only_once() {
+        let masker = Masker::new(&[7; 32]);
+        let object = |said: &str| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"annotations": {tk8s_core::SECRET_FIELDS_ANNOTATION: said}},
+                "data": {"k": "hunter2", "open": "v"}, "spec": {"port": 8080}})
+        };
+        let masked = masker.mask(object(r#"["/data/k", "/spec/port"]"#));
+        assert!(!masked.to_string().contains("hunter2") && !masked.to_string().contains("8080"), "{masked}");
+        assert_eq!(masked["data"]["open"], "v");
+        assert_eq!(masker.mask(masked.clone()), masked);
+        // Somebody took the annotation off the live object: what is wanted still says it.
+        let fields = SecretFields::of(&object(r#"["/data/k", "/spec/port"]"#));
+        assert_eq!(masker.mask_also(object("[]"), &fields)["data"], masked["data"]);
     }
 }

@@ -8,7 +8,8 @@ use futures::stream::FuturesOrdered;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::{
-    COMPONENT_LABEL, Class, Classified as _, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, canonical_json,
+    COMPONENT_LABEL, Class, Classified as _, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, SecretFields,
+    canonical_json,
 };
 use tokio::time::Instant;
 
@@ -216,7 +217,8 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         Said::Yes(answered) => answered,
         Said::Contested(conflict) => return Ok(Finding::Contested(conflict)),
         Said::Anew { body, live, uid } => {
-            let sent = masker.mask(body.clone());
+            let fields = secret_fields(&body, Some(&live));
+            let (sent, live) = (masker.mask_also(body.clone(), &fields), masker.mask_also(live, &fields));
             let diff = text::unified(&key.to_string(), Some(&live), &overlaid(&live, &sent));
             return Ok(Finding::Differs(Box::new(Change {
                 key: key.clone(),
@@ -238,7 +240,9 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let Answered { body, reply, before, overrides, yielded } = *answered;
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
-    let planned = masker.mask(answer.clone());
+    let fields = secret_fields(&body, before.as_ref().map(|before| &before.object));
+    let planned = masker.mask_also(answer.clone(), &fields);
+    let before = before.map(|before| Before { object: masker.mask_also(before.object, &fields), ..before });
     let action = match (&seen, &before) {
         _ if status == StatusCode::CREATED => Action::Create,
         (Seen::Present(_), _) => Action::Configure,
@@ -259,7 +263,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty())),
     };
     let diff = text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned);
-    let sent = Digest::of(canonical_json(&masker.mask(body.clone())));
+    let sent = Digest::of(canonical_json(&masker.mask_also(body.clone(), &fields)));
     Ok(Finding::Differs(Box::new(Change {
         key: key.clone(),
         resource: resource.clone(),
@@ -300,6 +304,12 @@ struct Answered {
     yielded: Vec<Path>,
 }
 
+/// Secret is what either side says is: a field that is not encrypted any more was, and the live object may have lost what
+/// it said.
+fn secret_fields(body: &Value, live: Option<&Value>) -> SecretFields {
+    live.map(SecretFields::of).unwrap_or_default().and(SecretFields::of(body))
+}
+
 /// What comes of a question.
 enum Said {
     Yes(Box<Answered>),
@@ -330,7 +340,7 @@ impl Question<'_> {
         let key = self.manifest.key();
         let mut before = match seen {
             // A masked value can't be sent.
-            Seen::Present(_) if self.rules.has_pointers() && key.kind == "Secret" => self.read().await?,
+            Seen::Present(seen) if self.rules.has_pointers() && self.is_masked(&seen.object()) => self.read().await?,
             Seen::Present(seen) => Some((seen.object(), seen.managed())),
             _ => None,
         };
@@ -342,7 +352,7 @@ impl Question<'_> {
             if let Some(fields) = immutable(&reply) {
                 return self.made_anew(body, before, was_ours, fields).await;
             }
-            let reply = reply.yes(key)?;
+            let reply = reply.yes_to(key, &body)?;
             if reply.status == StatusCode::CREATED {
                 let (overrides, yielded) = (Vec::new(), Vec::new());
                 return Ok(Said::Yes(Box::new(Answered { body, reply, before: None, overrides, yielded })));
@@ -381,6 +391,11 @@ impl Question<'_> {
             return Ok(Said::Yes(Box::new(Answered { body, reply, before, overrides, yielded })));
         }
         unreachable!("because the last round answers")
+    }
+
+    /// Whether something of the object, as the watches tell it, is masked.
+    fn is_masked(&self, live: &Value) -> bool {
+        self.manifest.is_secret() || !secret_fields(&self.manifest.to_value(), Some(live)).is_empty()
     }
 
     /// An object of which a field can't be changed.

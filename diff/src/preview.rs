@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::Value;
-use tk8s_core::{Manifest, ObjectKey};
+use tk8s_core::{Manifest, ObjectKey, SecretFields};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, dry_run_request};
@@ -43,10 +43,11 @@ async fn one(cluster: &Cluster, manifest: Manifest, masker: &Masker) -> Result<P
     let (key, body) = (manifest.key().clone(), manifest.to_value());
     let live = cluster.get(&resource, &key).await?;
     let request = || dry_run_request(&resource, &key, &body);
-    let reply = cluster.exchange_until(request, Instant::now() + PATIENCE).await?.yes(&key)?;
-    let planned = masker.mask(reply.body);
+    let reply = cluster.exchange_until(request, Instant::now() + PATIENCE).await?.yes_to(&key, &body)?;
+    let fields = live.iter().map(SecretFields::of).fold(SecretFields::of(&body), SecretFields::and);
+    let planned = masker.mask_also(reply.body, &fields);
     // An apply by the agent adds its labels; a person wants to see the files' own changes.
-    let live: Option<Value> = live.map(|live| masker.mask(live));
+    let live: Option<Value> = live.map(|live| masker.mask_also(live, &fields));
     let diff = text::unified(&key.to_string(), live.as_ref(), &planned);
     let action = match (&live, diff.is_empty()) {
         _ if reply.status == StatusCode::CREATED => Action::Create,

@@ -29,6 +29,7 @@ fuzz_target!(|data: &[u8]| {
         exclude: Vec::new(),
         namespace: None,
         create_namespace: false,
+        substitute: false,
     };
     // Any file will do: only its digest is asked for.
     let renderers = Renderers::new(Options { kustomize: Some("/bin/true".into()), ..Options::default() });

@@ -19,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
         exclude: Vec::new(),
         namespace: Some("fuzzed".into()),
         create_namespace: false,
+        substitute: false,
     };
     let renderers = Renderers::new(Options::default());
     let read = || {

@@ -73,6 +73,8 @@ pub struct Component {
     pub namespace: Option<String>,
     /// Whether the namespace is made if no object is it.
     pub create_namespace: bool,
+    /// Whether `${NAME}` in its objects is replaced by the agent's variables.
+    pub substitute: bool,
 }
 
 /// What a component is: as it says, else by the files in its directory.
@@ -126,8 +128,37 @@ pub fn input(tree: &dyn SourceTree, component: &Component, renderers: &Renderers
     };
     let Some(files) = files else { return Ok(None) };
     let options = format!(
-        "{VERSION}\n{files}\n{:?}\n{}\n{:?}\n{:?}\n{:?}\n{}",
-        component.layer, component.path, component.include, component.exclude, component.namespace, component.create_namespace
+        "{VERSION}\n{files}\n{:?}\n{}\n{:?}\n{:?}\n{:?}\n{}\n{}\n{}",
+        component.layer,
+        component.path,
+        component.include,
+        component.exclude,
+        component.namespace,
+        component.create_namespace,
+        // Whoever gets a key can render what could not be, and whoever loses it must not find that out later.
+        renderers.keys.identity(),
+        if component.substitute { renderers.variables.identity() } else { "" },
     );
     Ok(Some(Digest::of(options)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A component of plain manifests in the root.
+    pub(crate) fn component() -> Component {
+        Component {
+            name: "web".parse().unwrap(),
+            layer: Placement::Fixed("1-a".parse().unwrap()),
+            path: TreePath::root(),
+            kind: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            helm: None,
+            namespace: None,
+            create_namespace: false,
+            substitute: false,
+        }
+    }
 }

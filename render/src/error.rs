@@ -144,6 +144,34 @@ pub enum Error {
     /// More than one of the others.
     #[error("{0}")]
     Several(crate::findings::Several),
+    /// An encrypted file can't be decrypted, or isn't what was encrypted.
+    #[error("{origin}: {problem}")]
+    Sealed {
+        /// The file, and the line of what is wrong.
+        origin: Origin,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// There is no key for an encrypted file.
+    #[error("{origin}: {problem}")]
+    NoKey {
+        /// The file, and the line of what it is encrypted for.
+        origin: Origin,
+        /// For whom it is encrypted, and what to do.
+        problem: String,
+    },
+    /// Something in an object that can't be substituted.
+    #[error("{origin}: {object}: `{pointer}`: {problem}")]
+    Substitution {
+        /// Where the object stands.
+        origin: Origin,
+        /// Kind and name of the object, as they are written.
+        object: String,
+        /// Where in the object.
+        pointer: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A layer that is none.
     #[error("{origin}: `tk8s.io/layer`")]
     Layer {
@@ -186,6 +214,9 @@ impl Classified for Error {
             Error::NoNamespace { .. } => "NoNamespace",
             Error::Layer { .. } => "LayerRefused",
             Error::Several(_) => "SeveralFindings",
+            Error::Sealed { .. } => "DecryptionFailed",
+            Error::NoKey { .. } => "DecryptionKeyMissing",
+            Error::Substitution { .. } => "SubstitutionRefused",
         }
     }
 }

@@ -7,9 +7,11 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::{Value, json};
 use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath, printable};
 
+use crate::collect::Collector;
 use crate::component::{CHART, KUSTOMIZATIONS};
 use crate::findings::Findings;
 use crate::scope::{Scope, Scopes};
+use crate::sops::{self, AgeKeys};
 use crate::{Component, Error, Kind, Placement, Renderers, Warning, helm, kind, kustomize, yaml};
 
 /// The largest file: more than ten times what an API server takes as one object.
@@ -18,8 +20,6 @@ pub(crate) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 const LARGEST_APART: usize = 1024 * 1024;
 /// All files of a component together.
 pub(crate) const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
-/// Objects of a component: ten times what one is measured with.
-const MOST_OBJECTS: usize = 100_000;
 /// Directories below each other.
 const DEEPEST: usize = 64;
 /// Files and directories that are looked at. A few trees that hold each other several times are small in Git and stand for
@@ -41,7 +41,7 @@ pub(crate) struct Objects {
 pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Objects, Error> {
     let mut findings = Findings::default();
     let read = match kind(tree, component)? {
-        Kind::Yaml => plain(tree, component, &mut findings).map(|manifests| (manifests, Vec::new())),
+        Kind::Yaml => plain(tree, component, renderers, &mut findings).map(|manifests| (manifests, Vec::new())),
         Kind::Kustomize => {
             kustomize::manifests(tree, component, renderers, &mut findings).map(|manifests| (manifests, Vec::new()))
         }
@@ -59,12 +59,18 @@ pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &
 }
 
 /// The manifests of a directory, sorted by file and place in it.
-fn plain(tree: &dyn SourceTree, component: &Component, findings: &mut Findings) -> Result<Vec<Manifest>, Error> {
+fn plain(
+    tree: &dyn SourceTree,
+    component: &Component,
+    renderers: &Renderers,
+    findings: &mut Findings,
+) -> Result<Vec<Manifest>, Error> {
     let (include, exclude) = (globs(&component.include, findings), globs(&component.exclude, findings));
     if findings.count() > 0 {
         // Nobody knows which files are meant.
         return Ok(Vec::new());
     }
+    let collector = Collector::new(component, renderers, findings);
     let mut reader = Reader {
         tree,
         component,
@@ -73,11 +79,11 @@ fn plain(tree: &dyn SourceTree, component: &Component, findings: &mut Findings) 
         entries: Entries::default(),
         bytes: 0,
         yaml: yaml::Reader::new(yaml::Twice::Refused),
-        manifests: Vec::new(),
-        findings,
+        keys: &renderers.keys,
+        collector,
     };
     reader.walk(&component.path, 0)?;
-    Ok(reader.manifests)
+    Ok(reader.collector.into_manifests())
 }
 
 /// How much of a directory has been looked at.
@@ -104,8 +110,8 @@ struct Reader<'a> {
     entries: Entries,
     bytes: u64,
     yaml: yaml::Reader,
-    manifests: Vec<Manifest>,
-    findings: &'a mut Findings,
+    keys: &'a AgeKeys,
+    collector: Collector<'a>,
 }
 
 fn globs(patterns: &[String], findings: &mut Findings) -> Option<GlobSet> {
@@ -134,7 +140,7 @@ impl Reader<'_> {
             });
         }
         let listed = self.tree.list(directory).map_err(Error::from);
-        let Some(entries) = self.findings.keep(listed) else { return Ok(()) };
+        let Some(entries) = self.collector.findings.keep(listed) else { return Ok(()) };
         let mut wanted = Vec::with_capacity(entries.len());
         for entry in entries {
             self.entries.one_more(&self.component.path)?;
@@ -142,14 +148,14 @@ impl Reader<'_> {
             if name.starts_with('.') || (directory == &self.component.path && name == PLATFORM_FILE) {
                 continue;
             }
-            let Some(path) = self.findings.keep(directory.join(name).map_err(Error::from)) else { continue };
+            let Some(path) = self.collector.findings.keep(directory.join(name).map_err(Error::from)) else { continue };
             if self.wanted(&path, matches!(entry, TreeEntry::Directory(_))) {
                 wanted.push((path, entry));
             }
         }
         if let Some(nested) = wanted.iter().find_map(|(path, entry)| nested(path, entry)) {
             // What is beside it is written for another program, and would only be misread.
-            self.findings.note(nested);
+            self.collector.findings.note(nested);
             return Ok(());
         }
         for (path, entry) in wanted {
@@ -158,7 +164,7 @@ impl Reader<'_> {
                 TreeEntry::File(name) if is_manifest(&name) => self.read(&path)?,
                 // Without an ending it may be a directory of manifests.
                 TreeEntry::Other(name, what) if is_manifest(&name) || !name.contains('.') => {
-                    self.findings.note(Error::NotAFile { path, what });
+                    self.collector.findings.note(Error::NotAFile { path, what });
                 }
                 TreeEntry::File(_) | TreeEntry::Other(..) => {}
             }
@@ -177,7 +183,7 @@ impl Reader<'_> {
 
     fn read(&mut self, path: &TreePath) -> Result<(), Error> {
         let read = self.tree.read(path, LARGEST_FILE).map_err(Error::from);
-        let Some(bytes) = self.findings.keep(read) else { return Ok(()) };
+        let Some(bytes) = self.collector.findings.keep(read) else { return Ok(()) };
         self.bytes += bytes.len() as u64;
         if self.bytes > LARGEST_COMPONENT {
             return Err(Error::TooMuch {
@@ -187,35 +193,43 @@ impl Reader<'_> {
             });
         }
         match self.yaml.read(&bytes, path.as_str()) {
-            Ok(documents) => documents.into_iter().try_for_each(|(value, origin)| self.take(value, &origin)),
+            Ok(documents) => self.take(&bytes, path, documents),
             Err(first) => self.read_apart(&bytes, path, first),
         }?;
-        self.findings.bound(&self.component.path)
+        self.collector.findings.bound(&self.component.path)
     }
 
     /// What a file holds beside the first mistake in it, document by document.
     fn read_apart(&mut self, bytes: &[u8], path: &TreePath, first: Error) -> Result<(), Error> {
         if bytes.len() > LARGEST_APART {
-            self.findings.note(first);
+            self.collector.findings.note(first);
             return Ok(());
         }
-        let before = self.findings.count();
+        let before = self.collector.findings.count();
         yaml::each(bytes, path.as_str(), |document| {
             match document {
-                Ok((value, origin)) => self.take(value, &origin)?,
-                Err(error) => self.findings.note(error),
+                // Of an encrypted file a part says nothing.
+                Ok((value, _)) if sops::has_metadata([&value].into_iter()) => {}
+                Ok((value, origin)) => self.collector.take(value, &[], &origin)?,
+                Err(error) => self.collector.findings.note(error),
             }
-            self.findings.bound(&self.component.path)
+            self.collector.findings.bound(&self.component.path)
         })?;
-        if self.findings.count() == before {
+        if self.collector.findings.count() == before {
             // A mistake of the file as a whole.
-            self.findings.note(first);
+            self.collector.findings.note(first);
         }
         Ok(())
     }
 
-    fn take(&mut self, value: Value, origin: &Origin) -> Result<(), Error> {
-        take(&self.component.path, value, origin, &mut self.manifests, self.findings)
+    /// The documents of a file: decrypted, if they have metadata of SOPS.
+    fn take(&mut self, bytes: &[u8], path: &TreePath, documents: Vec<(Value, Origin)>) -> Result<(), Error> {
+        if !sops::has_metadata(documents.iter().map(|(value, _)| value)) {
+            return documents.into_iter().try_for_each(|(value, origin)| self.collector.take(value, &[], &origin));
+        }
+        let opened = sops::open_documents(bytes, path.as_str(), self.keys).and_then(|opened| sops::documents(&opened));
+        let documents = self.collector.findings.keep(opened).unwrap_or_default();
+        documents.into_iter().try_for_each(|found| self.collector.take(found.value, &found.secrets, &found.origin))
     }
 }
 
@@ -228,68 +242,6 @@ fn nested(path: &TreePath, entry: &TreeEntry) -> Option<Error> {
         _ => return None,
     };
     Some(Error::Nested { path: path.clone(), what })
-}
-
-/// One document: an object, or a list of them, which is taken apart as kubectl does it: what says no kind takes that of its
-/// list.
-pub(crate) fn take(
-    component: &TreePath,
-    mut value: Value,
-    origin: &Origin,
-    manifests: &mut Vec<Manifest>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let Some(of) = list_of(&value) else { return push(component, value, origin, manifests, findings) };
-    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let refuse = |problem: &str| Error::Yaml { origin: origin.clone(), problem: format!("a list: {problem}") };
-    let items = match value.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => items,
-        Some(Value::Null) => return Ok(()),
-        Some(_) => return note(findings, refuse("its `items` are no list")),
-        None => return note(findings, refuse("it has neither `items` nor a name: write one of them")),
-    };
-    for mut item in items {
-        if list_of(&item).is_some() {
-            return note(findings, refuse("it holds another list, which kubectl refuses: write the items into one"));
-        }
-        if let Value::Object(fields) = &mut item
-            && !of.is_empty()
-            && !["apiVersion", "kind"].iter().any(|name| fields.contains_key(*name))
-        {
-            fields.insert("apiVersion".into(), version.as_str().into());
-            fields.insert("kind".into(), of.as_str().into());
-        }
-        push(component, item, origin, manifests, findings)?;
-    }
-    Ok(())
-}
-
-fn note(findings: &mut Findings, error: Error) -> Result<(), Error> {
-    findings.note(error);
-    Ok(())
-}
-
-/// The kind of the items, if this is a list; empty where it holds any. With a name it is an object, of a kind that happens
-/// to end like one.
-fn list_of(value: &Value) -> Option<String> {
-    let of = value.get("kind")?.as_str()?.strip_suffix("List")?;
-    let named = value.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
-    (of.is_empty() || !named).then(|| of.to_owned())
-}
-
-fn push(
-    component: &TreePath,
-    value: Value,
-    origin: &Origin,
-    manifests: &mut Vec<Manifest>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    manifests.extend(findings.keep(Manifest::new(value, origin.clone()).map_err(Error::from)));
-    if manifests.len() > MOST_OBJECTS {
-        let what = format!("objects in `{component}`");
-        return Err(Error::TooMuch { what, found: manifests.len() as u64, limit: MOST_OBJECTS as u64 });
-    }
-    Ok(())
 }
 
 /// The same objects, each in its namespace. Of kinds that only the API server knows the namespace is a guess, which
@@ -381,17 +333,7 @@ mod tests {
     }
 
     fn component(namespace: Option<&str>) -> Component {
-        Component {
-            name: "web".parse().unwrap(),
-            layer: Placement::Fixed("1-a".parse().unwrap()),
-            path: TreePath::root(),
-            kind: None,
-            include: Vec::new(),
-            exclude: Vec::new(),
-            helm: None,
-            namespace: namespace.map(String::from),
-            create_namespace: false,
-        }
+        Component { namespace: namespace.map(String::from), ..crate::component::tests::component() }
     }
 
     fn keys(files: &[(&str, &str)], component: &Component) -> Result<Vec<String>, String> {

@@ -119,6 +119,9 @@ impl Error {
             | Error::NoNamespace { origin, .. }
             | Error::Refused { origin, .. }
             | Error::Layer { origin, .. }
+            | Error::Sealed { origin, .. }
+            | Error::NoKey { origin, .. }
+            | Error::Substitution { origin, .. }
             | Error::Twice { second: origin, .. } => Some(origin.clone()),
             Error::Manifest(error) => Some(error.origin.clone()),
             Error::NotAFile { path, .. } | Error::Nested { path, .. } | Error::Empty(path) => Some(file(path)),

@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tk8s_core::{Manifest, Origin, SourceTree, TreeEntry, TreePath, printable};
+use zeroize::Zeroizing;
 
+use crate::collect::Collector;
 use crate::component::{CHART, HelmOptions};
 use crate::findings::Findings;
 use crate::launcher::{Private, Task};
 use crate::place::{Places, refused, resolve};
+use crate::sops::{Secrets, Values};
 use crate::{Component, Error, Renderers, Warning, files, hooks, kustomize, yaml};
 
 const PROGRAM: &str = "helm";
@@ -54,7 +57,7 @@ pub(crate) fn manifests(
         capabilities.api_versions.iter().for_each(|version| words.extend(["--api-versions".into(), OsString::from(version)]));
     }
     let (output, said) = chart.run(component, renderers, words)?;
-    let (manifests, mut warnings) = read(component, &output, findings)?;
+    let (manifests, mut warnings) = read(component, renderers, chart.secrets.as_ref(), &output, findings)?;
     warnings.extend(hooks::unknown(&said).iter().map(|when| {
         let origin = chart.names(tree, when).unwrap_or_else(|| Origin { file: component.path.to_string().into(), line: 0 });
         hooks::unknown_at(when, origin)
@@ -70,6 +73,9 @@ pub(crate) fn notes(tree: &dyn SourceTree, component: &Component, renderers: &Re
     let chart = findings.keep(chart).flatten();
     findings.end()?;
     let Some(chart) = chart else { return Ok(None) };
+    if chart.input.is_some() {
+        return Ok(Some("(not shown: the chart is given decrypted values, and what it says can quote them)".into()));
+    }
     let words = ["install", "--dry-run=client", "--output", "json"].map(OsString::from).into();
     let (output, _) = chart.run(component, renderers, words)?;
     let unreadable = || Error::Program { program: PROGRAM, told: "what it says of the release is not JSON".into() };
@@ -85,6 +91,10 @@ struct Chart {
     paths: BTreeSet<TreePath>,
     /// Release, chart, namespace and values, as every command of Helm takes them.
     words: Vec<OsString>,
+    /// Decrypted values, for its standard input.
+    input: Option<Zeroizing<Vec<u8>>>,
+    /// The same, to be found again.
+    secrets: Option<Secrets>,
 }
 
 impl Chart {
@@ -99,29 +109,35 @@ impl Chart {
         let namespace = findings.keep(component.namespace.as_ref().ok_or_else(|| {
             Error::Option("a chart needs `namespace`: without one Helm would put its objects into `default`".into())
         }));
-        let values = findings.keep(values_files(tree, component));
+        let values = values_files(tree, component).and_then(|files| Values::read(tree, files, &renderers.keys));
+        let values = findings.keep(values);
         let paths = findings.keep(chart_files(tree, &component.path));
         // What is missing would only be complained about in other words.
         let (Some(program), Some(namespace), Some(values), Some(mut paths)) = (program, namespace, values, paths) else {
             return Ok(None);
         };
-        paths.extend(values.iter().cloned());
+        paths.extend(values.before.iter().chain(&values.after).cloned());
         let directory = renderers.launcher.directory()?;
-        kustomize::materialise(tree, &component.path, paths.iter(), &directory)?;
+        kustomize::materialise(tree, &component.path, paths.iter(), &directory, |_, bytes| Ok(bytes))?;
         let options = component.helm.clone().unwrap_or_default();
         if let Some(inline) = &options.values {
             directory.write("values", &"inline.yaml".parse()?, inline.as_bytes())?;
         }
         let words = arguments(component, namespace, &options, &values);
-        Ok(Some(Chart { program: program.path, directory, paths, words }))
+        let Values { merged: input, secrets, .. } = values;
+        Ok(Some(Chart { program: program.path, directory, paths, words, input, secrets }))
     }
 
     /// Runs a command of Helm, and gives its output and what it said besides.
     fn run(&self, component: &Component, renderers: &Renderers, command: Vec<OsString>) -> Result<(Vec<u8>, String), Error> {
         let arguments = command.into_iter().chain(self.words.iter().cloned()).collect();
         let (program, directory) = (self.program.as_path(), &self.directory);
-        let task = Task { component: &component.name, name: PROGRAM, program, arguments, directory };
-        renderers.launcher.hear(&task).map_err(|error| vendored(component, error))
+        let input = self.input.as_ref().map(|input| input.as_slice());
+        let task = Task { component: &component.name, name: PROGRAM, program, arguments, directory, input };
+        renderers.launcher.hear(&task).map_err(|error| match (vendored(component, error), input) {
+            (Error::Program { told, .. }, Some(_)) => Error::Program { program: PROGRAM, told: without_values(&told) },
+            (error, _) => error,
+        })
     }
 
     /// The first line of a template that names a hook.
@@ -135,11 +151,25 @@ impl Chart {
     }
 }
 
-fn arguments(component: &Component, namespace: &str, options: &HelmOptions, values: &[TreePath]) -> Vec<OsString> {
+/// Helm quotes what it can't render. Of a chart that was given decrypted values only the place is told.
+fn without_values(told: &str) -> String {
+    let place = |word: &&str| {
+        let mut parts = word.rsplit(':').filter(|part| !part.is_empty());
+        let numbers = parts.by_ref().take_while(|part| part.bytes().all(|byte| byte.is_ascii_digit())).count();
+        (1..=2).contains(&numbers) && [".yaml:", ".tpl:", ".yml:", ".txt:", ".json:"].iter().any(|ending| word.contains(ending))
+    };
+    let place = told.split_whitespace().map(|word| word.trim_matches(['(', ')', ',', ':'])).rfind(place);
+    let place = place.map(|place| format!(" at {}", printable(place, 200))).unwrap_or_default();
+    format!("it failed{place}; what it said is not shown, because it was given decrypted values and can quote them")
+}
+
+fn arguments(component: &Component, namespace: &str, options: &HelmOptions, values: &Values) -> Vec<OsString> {
     let release = options.release_name.as_deref().unwrap_or(component.name.as_str());
     let mut words = vec![release.into(), format!("tree/{}", component.path.as_str()), "--namespace".into(), namespace.into()];
-    let files = values.iter().map(|path| format!("tree/{}", path.as_str()));
-    for file in files.chain(options.values.iter().map(|_| "values/inline.yaml".into())) {
+    let files = |paths: &[TreePath]| paths.iter().map(|path| format!("tree/{}", path.as_str())).collect::<Vec<_>>();
+    let merged = values.merged.iter().map(|_| "-".to_owned());
+    let inline = options.values.iter().map(|_| "values/inline.yaml".to_owned());
+    for file in files(&values.before).into_iter().chain(merged).chain(files(&values.after)).chain(inline) {
         words.extend(["--values".into(), file]);
     }
     words.into_iter().map(Into::into).collect()
@@ -226,28 +256,37 @@ fn vendored(component: &Component, error: Error) -> Error {
 }
 
 /// Helm's output: documents that each name the template they come from.
-fn read(component: &Component, output: &[u8], findings: &mut Findings) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
+fn read(
+    component: &Component,
+    renderers: &Renderers,
+    secrets: Option<&Secrets>,
+    output: &[u8],
+    findings: &mut Findings,
+) -> Result<(Vec<Manifest>, Vec<Warning>), Error> {
     let unreadable = |problem: String| Error::Yaml {
         origin: Origin { file: component.path.to_string().into(), line: 0 },
         problem: format!("what the chart gives can't be read: {problem}"),
     };
     let text = std::str::from_utf8(output).map_err(|_| unreadable("it is not UTF-8".into()))?;
-    let (mut manifests, mut warnings) = (Vec::new(), Vec::new());
+    let (mut collector, mut warnings) = (Collector::new(component, renderers, findings), Vec::new());
     let mut reader = yaml::Reader::new(yaml::Twice::LastCounts);
     for document in yaml::split(text) {
         let document = document.map_err(unreadable)?;
         let file: Arc<str> = source(component, document).into();
         let read = reader.read(document.as_bytes(), &format!("{file} (rendered)"));
-        for (value, _) in findings.keep(read).unwrap_or_default() {
+        for (value, _) in collector.findings.keep(read).unwrap_or_default() {
             // Lines of the output are nobody's: the template is where a person looks.
             let origin = Origin { file: Arc::clone(&file), line: 0 };
             match hooks::left_out(&value, &origin) {
-                None => files::take(&component.path, value, &origin, &mut manifests, findings)?,
+                None => {
+                    let found = secrets.map(|secrets| secrets.find(&value)).unwrap_or_default();
+                    collector.take(value, &found, &origin)?;
+                }
                 Some(warning) => warnings.push(warning),
             }
         }
     }
-    Ok((manifests, warnings))
+    Ok((collector.into_manifests(), warnings))
 }
 
 /// The template of a document: its path in the repository.

@@ -1,4 +1,4 @@
-//! What rendering needs beside the tree: the launcher, the programs, and what the cluster can do.
+//! What rendering needs beside the tree: the launcher, the programs, what the cluster can do, keys and variables.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tk8s_core::ComponentName;
 
 use crate::launcher::{Launcher, Limits, Programs};
+use crate::{AgeKeys, Variables};
 
 /// How the programs are found and run.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct Renderers {
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) programs: Arc<Programs>,
     pub(crate) capabilities: Option<Arc<Capabilities>>,
+    pub(crate) keys: Arc<AgeKeys>,
+    pub(crate) variables: Arc<Variables>,
 }
 
 impl Renderers {
@@ -63,7 +66,19 @@ impl Renderers {
             launcher: Arc::new(Launcher::new(options.binary, options.scratch, options.limits)),
             programs: Arc::new(Programs::new(options.kustomize, options.helm, options.directories)),
             capabilities: None,
+            keys: Arc::default(),
+            variables: Arc::default(),
         }
+    }
+
+    /// The same, with keys for encrypted files.
+    pub fn with_keys(self, keys: AgeKeys) -> Renderers {
+        Renderers { keys: Arc::new(keys), ..self }
+    }
+
+    /// The same, with variables for components that substitute.
+    pub fn with_variables(self, variables: Variables) -> Renderers {
+        Renderers { variables: Arc::new(variables), ..self }
     }
 
     /// The same, for charts that ask what the cluster can do. Without it Helm says what it knows itself.

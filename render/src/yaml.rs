@@ -20,7 +20,7 @@ use crate::Error;
 use crate::scalar::{self, Scalar};
 
 /// Deeper documents are no manifests. Also keeps recursion over values (in JSON, in drops) far from the stack's end.
-const DEEPEST: usize = 100;
+pub(crate) const DEEPEST: usize = 100;
 /// Documents that one reader takes, empty ones too: as many as a component may have objects.
 const MOST_DOCUMENTS: usize = 100_000;
 /// Values that one reader holds once their aliases are written out, keys too: enough for the largest component, far too
@@ -61,6 +61,30 @@ pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Err
 /// The documents of a text, unparsed.
 pub(crate) fn split(text: &str) -> impl Iterator<Item = Result<&str, String>> {
     documents::split(text, 1).map(|document| document.map(|document| document.text).map_err(|(_, problem)| problem))
+}
+
+/// The documents of a file, each by another reader of one document, with the line of the first byte that it was given. The
+/// lines of its errors count from 0.
+pub(crate) fn read_with<T>(
+    bytes: &[u8],
+    file: &str,
+    parse: impl Fn(&str) -> Result<T, (usize, String)>,
+) -> Result<Vec<(T, Origin)>, Error> {
+    let file: Arc<str> = file.into();
+    let refuse = |(line, problem)| Error::Yaml { origin: Origin { file: Arc::clone(&file), line }, problem };
+    let text = documents::text(bytes).map_err(refuse)?;
+    let mut counter = Reader::new(Twice::Refused);
+    let mut values = Vec::new();
+    for document in documents::split(&text, 1) {
+        let document = document.map_err(refuse)?;
+        counter.document().map_err(|problem| refuse((document.line, problem)))?;
+        let within = |(inner, problem)| refuse((document.first + inner, problem));
+        if !is_empty(document.text).map_err(within)? {
+            let value = parse(document.text).map_err(within)?;
+            values.push((value, Origin { file: Arc::clone(&file), line: document.first }));
+        }
+    }
+    Ok(values)
 }
 
 /// Each YAML document of a file by itself, or what is wrong with it: one that can't be read hides no other. Nothing, if the
@@ -183,50 +207,62 @@ impl Reader {
 
     /// One document. The error's line counts from 0 within it.
     fn parse(&mut self, document: &str) -> Result<Value, (usize, String)> {
-        let document = document.strip_prefix('\u{feff}').unwrap_or(document);
-        let (mut directives, mut empty) = (0, true);
-        for (inner, line) in document.lines().enumerate() {
-            let said = line.trim_start_matches(' ');
-            if line.starts_with('%') {
-                directives += 1;
-                if empty {
-                    return Err((inner, "directives (`%YAML`, `%TAG`) are not read, as kubectl doesn't: remove the line".into()));
-                }
-                if directives > MOST_DIRECTIVES {
-                    return Err((inner, format!("more than {MOST_DIRECTIVES} lines begin with `%`")));
-                }
-            }
-            if line.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
-                return Err((inner, "it holds a line break that only Unicode knows: write an ordinary one".into()));
-            }
-            empty = empty && (said.is_empty() || said.starts_with('#'));
-        }
-        if empty {
+        if is_empty(document)? {
             return Ok(Value::Null);
         }
-        // The parser is known to panic on a few malformed inputs (`[!,`): a panic is an answer too.
-        match catch_unwind(AssertUnwindSafe(|| self.build(document))) {
-            Ok(result) => result,
-            Err(_) => Err((0, "it is not YAML: the parser gave up on it".into())),
-        }
-    }
-
-    fn build(&mut self, document: &str) -> Result<Value, (usize, String)> {
-        let mut parser = Parser::new();
-        // Kubernetes ends the last line, if nothing does; also keeps the parser from a place where it would panic.
-        let end: &[u8] = if document.ends_with('\n') { b"" } else { b"\n" };
-        parser.set_input(BufReader::with_capacity(CHUNK, document.as_bytes().chain(end)));
         let mut builder = Builder { reader: self, open: Vec::new(), root: None, anchors: HashMap::new() };
-        let mut last = 0;
-        loop {
-            let event = parser
-                .parse()
-                .map_err(|error| (line_of(&error, last), format!("it is not YAML: {}", without_quotes(error.problem()))))?;
-            let line = event.start_mark.line as usize;
-            last = line;
-            if builder.take(event).map_err(|problem| (line, problem))? {
-                return Ok(builder.root.unwrap_or(Value::Null));
+        each_event(document, |event| builder.take(event))?;
+        Ok(builder.root.unwrap_or(Value::Null))
+    }
+}
+
+/// Whether a document holds nothing but comments. An error about what the parser is not asked to read.
+fn is_empty(document: &str) -> Result<bool, (usize, String)> {
+    let document = document.strip_prefix('\u{feff}').unwrap_or(document);
+    let (mut directives, mut empty) = (0, true);
+    for (inner, line) in document.lines().enumerate() {
+        let said = line.trim_start_matches(' ');
+        if line.starts_with('%') {
+            directives += 1;
+            if empty {
+                return Err((inner, "directives (`%YAML`, `%TAG`) are not read, as kubectl doesn't: remove the line".into()));
             }
+            if directives > MOST_DIRECTIVES {
+                return Err((inner, format!("more than {MOST_DIRECTIVES} lines begin with `%`")));
+            }
+        }
+        if line.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+            return Err((inner, "it holds a line break that only Unicode knows: write an ordinary one".into()));
+        }
+        empty = empty && (said.is_empty() || said.starts_with('#'));
+    }
+    Ok(empty)
+}
+
+/// Gives every event of one document to `take`, until it says that it is done. The error's line counts from 0.
+pub(crate) fn each_event(document: &str, mut take: impl FnMut(Event) -> Result<bool, String>) -> Result<(), (usize, String)> {
+    let document = document.strip_prefix('\u{feff}').unwrap_or(document);
+    // The parser is known to panic on a few malformed inputs (`[!,`): a panic is an answer too.
+    match catch_unwind(AssertUnwindSafe(|| follow(document, &mut take))) {
+        Ok(result) => result,
+        Err(_) => Err((0, "it is not YAML: the parser gave up on it".into())),
+    }
+}
+
+fn follow(document: &str, take: &mut impl FnMut(Event) -> Result<bool, String>) -> Result<(), (usize, String)> {
+    let mut parser = Parser::new();
+    // Kubernetes ends the last line, if nothing does; also keeps the parser from a place where it would panic.
+    let end: &[u8] = if document.ends_with('\n') { b"" } else { b"\n" };
+    parser.set_input(BufReader::with_capacity(CHUNK, document.as_bytes().chain(end)));
+    let mut last = 0;
+    loop {
+        let event = parser
+            .parse()
+            .map_err(|error| (line_of(&error, last), format!("it is not YAML: {}", without_quotes(error.problem()))))?;
+        let line = event.start_mark.line as usize;
+        last = line;
+        if take(event).map_err(|problem| (line, problem))? {
+            return Ok(());
         }
     }
 }
@@ -426,7 +462,7 @@ fn size_of(value: &Value) -> Size {
 }
 
 /// A scalar by its tag, and its text. Tags that YAML doesn't know say that it is one.
-fn tagged(tag: Option<&str>, text: String, plain: bool) -> Result<(Scalar, String), String> {
+pub(crate) fn tagged(tag: Option<&str>, text: String, plain: bool) -> Result<(Scalar, String), String> {
     let Some(tag) = tag else {
         return Ok((if plain { scalar::resolve(&text) } else { Scalar::Text }, text));
     };

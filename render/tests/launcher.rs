@@ -30,8 +30,14 @@ impl Bench {
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String, Error> {
         let directory = self.launcher.directory()?;
         let arguments = arguments.iter().map(Into::into).collect();
-        let task =
-            Task { component: &self.component, name: "stand-in", program: Path::new(program), arguments, directory: &directory };
+        let task = Task {
+            component: &self.component,
+            name: "stand-in",
+            program: Path::new(program),
+            arguments,
+            directory: &directory,
+            input: None,
+        };
         self.launcher.run(&task).map(|output| String::from_utf8(output).unwrap().trim().to_owned())
     }
 

@@ -99,6 +99,7 @@ impl Pipeline {
             exclude: Vec::new(),
             namespace: Some(self.name.clone()),
             create_namespace: false,
+            substitute: false,
         };
         let renderers = tk8s_render::Renderers::new(tk8s_render::Options::default());
         let rendered = tk8s_render::render(&Arc::new(tree), &component, &renderers).expect("rendered");

@@ -50,9 +50,11 @@ enum Command {
     Check {
         /// A directory with a platform file, or of manifests.
         directory: Option<PathBuf>,
-        /// The agent's file: checked too, and kustomize and Helm are found and limited as it says.
+        /// The agent's file: checked too, its age keys and variables are used, and kustomize and Helm are found and limited as it says.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        #[command(flatten)]
+        given: Given,
     },
     /// Print the objects of a directory in the order in which they would be applied.
     Render(Render),
@@ -68,6 +70,11 @@ enum Command {
         /// Exit with 1 if anything differs.
         #[arg(long)]
         exit_code: bool,
+        /// The agent's file, for its age keys and variables, and for how kustomize and Helm are found and limited.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        given: Given,
     },
     /// What runs, how it is, and what was refused.
     Status {
@@ -131,15 +138,17 @@ struct Render {
     /// Only this component.
     #[arg(long)]
     component: Option<ComponentName>,
-    /// Show the values of Secrets; without it they are masked.
+    /// Show the values of Secrets, and what was decrypted; without it they are masked.
     #[arg(long)]
     show_secrets: bool,
     /// Instead of objects, print what charts say to whoever installs them (`NOTES.txt`).
     #[arg(long)]
     notes: bool,
-    /// The agent's file: kustomize and Helm are found and limited as it says.
+    /// The agent's file: its age keys and variables are used, and kustomize and Helm are found and limited as it says.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
 }
 
 #[derive(Args)]
@@ -160,6 +169,17 @@ struct Verify {
     /// The agent's file: its signers, and its mirror as the repository.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["signers", "object"])]
     config: Option<PathBuf>,
+}
+
+/// What files of a directory need to become objects, beside what the agent's file says.
+#[derive(Args, Default)]
+struct Given {
+    /// A file with age keys, for files that SOPS encrypted. May be given again.
+    #[arg(long = "age-key", value_name = "FILE", env = "SOPS_AGE_KEY_FILE")]
+    age_keys: Vec<PathBuf>,
+    /// A variable for components that substitute; wins over the agent's file. May be given again.
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = crate::materials::variable)]
+    variables: Vec<(String, serde_json::Value)>,
 }
 
 /// Where the agent is.
@@ -201,11 +221,11 @@ pub fn main(arguments: Arguments) -> ExitCode {
 async fn dispatch(command: Command, format: output::Format) -> Exit {
     match command {
         Command::Run { config, kubeconfig } => offline::run(&config, kubeconfig).await,
-        Command::Check { directory, config } => offline::check(directory.as_deref(), config.as_deref(), format),
-        Command::Render(render) => offline::render(&render, format),
+        Command::Check { directory, config, given } => offline::check(directory.as_deref(), config.as_deref(), given, format),
+        Command::Render(render) => offline::render(render, format),
         Command::Verify(verify) => offline::verify(&verify, format),
-        Command::Diff { directory, kubeconfig, exit_code } => {
-            offline::diff(&directory, kubeconfig.as_deref(), exit_code, format).await
+        Command::Diff { directory, kubeconfig, exit_code, config, given } => {
+            offline::diff(&directory, kubeconfig.as_deref(), exit_code, config.as_deref(), given, format).await
         }
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,

@@ -14,7 +14,7 @@ use tk8s_render::Renderers;
 use super::finding::{Report, count};
 use super::output::{self, Format, line};
 use super::working::{self, Shown};
-use super::{Exit, Render, Verify, notes};
+use super::{Exit, Given, Render, Verify, notes};
 use crate::error::Error;
 
 /// The largest signers file or raw object that is read.
@@ -52,7 +52,7 @@ pub(super) async fn run(config: &Path, kubeconfig: Option<PathBuf>) -> Exit {
 }
 
 /// `tk8s-agent check`. Exit codes: 0 for nothing that the agent would refuse, 1 for something, 2 where it could not look.
-pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: Format) -> Exit {
+pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, given: Given, format: Format) -> Exit {
     if directory.is_none() && config.is_none() {
         eprintln!("name a directory, an agent's file with `--config`, or both");
         return Exit::Usage;
@@ -68,7 +68,7 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, format: For
             objects += shown.preview.objects().len();
             Ok(())
         };
-        working::look(directory, None, &working::renderers(agent.as_ref()), count)
+        working::look(directory, None, &working::renderers(agent.as_ref(), given), count)
     });
     let (mut report, seen) = match looked {
         Some(Ok(looked)) => {
@@ -102,13 +102,13 @@ fn survey_config(path: &Path, report: &mut Report) -> Result<Option<AgentConfig>
 }
 
 /// The programs of a command that looks at a working tree, as the agent's file says if one is named.
-fn renderers(config: Option<&Path>) -> Result<Renderers, Exit> {
+fn renderers(config: Option<&Path>, given: Given) -> Result<Renderers, Exit> {
     let config = config.map(read_config).transpose()?;
-    Ok(working::renderers(config.as_ref()))
+    Ok(working::renderers(config.as_ref(), given))
 }
 
 /// `tk8s-agent render DIR`. Prints all objects or, if anything is refused, none and why.
-pub(super) fn render(arguments: &Render, format: Format) -> Exit {
+pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
     #[derive(Serialize)]
     struct Printed {
         layer: LayerId,
@@ -120,7 +120,7 @@ pub(super) fn render(arguments: &Render, format: Format) -> Exit {
         component: ComponentName,
         notes: String,
     }
-    let renderers = match renderers(arguments.config.as_deref()) {
+    let renderers = match renderers(arguments.config.as_deref(), std::mem::take(&mut arguments.given)) {
         Ok(renderers) => renderers,
         Err(exit) => return exit,
     };
@@ -174,13 +174,24 @@ pub(super) fn render(arguments: &Render, format: Format) -> Exit {
 }
 
 /// `tk8s-agent diff DIR`.
-pub(super) async fn diff(directory: &Path, kubeconfig: Option<&Path>, exit_code: bool, format: Format) -> Exit {
+pub(super) async fn diff(
+    directory: &Path,
+    kubeconfig: Option<&Path>,
+    exit_code: bool,
+    config: Option<&Path>,
+    given: Given,
+    format: Format,
+) -> Exit {
+    let renderers = match renderers(config, given) {
+        Ok(renderers) => renderers,
+        Err(exit) => return exit,
+    };
     let mut rendered = Vec::new();
     let keep = |shown: Shown<'_>| {
         rendered.push((shown.spec.name.clone(), shown.preview));
         Ok(())
     };
-    let looked = match working::look(directory, None, &working::renderers(None), keep) {
+    let looked = match working::look(directory, None, &renderers, keep) {
         Ok(looked) => looked,
         Err(exit) => return exit,
     };

@@ -152,6 +152,7 @@ mod tests {
             helm: None,
             namespace: None,
             create_namespace: false,
+            substitute: false,
         }
     }
 

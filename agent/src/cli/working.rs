@@ -8,12 +8,13 @@ use std::path::Path;
 use tk8s_config::{AgentConfig, ComponentSpec, Platform};
 use tk8s_core::{ComponentName, Origin, TreePath, chain};
 use tk8s_render::launcher::Limits;
-use tk8s_render::{Component, Options, Preview, Renderers, Warning, WorkingDirectory};
+use tk8s_render::{Component, Options, Preview, Renderers, VariableSource, Warning, WorkingDirectory};
 
-use super::Exit;
 use super::finding::{Finding, Report};
 use super::strays::strays;
+use super::{Exit, Given};
 use crate::engine::platform;
+use crate::materials::Materials;
 
 /// The tree that a directory is in, and where in it.
 pub(super) struct WorkingTree {
@@ -55,12 +56,22 @@ pub(super) struct Looked {
 }
 
 /// The programs as a person has them: where the agent's file says or beside this program or in `PATH`, within the limits of
-/// the agent's file, with private files where this machine keeps such.
-pub(super) fn renderers(config: Option<&AgentConfig>) -> Renderers {
-    let Some(render) = config.map(|config| &config.render) else { return Renderers::new(Options::default()) };
-    let limits = Limits { memory: render.memory, time: render.timeout, ..Limits::default() };
-    let (kustomize, helm) = (render.kustomize.clone(), render.helm.clone());
-    Renderers::new(Options { kustomize, helm, limits, ..Options::default() })
+/// the agent's file, with private files where this machine keeps such; with the keys and variables of that file, and those
+/// that were given besides.
+pub(super) fn renderers(config: Option<&AgentConfig>, given: Given) -> Renderers {
+    let mut materials = config.map(Materials::of).unwrap_or_default();
+    materials.age_key_files.extend(given.age_keys);
+    materials.variables.extend(given.variables.into_iter().map(|(name, value)| (name, VariableSource::Value(value))));
+    let options = match config.map(|config| &config.render) {
+        None => Options::default(),
+        Some(render) => {
+            let limits = Limits { memory: render.memory, time: render.timeout, ..Limits::default() };
+            let (kustomize, helm) = (render.kustomize.clone(), render.helm.clone());
+            Options { kustomize, helm, limits, ..Options::default() }
+        }
+    };
+    // A working tree has no identity to put a hash into.
+    materials.give(Renderers::new(options), &rand::random())
 }
 
 /// Renders every component of a directory, or one of them, in apply order. One that renders is handed to `take`, and not

@@ -22,12 +22,12 @@ use tk8s_config::AgentConfig;
 use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, ObjectKey, chain};
 use tk8s_diff::{cluster::Cluster, live::Live};
 use tk8s_history::History;
-use tk8s_render::Renderers;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use operator::{RollbackRequest, RolledBack};
 use platform::Units;
+pub use rendering::Rendering;
 use slot::Slot;
 pub use status::InstanceStatus;
 
@@ -47,7 +47,7 @@ pub struct Engine {
     pub live: Live,
     pub tenure: Tenure,
     pub metrics: Metrics,
-    rendering: rendering::Rendering,
+    rendering: Rendering,
     /// Ends everything that waits.
     pub stop: CancellationToken,
     /// Of a GitHub App, from one look at Git to the next.
@@ -89,7 +89,7 @@ impl Engine {
         live: Live,
         tenure: Tenure,
         metrics: Metrics,
-        renderers: Renderers,
+        rendering: Rendering,
         stop: CancellationToken,
     ) -> Arc<Engine> {
         let units = platform::remembered(&config, &history);
@@ -102,7 +102,7 @@ impl Engine {
             live,
             tenure,
             metrics,
-            rendering: rendering::Rendering::new(renderers),
+            rendering,
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),

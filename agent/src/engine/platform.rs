@@ -127,6 +127,7 @@ pub fn component(base: &TreePath, by_label: bool, spec: &ComponentSpec) -> Resul
         exclude: spec.exclude.clone(),
         namespace: spec.namespace.clone(),
         create_namespace: spec.create_namespace,
+        substitute: spec.substitute,
     })
 }
 

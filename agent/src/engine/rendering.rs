@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Engine;
 use super::platform::Unit;
 use crate::error::Error;
+use crate::materials::Materials;
 use crate::metrics::Metrics;
 use crate::pipeline;
 
@@ -20,16 +21,19 @@ use crate::pipeline;
 const CAPABILITIES_LAST: Duration = Duration::from_secs(300);
 
 /// The renderers, and what was learned by using them.
-pub(super) struct Rendering {
+pub struct Rendering {
     renderers: Renderers,
+    /// For the identities of secret variables, which are public.
+    key: [u8; 32],
     capabilities: tokio::sync::Mutex<Option<(Instant, Arc<Capabilities>)>>,
     /// Inputs that can't be rendered: the same would fail again, for the price of a process.
     failed: Mutex<BTreeMap<ComponentName, (Digest, Arc<Error>)>>,
 }
 
 impl Rendering {
-    pub(super) fn new(renderers: Renderers) -> Rendering {
-        Rendering { renderers, capabilities: tokio::sync::Mutex::default(), failed: Mutex::default() }
+    /// `key`: for hashes of secret variables; the same at each start, so that nothing is rendered for another one.
+    pub fn new(renderers: Renderers, key: [u8; 32]) -> Rendering {
+        Rendering { renderers, key, capabilities: tokio::sync::Mutex::default(), failed: Mutex::default() }
     }
 }
 
@@ -48,9 +52,13 @@ impl Engine {
         if kind == Kind::Helm {
             renderers = renderers.with_capabilities(self.capabilities(asked).await?);
         }
-        let (tree, unit, with) = (Arc::clone(tree), Arc::clone(unit), renderers.clone());
-        let identity = blocking("render", move || Ok(tk8s_render::input(&*tree, &unit.render, &with)?)).await?;
-        Ok(Input { renderers, identity })
+        let (tree, unit, config, key) = (Arc::clone(tree), Arc::clone(unit), self.config(), self.rendering.key);
+        blocking("render", move || {
+            let renderers = Materials::of(&config).give(renderers, &key);
+            let identity = tk8s_render::input(&*tree, &unit.render, &renderers)?;
+            Ok(Input { renderers, identity })
+        })
+        .await
     }
 
     /// Renders a component, and judges its images. What failed before with this very input fails at once, unless a person

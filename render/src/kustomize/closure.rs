@@ -3,7 +3,8 @@
 //! Follows every field of a kustomization that names a file or directory (kustomize 5.8), and the fields of built-in
 //! generators and transformers that do. Reads nothing but kustomizations and the configuration of plugins.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tk8s_core::{Origin, SourceTree, TreeEntry, TreePath};
@@ -11,6 +12,7 @@ use tk8s_core::{Origin, SourceTree, TreeEntry, TreePath};
 use crate::component::KUSTOMIZATIONS;
 use crate::findings::Findings;
 use crate::place::{Places, line_of, refused, resolve};
+use crate::sops::kustomize::Role;
 use crate::{Error, yaml};
 
 /// The largest kustomization that is read.
@@ -18,8 +20,8 @@ const LARGEST: u64 = 1024 * 1024;
 /// Files and directories of a closure: more than any kustomization that a person wrote.
 const MOST: usize = 10_000;
 
-/// The files of a kustomization, sorted; or everything that is wrong with what it and its bases name.
-pub(super) fn of(tree: &dyn SourceTree, directory: &TreePath) -> Result<BTreeSet<TreePath>, Error> {
+/// The files of a kustomization, sorted, and what each is used for; or everything that is wrong with what it and its bases name.
+pub(super) fn of(tree: &dyn SourceTree, directory: &TreePath) -> Result<BTreeMap<TreePath, Role>, Error> {
     let walker = follow(tree, directory);
     walker.findings.end()?;
     Ok(walker.files)
@@ -27,11 +29,11 @@ pub(super) fn of(tree: &dyn SourceTree, directory: &TreePath) -> Result<BTreeSet
 
 /// The files that can be found, whatever is wrong with the others.
 pub(super) fn found(tree: &dyn SourceTree, directory: &TreePath) -> BTreeSet<TreePath> {
-    follow(tree, directory).files
+    follow(tree, directory).files.into_keys().collect()
 }
 
 fn follow<'a>(tree: &'a dyn SourceTree, directory: &TreePath) -> Walker<'a> {
-    let (files, seen) = (BTreeSet::new(), BTreeSet::new());
+    let (files, seen) = (BTreeMap::new(), BTreeSet::new());
     let mut walker = Walker { tree, places: Places::new(tree), files, seen, left: Vec::new(), findings: Findings::default() };
     walker.left.push(directory.clone());
     // A list of what is left, not recursion: a chain of bases may be as long as it likes.
@@ -50,7 +52,7 @@ fn follow<'a>(tree: &'a dyn SourceTree, directory: &TreePath) -> Walker<'a> {
 struct Walker<'a> {
     tree: &'a dyn SourceTree,
     places: Places<'a>,
-    files: BTreeSet<TreePath>,
+    files: BTreeMap<TreePath, Role>,
     seen: BTreeSet<TreePath>,
     left: Vec<TreePath>,
     findings: Findings,
@@ -95,7 +97,7 @@ impl<'a> Walker<'a> {
                 return Err(Error::NotAFile { path, what });
             }
             // Several are refused by the program itself.
-            self.add(path.clone())?;
+            self.add(path.clone(), Role::Kustomization)?;
             found.push(path);
         }
         let Some(path) = found.into_iter().next() else {
@@ -125,7 +127,9 @@ impl<'a> Walker<'a> {
         match name {
             "resources" => self.each(texts(naming, name, value)?, |walker, text| walker.file_or_directory(naming, text)),
             "bases" | "components" => self.each(texts(naming, name, value)?, |walker, text| walker.directory(naming, text)),
-            "configurations" | "crds" => self.each(texts(naming, name, value)?, |walker, text| walker.file(naming, text)),
+            "configurations" | "crds" => {
+                self.each(texts(naming, name, value)?, |walker, text| walker.file(naming, text, Role::Fields))
+            }
             "patchesStrategicMerge" => self.each(texts(naming, name, value)?, |walker, text| walker.file_or_inline(naming, text)),
             "generators" | "transformers" | "validators" => {
                 self.each(texts(naming, name, value)?, |walker, text| walker.plugin(naming, text))
@@ -147,7 +151,7 @@ impl<'a> Walker<'a> {
         match item.get("path") {
             None | Some(Value::Null) => Ok(()),
             Some(Value::String(text)) if text.is_empty() => Ok(()),
-            Some(Value::String(text)) => self.file(naming, text),
+            Some(Value::String(text)) => self.file(naming, text, Role::Fields),
             Some(_) => Err(naming.refuse("path", "it has to be one text: put it in quotes")),
         }
     }
@@ -156,13 +160,13 @@ impl<'a> Walker<'a> {
     fn sources(&mut self, naming: &Naming<'_>, item: &Value) -> Result<(), Error> {
         if let Some(files) = item.get("files") {
             let paths = texts(naming, "files", files)?.map(|text| text.split_once('=').map_or(text, |(_, path)| path));
-            self.each(paths, |walker, path| walker.file(naming, path))?;
+            self.each(paths, |walker, path| walker.file(naming, path, Role::Whole))?;
         }
         if let Some(envs) = item.get("envs") {
-            self.each(texts(naming, "envs", envs)?, |walker, text| walker.file(naming, text))?;
+            self.each(texts(naming, "envs", envs)?, |walker, text| walker.file(naming, text, Role::Variables))?;
         }
         match item.get("env") {
-            Some(Value::String(text)) if !text.is_empty() => self.file(naming, text),
+            Some(Value::String(text)) if !text.is_empty() => self.file(naming, text, Role::Variables),
             _ => Ok(()),
         }
     }
@@ -176,7 +180,7 @@ impl<'a> Walker<'a> {
         if !matches!(self.places.at(&path)?, Some(TreeEntry::File(_))) {
             return self.file_or_directory(naming, text);
         }
-        self.file(naming, text)?;
+        self.file(naming, text, Role::Fields)?;
         // What the file names is named relative to the kustomization.
         let (inner, documents) = self.read(naming.directory, path)?;
         self.each(documents.iter(), |walker, (document, _)| walker.configuration(&inner, document))
@@ -207,14 +211,14 @@ impl<'a> Walker<'a> {
     }
 
     fn file_or_inline(&mut self, naming: &Naming<'_>, text: &str) -> Result<(), Error> {
-        if inline(text).is_some() { Ok(()) } else { self.file(naming, text) }
+        if inline(text).is_some() { Ok(()) } else { self.file(naming, text, Role::Fields) }
     }
 
     fn file_or_directory(&mut self, naming: &Naming<'_>, text: &str) -> Result<(), Error> {
         let path = self.locate(naming, text)?;
         match self.places.at(&path)? {
             Some(TreeEntry::Directory(_)) => self.directory(naming, text),
-            _ => self.file(naming, text),
+            _ => self.file(naming, text, Role::Fields),
         }
     }
 
@@ -231,7 +235,7 @@ impl<'a> Walker<'a> {
     }
 
     /// A file: below the kustomization that names it, as kustomize's load restrictor wants it.
-    fn file(&mut self, naming: &Naming<'_>, text: &str) -> Result<(), Error> {
+    fn file(&mut self, naming: &Naming<'_>, text: &str, role: Role) -> Result<(), Error> {
         let path = self.locate(naming, text)?;
         let inside = naming.directory.is_root() || path.as_str().starts_with(&format!("{}/", naming.directory.as_str()));
         if !inside {
@@ -240,7 +244,7 @@ impl<'a> Walker<'a> {
             return Err(naming.refuse(text, why));
         }
         match self.places.at(&path)? {
-            Some(TreeEntry::File(_)) => self.add(path),
+            Some(TreeEntry::File(_)) => self.add(path, role),
             found => Err(self.unfit(naming, text, found, "a file")),
         }
     }
@@ -262,8 +266,12 @@ impl<'a> Walker<'a> {
         naming.refuse(text, format!("{found}, and {needed} is needed"))
     }
 
-    fn add(&mut self, path: TreePath) -> Result<(), Error> {
-        self.files.insert(path);
+    fn add(&mut self, path: TreePath, role: Role) -> Result<(), Error> {
+        match self.files.entry(path) {
+            Entry::Vacant(place) => _ = place.insert(role),
+            Entry::Occupied(mut known) if *known.get() != role => _ = known.insert(Role::Several),
+            Entry::Occupied(_) => {}
+        }
         if self.files.len() > MOST {
             let found = self.files.len() as u64;
             return Err(Error::TooMuch { what: "files of a kustomization".into(), found, limit: MOST as u64 });
@@ -327,7 +335,7 @@ mod tests {
             std::fs::write(directory.path().join("outside"), "").unwrap();
             let tree = WorkingDirectory::new(&directory.path().join("tree"));
             if let Ok(files) = of(&tree, &"a".parse().unwrap()) {
-                assert!(files.iter().all(|path| tree.read(path, LARGEST).is_ok()), "{files:?}");
+                assert!(files.keys().all(|path| tree.read(path, LARGEST).is_ok()), "{files:?}");
             }
         }
     }

@@ -13,8 +13,11 @@ use std::sync::Arc;
 
 use tk8s_core::{Manifest, Origin, SourceTree, TreePath};
 
+use crate::collect::Collector;
 use crate::findings::Findings;
 use crate::launcher::{Private, Task};
+use crate::place::refused;
+use crate::sops::{Placeholders, kustomize as sops, looks_encrypted};
 use crate::{Component, Error, Renderers, files, yaml};
 
 const PROGRAM: &str = "kustomize";
@@ -27,7 +30,7 @@ const TREE: &str = "tree";
 pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
     let program = renderers.programs.find(PROGRAM)?;
     let mut identity = format!("{PROGRAM} {} {FLAGS:?}\n", program.digest);
-    for path in closure::of(tree, &component.path)? {
+    for path in closure::of(tree, &component.path)?.into_keys() {
         let Some(id) = tree.identity(&path)? else { return Ok(None) };
         identity.push_str(&format!("{id} {path}\n"));
     }
@@ -39,7 +42,7 @@ pub(crate) fn named(tree: &dyn SourceTree, component: &Component) -> BTreeSet<Tr
     closure::found(tree, &component.path)
 }
 
-/// The objects of a kustomization.
+/// The objects of a kustomization. Encrypted files are veiled on the way in, and their values put back on the way out.
 pub(crate) fn manifests(
     tree: &dyn SourceTree,
     component: &Component,
@@ -49,31 +52,50 @@ pub(crate) fn manifests(
     let program = renderers.programs.find(PROGRAM)?;
     let closure = closure::of(tree, &component.path)?;
     let directory = renderers.launcher.directory()?;
-    materialise(tree, &component.path, closure.iter(), &directory)?;
+    let mut placeholders = Placeholders::default();
+    let mut cutting = None;
+    materialise(tree, &component.path, closure.keys(), &directory, |path, bytes| {
+        if looks_encrypted(&bytes) {
+            return sops::veiled(&bytes, path.as_str(), closure[path], &renderers.keys, &mut placeholders);
+        }
+        let found = sops::cutting_delimiter(&bytes, path.as_str()).map(|delimiter| (path.clone(), delimiter));
+        cutting = cutting.take().or(found);
+        Ok(bytes)
+    })?;
+    if let (Some((path, delimiter)), false) = (cutting, placeholders.is_empty()) {
+        let why = "beside encrypted files a replacement can't be cut at letters or digits: choose another delimiter";
+        return Err(refused(Origin { file: path.as_str().into(), line: 0 }, &format!("delimiter `{delimiter}`"), why));
+    }
     let mut arguments: Vec<_> = FLAGS.iter().map(Into::into).collect();
     arguments.push(format!("{TREE}/{}", component.path.as_str()).into());
-    let task = Task { component: &component.name, name: PROGRAM, program: &program.path, arguments, directory: &directory };
+    let task =
+        Task { component: &component.name, name: PROGRAM, program: &program.path, arguments, directory: &directory, input: None };
     let output = renderers.launcher.run(&task)?;
     // Lines of the output are nobody's: the kustomization is where a person looks.
-    let name = closure.iter().find(|path| is_kustomization_of(&component.path, path)).unwrap_or(&component.path);
+    let name = closure.keys().find(|path| is_kustomization_of(&component.path, path)).unwrap_or(&component.path);
     let origin = Origin { file: Arc::from(name.as_str()), line: 0 };
-    let mut manifests = Vec::new();
-    for (value, _) in yaml::read(&output, &format!("{name} (built)"))? {
-        files::take(&component.path, value, &origin, &mut manifests, findings)?;
+    let mut collector = Collector::new(component, renderers, findings);
+    for (mut value, _) in yaml::read(&output, &format!("{name} (built)"))? {
+        let secrets = match placeholders.is_empty() {
+            true => Vec::new(),
+            false => placeholders.put_back(&mut value).map_err(|problem| Error::Sealed { origin: origin.clone(), problem })?,
+        };
+        collector.take(value, &secrets, &origin)?;
     }
-    Ok(manifests)
+    Ok(collector.into_manifests())
 }
 
 fn is_kustomization_of(directory: &TreePath, path: &TreePath) -> bool {
     crate::component::KUSTOMIZATIONS.iter().any(|name| directory.join(name).is_ok_and(|found| found == *path))
 }
 
-/// Writes files of the tree, and nothing but files, into the private directory.
+/// Writes files of the tree, and nothing but files, into the private directory, each as `veil` lets it be seen.
 pub(crate) fn materialise<'a>(
     tree: &dyn SourceTree,
     component: &TreePath,
     paths: impl Iterator<Item = &'a TreePath>,
     directory: &Private,
+    mut veil: impl FnMut(&TreePath, Vec<u8>) -> Result<Vec<u8>, Error>,
 ) -> Result<(), Error> {
     let mut total = 0;
     for path in paths {
@@ -83,7 +105,7 @@ pub(crate) fn materialise<'a>(
             let what = format!("bytes in `{component}` and what it refers to");
             return Err(Error::TooMuch { what, found: total, limit: files::LARGEST_COMPONENT });
         }
-        directory.write(TREE, path, &bytes)?;
+        directory.write(TREE, path, &veil(path, bytes)?)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ mod seccomp;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tk8s_core::{ComponentName, printable, redacted};
 
@@ -83,6 +84,8 @@ pub struct Task<'a> {
     pub arguments: Vec<OsString>,
     /// Where it runs.
     pub directory: &'a Private,
+    /// What it reads from its standard input; nothing if not given. It is never on disk.
+    pub input: Option<&'a [u8]>,
 }
 
 impl Launcher {
@@ -131,7 +134,7 @@ impl Launcher {
         command.env("GOMEMLIMIT", (memory / 10 * 9).to_string()).env("GOMAXPROCS", PROCESSORS.to_string());
         command.env("GOTRACEBACK", "none");
         command.current_dir(task.directory.path()).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin(task)?).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|source| Error::Start { program: task.name, source })?;
         *self.started.lock().unwrap_or_else(PoisonError::into_inner).entry(task.component.clone()).or_default() += 1;
         Ok(child)
@@ -229,6 +232,18 @@ impl Launcher {
         };
         Error::Program { program, told }
     }
+}
+
+/// The standard input of a child: a file that is in memory only, so that nobody has to write while the child does.
+fn stdin(task: &Task<'_>) -> Result<Stdio, Error> {
+    let Some(input) = task.input else { return Ok(Stdio::null()) };
+    let fill = || -> std::io::Result<std::fs::File> {
+        let mut file = std::fs::File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+        file.write_all(input)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    fill().map(Stdio::from).map_err(|source| Error::Start { program: task.name, source })
 }
 
 /// The end of a complaint, where programs put the reason.

@@ -47,6 +47,7 @@ pub fn component(path: &str) -> Component {
         helm: None,
         namespace: Some("shop".into()),
         create_namespace: false,
+        substitute: false,
     }
 }
 
@@ -108,7 +109,12 @@ impl Repository {
 
     /// The objects of a component of the working tree, and the warnings.
     pub fn look(&self, component: &Component) -> Result<(Vec<Value>, Vec<String>), Error> {
-        let preview = preview(&WorkingDirectory::new(&self.path()), component, &renderers())?;
+        self.look_with(component, &renderers())
+    }
+
+    /// The same, with these renderers.
+    pub fn look_with(&self, component: &Component, renderers: &Renderers) -> Result<(Vec<Value>, Vec<String>), Error> {
+        let preview = preview(&WorkingDirectory::new(&self.path()), component, renderers)?;
         let warnings = preview.warnings().iter().map(ToString::to_string).collect();
         Ok((preview.into_objects().into_iter().map(|placed| placed.manifest.to_value()).collect(), warnings))
     }
