@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let renderers = Renderers::new(Options::default());
     let read = || {
-        let objects = preview(&tree, &component, &renderers).map(|preview| preview.objects);
+        let objects = preview(&tree, &component, &renderers).map(|preview| preview.objects().to_vec());
         objects.map(|objects| objects.iter().map(|placed| placed.manifest.digest()).collect::<Vec<_>>()).map_err(|error| error.to_string())
     };
     assert_eq!(read(), read());
