@@ -2,6 +2,8 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use tk8s_core::TreePath;
 use tk8s_fuzz::Tree;
@@ -17,6 +19,10 @@ const FILES: [&str; 6] = [
     "base/objects.yaml",
 ];
 
+// Any program will do: only its digest is asked for, once.
+static RENDERERS: LazyLock<Renderers> =
+    LazyLock::new(|| Renderers::new(Options { kustomize: Some("/bin/true".into()), ..Options::default() }));
+
 fuzz_target!(|data: &[u8]| {
     let tree = Tree::cut(data, &FILES);
     let component = Component {
@@ -30,8 +36,6 @@ fuzz_target!(|data: &[u8]| {
         namespace: None,
         create_namespace: false,
     };
-    // Any file will do: only its digest is asked for.
-    let renderers = Renderers::new(Options { kustomize: Some("/bin/true".into()), ..Options::default() });
-    let read = || input(&tree, &component, &renderers).map_err(|error| error.to_string());
+    let read = || input(&tree, &component, &RENDERERS).map_err(|error| error.to_string());
     assert_eq!(read(), read());
 });
