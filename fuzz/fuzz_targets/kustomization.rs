@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tk8s_core::TreePath;
-use tk8s_fuzz::Tree;
+use tk8s_fuzz::{Tree, let_the_parser_panic};
 use tk8s_render::{Component, Kind, Options, Placement, Renderers, input};
 
 /// Two bases, and what kustomizations and plugins refer to.
@@ -24,6 +24,7 @@ static RENDERERS: LazyLock<Renderers> =
     LazyLock::new(|| Renderers::new(Options { kustomize: Some("/bin/true".into()), ..Options::default() }));
 
 fuzz_target!(|data: &[u8]| {
+    let_the_parser_panic();
     let tree = Tree::cut(data, &FILES);
     let component = Component {
         name: "fuzzed".parse().expect("a name"),
