@@ -1,6 +1,7 @@
-//! A tree of files in memory, for the targets that read one.
+//! What the targets share that read files: a tree in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 
 use tk8s_core::{ReadError, SourceTree, TreeEntry, TreePath};
 
@@ -51,4 +52,17 @@ impl SourceTree for Tree {
     fn identity(&self, path: &TreePath) -> Result<Option<String>, ReadError> {
         Ok(Some(path.as_str().to_owned()))
     }
+}
+
+/// The YAML parser is known to panic, and its panics are caught: they end no target. Everybody else's do.
+pub fn let_the_parser_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let end = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !panic.location().is_some_and(|location| location.file().contains("/libyaml-safer-")) {
+                end(panic);
+            }
+        }));
+    });
 }

@@ -35,10 +35,37 @@ struct Entry {
     left: bool,
 }
 
+/// The entries, and which of them are a component's: asked for each component at every change in the cluster.
+#[derive(Default)]
+struct Entries {
+    by_key: HashMap<ObjectKey, Entry>,
+    of: HashMap<ComponentName, BTreeSet<ObjectKey>>,
+}
+
+impl Entries {
+    fn insert(&mut self, entry: Entry) {
+        self.remove(&entry.key);
+        self.of.entry(entry.component.clone()).or_default().insert(entry.key.clone());
+        self.by_key.insert(entry.key.clone(), entry);
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        let Some(entry) = self.by_key.remove(key) else { return };
+        if let Some(keys) = self.of.get_mut(&entry.component) {
+            keys.remove(key);
+        }
+    }
+
+    /// A component's, sorted.
+    fn of(&self, component: &ComponentName) -> impl Iterator<Item = &Entry> {
+        self.of.get(component).into_iter().flatten().filter_map(|key| self.by_key.get(key))
+    }
+}
+
 /// The memory of the process. A view over the cache: losing it costs dry-runs, never correctness.
 pub struct Remembered {
     history: Arc<History>,
-    entries: RwLock<HashMap<ObjectKey, Entry>>,
+    entries: RwLock<Entries>,
     under_way: RwLock<BTreeMap<ComponentName, Digest>>,
     /// Components with objects of which this process has never known how they were left.
     unsure: RwLock<BTreeSet<ComponentName>>,
@@ -51,7 +78,7 @@ impl Remembered {
         let entries =
             history.cache_scan(PREFIX).into_iter().filter_map(|(_, value)| serde_json::from_slice::<Entry>(&value).ok());
         let mut cached: HashMap<ObjectKey, Entry> = entries.map(|entry| (entry.key.clone(), entry)).collect();
-        let mut entries = HashMap::new();
+        let mut entries = Entries::default();
         let mut unknown = BTreeSet::new();
         for (component, inventory) in history.inventories() {
             let begun = history.component(&component).and_then(|view| view.unfinished);
@@ -63,7 +90,9 @@ impl Remembered {
                 if unsure {
                     unknown.insert(component.clone());
                 }
-                entries.extend(entry.map(|entry| (owned.key, Entry { unsure, ..entry })));
+                if let Some(entry) = entry {
+                    entries.insert(Entry { unsure, ..entry });
+                }
             }
         }
         Remembered { history, entries: RwLock::new(entries), under_way: RwLock::default(), unsure: RwLock::new(unknown) }
@@ -83,7 +112,7 @@ impl Remembered {
     pub fn begun(&self, intent: &Intent) {
         let mut entries = self.write();
         for key in intent.changes.iter().chain(&intent.creates) {
-            if let Some(entry) = entries.get_mut(key) {
+            if let Some(entry) = entries.by_key.get_mut(key) {
                 entry.unsure = true;
             }
         }
@@ -113,7 +142,7 @@ impl Remembered {
 
     /// Fields of an object that were ours were left to others.
     pub fn yielded(&self, key: &ObjectKey, seen: &SeenObject) {
-        let entry = self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let entry = self.read().by_key.get(key).cloned();
         if let Some(entry) = entry.filter(|entry| entry.known.uid == seen.uid && !entry.unsure)
             && let Some(known) = entry.known.clone().having_yielded(seen)
         {
@@ -128,7 +157,7 @@ impl Remembered {
 
     fn mark<'a>(&self, keys: impl IntoIterator<Item = &'a ObjectKey>, left: bool) {
         for key in keys {
-            let entry = self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+            let entry = self.read().by_key.get(key).cloned();
             if let Some(entry) = entry.filter(|entry| entry.left != left) {
                 self.put(Entry { left, ..entry });
             }
@@ -139,7 +168,7 @@ impl Remembered {
     pub fn forget(&self, component: &ComponentName, keys: &[ObjectKey]) {
         for key in keys {
             let mut entries = self.write();
-            if entries.get(key).is_some_and(|entry| entry.component == *component) {
+            if entries.by_key.get(key).is_some_and(|entry| entry.component == *component) {
                 entries.remove(key);
                 drop(entries);
                 self.history.cache_remove(&cache_key(key));
@@ -152,32 +181,31 @@ impl Remembered {
         self.entries_of(component, false)
     }
 
+    /// The objects that are known to be part of a component.
+    pub fn keys_of_component(&self, component: &ComponentName) -> Vec<ObjectKey> {
+        let entries = self.read();
+        entries.of(component).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.key.clone()).collect()
+    }
+
     /// What is remembered of objects that left a component's release and are still owned.
     pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
         self.entries_of(component, true)
     }
 
     fn entries_of(&self, component: &ComponentName, left: bool) -> Vec<(ObjectKey, Known)> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let mut known: Vec<_> = entries
-            .values()
-            .filter(|entry| entry.component == *component && entry.left == left && !entry.unsure)
-            .map(|entry| (entry.key.clone(), entry.known.clone()))
-            .collect();
-        known.sort_by(|a, b| a.0.cmp(&b.0));
-        known
+        let entries = self.read();
+        let known = entries.of(component).filter(|entry| entry.left == left && !entry.unsure);
+        known.map(|entry| (entry.key.clone(), entry.known.clone())).collect()
     }
 
     /// Fields of an object that were answered otherwise than they were sent.
     pub fn altered(&self, key: &ObjectKey) -> Vec<String> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(key).map(|entry| entry.altered.clone()).unwrap_or_default()
+        self.read().by_key.get(key).map(|entry| entry.altered.clone()).unwrap_or_default()
     }
 
     /// Every kind that is owned.
     pub fn resources(&self) -> Vec<Resource> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.values().map(|entry| entry.known.resource.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        self.read().by_key.values().map(|entry| entry.known.resource.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Remembers which content a waiting or running run brings, so that the next look at Git doesn't start it again.
@@ -199,18 +227,21 @@ impl Remembered {
         if let Ok(value) = serde_json::to_vec(&entry) {
             self.history.cache_put(&cache_key(&entry.key), &value);
         }
-        self.write().insert(entry.key.clone(), entry);
+        self.write().insert(entry);
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<ObjectKey, Entry>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Entries> {
         self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Memory for Remembered {
     fn known(&self, key: &ObjectKey) -> Option<Known> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(key).filter(|entry| !entry.unsure).map(|entry| entry.known.clone())
+        self.read().by_key.get(key).filter(|entry| !entry.unsure).map(|entry| entry.known.clone())
     }
 
     fn inventory(&self, component: &ComponentName) -> Vec<(ObjectKey, Owned)> {

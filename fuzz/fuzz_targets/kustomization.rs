@@ -2,9 +2,11 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use tk8s_core::TreePath;
-use tk8s_fuzz::Tree;
+use tk8s_fuzz::{Tree, let_the_parser_panic};
 use tk8s_render::{Component, Kind, Options, Placement, Renderers, input};
 
 /// Two bases, and what kustomizations and plugins refer to.
@@ -17,7 +19,12 @@ const FILES: [&str; 6] = [
     "base/objects.yaml",
 ];
 
+// Any program will do: only its digest is asked for, once.
+static RENDERERS: LazyLock<Renderers> =
+    LazyLock::new(|| Renderers::new(Options { kustomize: Some("/bin/true".into()), ..Options::default() }));
+
 fuzz_target!(|data: &[u8]| {
+    let_the_parser_panic();
     let tree = Tree::cut(data, &FILES);
     let component = Component {
         name: "fuzzed".parse().expect("a name"),
@@ -31,8 +38,6 @@ fuzz_target!(|data: &[u8]| {
         create_namespace: false,
         substitute: false,
     };
-    // Any file will do: only its digest is asked for.
-    let renderers = Renderers::new(Options { kustomize: Some("/bin/true".into()), ..Options::default() });
-    let read = || input(&tree, &component, &renderers).map_err(|error| error.to_string());
+    let read = || input(&tree, &component, &RENDERERS).map_err(|error| error.to_string());
     assert_eq!(read(), read());
 });

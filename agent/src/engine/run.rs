@@ -216,7 +216,7 @@ impl Engine {
         let others = self.looked_after().into_iter().map(|unit| unit.spec.name.clone()).filter(|name| name != component);
         let keys = others.flat_map(|name| match coming.get(&name) {
             Some(keys) => keys.clone(),
-            None => self.memory.of_component(&name).into_iter().map(|(key, _)| key).collect(),
+            None => self.memory.keys_of_component(&name),
         });
         keys.collect()
     }

@@ -250,7 +250,7 @@ impl Engine {
             commit: release.as_ref().map(|release| release.revision.commit.to_string()),
             hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
             message,
-            objects: self.memory.of_component(name).len(),
+            objects: self.memory.keys_of_component(name).len(),
             drift: unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default(),
             foreign_fields: self.foreign_of(name),
             altered: self.altered_of(name),
@@ -277,7 +277,7 @@ impl Engine {
 
     fn altered_of(&self, name: &ComponentName) -> Vec<AlteredView> {
         let of = |key: ObjectKey| AlteredView { object: key.to_string(), fields: self.memory.altered(&key) };
-        let all = self.memory.of_component(name).into_iter().map(|(key, _)| of(key));
+        let all = self.memory.keys_of_component(name).into_iter().map(of);
         all.filter(|view| !view.fields.is_empty()).take(MOST_TOLD).collect()
     }
 

@@ -108,8 +108,11 @@ fn fetch(source: &Source) {
 }
 
 fn run_git(directory: &Path, authority: &Path, arguments: &[&str]) {
-    let authority = format!("http.sslCAInfo={}", authority.display());
-    git(directory, &[&["-c", &authority], arguments].concat());
+    let mut command = Command::new("git");
+    command.current_dir(directory).args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+    // Counts more than any configuration, and the machine may have its own.
+    let output = command.env("GIT_SSL_CAINFO", authority).output().expect("git");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn timed(act: impl FnOnce()) -> f64 {

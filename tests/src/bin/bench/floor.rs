@@ -127,13 +127,13 @@ async fn send(client: &kube::Client, request: Request<Vec<u8>>) {
 }
 
 /// With how many connections the floor is the fastest here.
-pub(crate) async fn best_number_of_connections(plane: &ControlPlane, objects: usize) -> usize {
+pub(crate) async fn best_number_of_connections(plane: &ControlPlane, objects: usize, rounds: usize) -> usize {
     let mut floor = Floor::new(plane, "floor-connections", Workload::spread(objects)).await;
     floor.change_all(CONNECTIONS[0]).await;
     let mut found = Vec::new();
     for connections in CONNECTIONS {
         let mut took = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..rounds {
             took.push(floor.change_all(connections).await);
         }
         let took = median(&took);

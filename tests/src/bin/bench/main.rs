@@ -51,7 +51,7 @@ async fn main() {
     let plane = tk8s_tests::cluster::ControlPlane::uninhabited();
     let mut lines = Lines::new(json);
     let small = objects.min(1_000);
-    let connections = floor::best_number_of_connections(plane, small).await;
+    let connections = floor::best_number_of_connections(plane, small, pairs.min(3)).await;
     let mut sizes = vec![small, objects];
     sizes.dedup();
     for objects in sizes {
