@@ -213,7 +213,17 @@ impl Launcher {
             return self.late(task);
         }
         // Go says it in words; what is not Go is ended by a signal, and so is whoever the kernel chose when memory ran out.
-        let out_of_memory = ["out of memory", "cannot allocate", "failed to reserve", "memory allocation of"];
+        let out_of_memory = [
+            "out of memory",
+            "cannot allocate",
+            "cannot map pages",
+            "failed to allocate",
+            "failed to create new OS thread",
+            "failed to reserve",
+            "memory allocation of",
+            "newosproc",
+            "errno=12",
+        ];
         let by_signal = matches!(signal, Some(Signal::KILL | Signal::SEGV | Signal::BUS | Signal::ABORT));
         if by_signal || out_of_memory.iter().any(|words| text.contains(words)) {
             return Error::OutOfMemory { program, limit: self.limits.memory };
