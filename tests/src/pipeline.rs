@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tk8s_core::{ComponentName, Environment, InstanceName, ObjectKey, Secret, Timestamp, TreePath};
-use tk8s_deploy::{Answer, Applied, ApplyFailed, ApplyOptions, ApprovedPlan, GateRules, Settled, Trigger};
+use tk8s_deploy::{Answer, Applied, ApplyFailed, ApplyOptions, ApprovedPlan, GateRules, PruneBudget, Settled, Trigger};
 use tk8s_diff::cluster::Cluster;
 use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
@@ -130,7 +130,10 @@ impl Pipeline {
 
     /// Steps 9 and 10: approved and begun.
     pub fn begin(&self, plan: Plan) -> (ApprovedPlan, Begun) {
-        let approved = tk8s_deploy::gate(plan, &Trigger::Sync, &GateRules::of(Environment::Dev)).expect("approved");
+        // Whoever tests deleting says what is deleted.
+        let budget = PruneBudget { objects: usize::MAX, percent: 100 };
+        let rules = GateRules { budget, ..GateRules::of(Environment::Dev) };
+        let approved = tk8s_deploy::gate(plan, &Trigger::Sync, &rules).expect("approved");
         let begun = self.history.begin(approved.intent(), Timestamp::now()).expect("begun");
         (approved, begun)
     }
