@@ -142,7 +142,7 @@ mod tests {
     use crate::VariableSource;
 
     fn variables() -> Variables {
-        let secret = std::env::temp_dir().join(format!("tk8s-variable-{}", std::process::id()));
+        let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&secret, "hunter2\n").unwrap();
         let open = |value: Value| VariableSource::Value(value);
         let sources = BTreeMap::from([
@@ -150,12 +150,10 @@ mod tests {
             ("REPLICAS".to_owned(), open(json!(3))),
             ("ON".to_owned(), open(json!(true))),
             ("DOLLAR".to_owned(), open(json!("${NAME}"))),
-            ("PASSWORD".to_owned(), VariableSource::File(secret.clone())),
+            ("PASSWORD".to_owned(), VariableSource::File(secret.path().into())),
             ("GONE".to_owned(), VariableSource::File("/nowhere/x".into())),
         ]);
-        let variables = Variables::load(&sources, &[1; 32]);
-        std::fs::remove_file(secret).unwrap();
-        variables
+        Variables::load(&sources, &[1; 32])
     }
 
     #[test]
