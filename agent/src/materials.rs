@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tk8s_config::{AgentConfig, VariableConfig};
-use tk8s_render::{AgeKeys, Renderers, VariableSource, Variables};
+use tk8s_config::{AgentConfig, RenderConfig, VariableConfig};
+use tk8s_render::launcher::Limits;
+use tk8s_render::{AgeKeys, Bounds, Options, Renderers, VariableSource, Variables};
 
 /// Keys and variables, before their files are read.
 #[derive(Default)]
@@ -34,6 +35,20 @@ impl Materials {
     pub fn give(&self, renderers: Renderers, key: &[u8; 32]) -> Renderers {
         renderers.with_keys(AgeKeys::load(&self.age_key_files)).with_variables(Variables::load(&self.variables, key))
     }
+}
+
+/// How programs are found and run, and what a component may bring, as the agent's file says.
+pub fn options(config: &RenderConfig) -> Options {
+    let (own, limits, bounds) = (&config.limits, Limits::default(), Bounds::default());
+    let limits =
+        Limits { memory: config.memory, time: config.timeout, output: own.output_bytes.unwrap_or(limits.output), ..limits };
+    let bounds = Bounds {
+        file: own.file_bytes.unwrap_or(bounds.file),
+        files: own.component_bytes.unwrap_or(bounds.files),
+        values: own.value_bytes.map_or(bounds.values, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        objects: own.objects.unwrap_or(bounds.objects),
+    };
+    Options { kustomize: config.kustomize.clone(), helm: config.helm.clone(), limits, bounds, ..Options::default() }
 }
 
 /// `NAME=VALUE` of the command line: a whole number and `true` or `false` have their type, anything else is a text; so is

@@ -13,7 +13,7 @@ use tk8s_diff::cluster::Cluster;
 use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
 use tk8s_history::{History, Options, Watchdog};
-use tk8s_render::{Renderers, launcher::Limits};
+use tk8s_render::Renderers;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -103,9 +103,7 @@ fn renderers(config: &AgentConfig) -> Result<Renderers> {
         }
         _ => {}
     }
-    let limits = Limits { memory: render.memory, time: render.timeout, ..Limits::default() };
-    let (kustomize, helm) = (render.kustomize.clone(), render.helm.clone());
-    Ok(Renderers::new(tk8s_render::Options { scratch, kustomize, helm, limits, ..tk8s_render::Options::default() }))
+    Ok(Renderers::new(tk8s_render::Options { scratch, ..crate::materials::options(render) }))
 }
 
 /// A key for one purpose, from the key of the history: the same at each start. Masks and identities of secrets are keyed, so

@@ -107,6 +107,19 @@ pub struct RenderConfig {
     pub memory: u64,
     /// How long one may take; default 60 s.
     pub timeout: Duration,
+    /// What a component may bring.
+    pub limits: RenderLimitsConfig,
+}
+
+/// `render.limits`: what isn't given has the default of rendering.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described where it is enforced: `tk8s_render::Bounds` and `Limits`")]
+pub struct RenderLimitsConfig {
+    pub file_bytes: Option<u64>,
+    pub component_bytes: Option<u64>,
+    pub value_bytes: Option<u64>,
+    pub output_bytes: Option<u64>,
+    pub objects: Option<usize>,
 }
 
 /// `sops`.
@@ -251,7 +264,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         ),
         None => None,
     };
-    let render = section(&mut top, "render", &empty, render, &[]);
+    let render = section(&mut top, "render", &empty, |fields| render(fields, &empty), &[]);
     let sops = section(&mut top, "sops", &empty, sops, &[("ageKeyFile", "write `ageKeyFiles`")]);
     let variables = crate::variables::read(&mut top);
     let apply = section(&mut top, "apply", &empty, apply, &[]);
@@ -281,7 +294,7 @@ pub(crate) fn expect(fields: &mut Fields<'_>, key: &'static str, wanted: &str) {
     }
 }
 
-fn render(fields: &mut Fields<'_>) -> RenderConfig {
+fn render(fields: &mut Fields<'_>, empty: &Node) -> RenderConfig {
     const MIB: u64 = 1024 * 1024;
     let config = RenderConfig {
         kustomize: fields.parse("kustomize"),
@@ -289,6 +302,7 @@ fn render(fields: &mut Fields<'_>) -> RenderConfig {
         scratch_dir: fields.parse("scratchDir"),
         memory: fields.bytes("memory").unwrap_or(1024 * MIB),
         timeout: fields.duration("timeout").unwrap_or(Duration::from_secs(60)),
+        limits: section(fields, "limits", empty, render_limits, &[]),
     };
     // Go programs don't even start with much less.
     if !(256 * MIB..=64 * 1024 * MIB).contains(&config.memory) {
@@ -300,6 +314,16 @@ fn render(fields: &mut Fields<'_>) -> RenderConfig {
         }
     }
     config
+}
+
+fn render_limits(fields: &mut Fields<'_>) -> RenderLimitsConfig {
+    RenderLimitsConfig {
+        file_bytes: fields.bytes("fileBytes"),
+        component_bytes: fields.bytes("componentBytes"),
+        value_bytes: fields.bytes("valueBytes"),
+        output_bytes: fields.bytes("outputBytes"),
+        objects: fields.parse("objects"),
+    }
 }
 
 fn sops(fields: &mut Fields<'_>) -> SopsConfig {
@@ -407,7 +431,11 @@ api: {listen: '127.0.0.1:0'}
         let with = |keys: &str| format!("{GOOD}render: {{{keys}}}\n");
         let config = AgentConfig::parse(&with("memory: 512MiB, timeout: 2m, helm: /opt/helm"), "x").unwrap();
         assert_eq!((config.render.memory, config.render.helm), (512 << 20, Some("/opt/helm".into())));
+        assert_eq!(config.render.limits, RenderLimitsConfig::default());
+        let config = AgentConfig::parse(&with("limits: {valueBytes: 64MiB, objects: 7}"), "x").unwrap();
+        assert_eq!((config.render.limits.value_bytes, config.render.limits.objects), (Some(64 << 20), Some(7)));
         for (keys, word) in [
+            ("limits: {valueByte: 1MiB}", "did you mean `valueBytes`?"),
             ("memory: 10MiB", "from `256MiB` to `64GiB`"),
             ("memory: 512", "from `256MiB` to `64GiB`"),
             ("memory: 99999999999GiB", "a number of bytes such as"),

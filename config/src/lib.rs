@@ -19,8 +19,8 @@ use std::fmt;
 use tk8s_core::redacted;
 
 pub use agent::{
-    AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, SopsConfig, TrustConfig, VariableConfig,
-    WaiveConfig, WebhookConfig,
+    AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, RenderLimitsConfig, SopsConfig, TrustConfig,
+    VariableConfig, WaiveConfig, WebhookConfig,
 };
 pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, HelmSpec, OnFailure, Platform, PruneSpec};

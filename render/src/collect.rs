@@ -11,13 +11,11 @@ use crate::sops::PREFIX;
 use crate::substitute::Substitution;
 use crate::{Component, Error, Renderers};
 
-/// Objects of a component: ten times what one is measured with.
-const MOST_OBJECTS: usize = 100_000;
-
 /// Collects the manifests of one component.
 pub(crate) struct Collector<'a> {
     component: &'a Component,
     substitution: Option<Substitution<'a>>,
+    most: usize,
     manifests: Vec<Manifest>,
     /// What is wrong with documents that are no manifests.
     pub(crate) findings: &'a mut Findings,
@@ -27,7 +25,7 @@ impl<'a> Collector<'a> {
     /// For a component that has no manifest yet.
     pub(crate) fn new(component: &'a Component, renderers: &'a Renderers, findings: &'a mut Findings) -> Collector<'a> {
         let substitution = component.substitute.then(|| Substitution::new(&renderers.variables));
-        Collector { component, substitution, manifests: Vec::new(), findings }
+        Collector { component, substitution, most: renderers.bounds.objects, manifests: Vec::new(), findings }
     }
 
     /// What was collected, in order.
@@ -73,9 +71,9 @@ impl<'a> Collector<'a> {
     fn push(&mut self, value: Value, secrets: Vec<String>, origin: &Origin) -> Result<(), Error> {
         let manifest = self.manifest(value, secrets, origin);
         self.manifests.extend(self.findings.keep(manifest));
-        if self.manifests.len() > MOST_OBJECTS {
+        if self.manifests.len() > self.most {
             let what = format!("objects in `{}`", self.component.path);
-            return Err(Error::TooMuch { what, found: self.manifests.len() as u64, limit: MOST_OBJECTS as u64 });
+            return Err(Error::TooMuch { what, found: self.manifests.len() as u64, limit: self.most as u64 });
         }
         Ok(())
     }

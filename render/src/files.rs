@@ -12,14 +12,8 @@ use crate::component::{CHART, KUSTOMIZATIONS};
 use crate::findings::Findings;
 use crate::scope::{Scope, Scopes};
 use crate::sops::{self, AgeKeys};
-use crate::{Component, Error, Kind, Placement, Renderers, Warning, helm, kind, kustomize, yaml};
+use crate::{Bounds, Component, Error, Kind, Placement, Renderers, Warning, helm, kind, kustomize, yaml};
 
-/// The largest file: more than ten times what an API server takes as one object.
-pub(crate) const LARGEST_FILE: u64 = 16 * 1024 * 1024;
-/// The largest file of which every mistake is looked for, and not only the first: it is read a second time.
-const LARGEST_APART: usize = 1024 * 1024;
-/// All files of a component together.
-pub(crate) const LARGEST_COMPONENT: u64 = 64 * 1024 * 1024;
 /// Directories below each other.
 const DEEPEST: usize = 64;
 /// Files and directories that are looked at. A few trees that hold each other several times are small in Git and stand for
@@ -78,7 +72,8 @@ fn plain(
         exclude,
         entries: Entries::default(),
         bytes: 0,
-        yaml: yaml::Reader::new(yaml::Twice::Refused),
+        yaml: yaml::Reader::new(yaml::Twice::Refused, renderers.bounds.values),
+        bounds: renderers.bounds,
         keys: &renderers.keys,
         collector,
     };
@@ -110,6 +105,7 @@ struct Reader<'a> {
     entries: Entries,
     bytes: u64,
     yaml: yaml::Reader,
+    bounds: Bounds,
     keys: &'a AgeKeys,
     collector: Collector<'a>,
 }
@@ -182,54 +178,38 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, path: &TreePath) -> Result<(), Error> {
-        let read = self.tree.read(path, LARGEST_FILE).map_err(Error::from);
+        let read = self.tree.read(path, self.bounds.file).map_err(Error::from);
         let Some(bytes) = self.collector.findings.keep(read) else { return Ok(()) };
         self.bytes += bytes.len() as u64;
-        if self.bytes > LARGEST_COMPONENT {
-            return Err(Error::TooMuch {
-                what: format!("bytes in `{}`", self.component.path),
-                found: self.bytes,
-                limit: LARGEST_COMPONENT,
-            });
+        if self.bytes > self.bounds.files {
+            let what = format!("bytes in `{}`", self.component.path);
+            return Err(Error::TooMuch { what, found: self.bytes, limit: self.bounds.files });
         }
-        match self.yaml.read(&bytes, path.as_str()) {
-            Ok(documents) => self.take(&bytes, path, documents),
-            Err(first) => self.read_apart(&bytes, path, first),
-        }?;
-        self.collector.findings.bound(&self.component.path)
-    }
-
-    /// What a file holds beside the first mistake in it, document by document.
-    fn read_apart(&mut self, bytes: &[u8], path: &TreePath, first: Error) -> Result<(), Error> {
-        if bytes.len() > LARGEST_APART {
-            self.collector.findings.note(first);
-            return Ok(());
-        }
-        let before = self.collector.findings.count();
-        yaml::each(bytes, path.as_str(), |document| {
-            match document {
-                // Of an encrypted file a part says nothing.
-                Ok((value, _)) if sops::has_metadata([&value].into_iter()) => {}
-                Ok((value, origin)) => self.collector.take(value, &[], &origin)?,
-                Err(error) => self.collector.findings.note(error),
-            }
-            self.collector.findings.bound(&self.component.path)
+        let (mut documents, before) = (Vec::new(), self.collector.findings.count());
+        let Reader { component, yaml, collector, .. } = self;
+        yaml.read_each(&bytes, path.as_str(), |document| {
+            documents.extend(collector.findings.keep(document));
+            collector.findings.bound(&component.path)
         })?;
-        if self.collector.findings.count() == before {
-            // A mistake of the file as a whole.
-            self.collector.findings.note(first);
+        if sops::has_metadata(documents.iter().map(|(value, _)| value)) {
+            drop(documents);
+            // Of an encrypted file a part says nothing.
+            let whole = self.collector.findings.count() == before;
+            return if whole { self.decrypt(&bytes, path) } else { Ok(()) };
         }
-        Ok(())
+        documents.into_iter().try_for_each(|(value, origin)| self.take(value, &[], &origin))
     }
 
-    /// The documents of a file: decrypted, if they have metadata of SOPS.
-    fn take(&mut self, bytes: &[u8], path: &TreePath, documents: Vec<(Value, Origin)>) -> Result<(), Error> {
-        if !sops::has_metadata(documents.iter().map(|(value, _)| value)) {
-            return documents.into_iter().try_for_each(|(value, origin)| self.collector.take(value, &[], &origin));
-        }
+    /// The documents of a file that SOPS encrypted.
+    fn decrypt(&mut self, bytes: &[u8], path: &TreePath) -> Result<(), Error> {
         let opened = sops::open_documents(bytes, path.as_str(), self.keys).and_then(|opened| sops::documents(&opened));
         let documents = self.collector.findings.keep(opened).unwrap_or_default();
-        documents.into_iter().try_for_each(|found| self.collector.take(found.value, &found.secrets, &found.origin))
+        documents.into_iter().try_for_each(|found| self.take(found.value, &found.secrets, &found.origin))
+    }
+
+    fn take(&mut self, value: Value, secrets: &[String], origin: &Origin) -> Result<(), Error> {
+        self.collector.take(value, secrets, origin)?;
+        self.collector.findings.bound(&self.component.path)
     }
 }
 
@@ -395,7 +375,7 @@ mod tests {
         let layered = MAP.replace("{name: NAME}", "{name: d, namespace: ns, labels: {tk8s.io/layer: last}}");
         let annotated = MAP.replace("{name: NAME}", "{name: e, namespace: ns, annotations: {port: 80}}");
         let broken = format!("{unnamed}---\na: [\n---\n{}---\n\n\nb: }}\n", MAP.replace("NAME", "a"));
-        let long = format!("# {}\n", "x".repeat(LARGEST_FILE as usize));
+        let long = format!("# {}\n", "x".repeat(Bounds::default().file as usize));
         let place = directory(&[
             ("a.yaml", &broken),
             ("b.yaml", "\nkind: List\napiVersion: v1\nitems: 3\n"),
@@ -417,7 +397,7 @@ mod tests {
         let found: Vec<_> = found.iter().map(|one| format!("{} {}", one.origin().unwrap(), one.reason())).collect();
         let expected = [
             "a.yaml:1 ManifestRefused",
-            "a.yaml:6 YamlRefused",
+            "a.yaml:5 YamlRefused",
             "a.yaml:6 NoNamespace",
             "a.yaml:13 YamlRefused",
             "b.yaml:1 YamlRefused",
@@ -448,6 +428,19 @@ mod tests {
         let error = preview(&WorkingDirectory::new(place.path()), &component(None), &Renderers::new(Options::default()));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("a.yaml:") && error.contains("65, at most 64 are read") && !error.contains("z.yaml"), "{error}");
+    }
+
+    /// A file with a mistake was read once more, with all that a component may hold for itself.
+    #[test]
+    fn what_files_with_mistakes_hold_counts_like_that_of_others() {
+        let large = "x".repeat(1024 * 1024);
+        let aliases = "*x, ".repeat(10);
+        let bomb = format!("{}data: {{a: &x \"{large}\"}}\nv: [{aliases}]\n---\na: [\n", MAP.replace("NAME", "a"));
+        let names: Vec<_> = (0..5).map(|index| format!("f{index}.yaml")).collect();
+        let files: Vec<_> = names.iter().map(|name| (name.as_str(), bomb.as_str())).collect();
+        let error = keys(&files, &component(Some("ns"))).unwrap_err();
+        assert!(error.starts_with("2 findings: f0.yaml:7: it is not YAML"), "{error}");
+        assert!(error.contains("f1.yaml:5: its values take more than 25165824 bytes"), "{error}");
     }
 
     #[test]

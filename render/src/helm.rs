@@ -59,7 +59,9 @@ pub(crate) fn manifests(
     let (output, said) = chart.run(component, renderers, words)?;
     let (manifests, mut warnings) = read(component, renderers, chart.secrets.as_ref(), &output, findings)?;
     warnings.extend(hooks::unknown(&said).iter().map(|when| {
-        let origin = chart.names(tree, when).unwrap_or_else(|| Origin { file: component.path.to_string().into(), line: 0 });
+        let origin = chart
+            .names(tree, renderers.bounds.file, when)
+            .unwrap_or_else(|| Origin { file: component.path.to_string().into(), line: 0 });
         hooks::unknown_at(when, origin)
     }));
     Ok((manifests, warnings))
@@ -109,7 +111,7 @@ impl Chart {
         let namespace = findings.keep(component.namespace.as_ref().ok_or_else(|| {
             Error::Option("a chart needs `namespace`: without one Helm would put its objects into `default`".into())
         }));
-        let values = values_files(tree, component).and_then(|files| Values::read(tree, files, &renderers.keys));
+        let values = values_files(tree, component).and_then(|files| Values::read(tree, files, &renderers.keys, renderers.bounds));
         let values = findings.keep(values);
         let paths = findings.keep(chart_files(tree, &component.path));
         // What is missing would only be complained about in other words.
@@ -118,7 +120,7 @@ impl Chart {
         };
         paths.extend(values.before.iter().chain(&values.after).cloned());
         let directory = renderers.launcher.directory()?;
-        kustomize::materialise(tree, &component.path, paths.iter(), &directory, |_, bytes| Ok(bytes))?;
+        kustomize::materialise(tree, component, renderers, paths.iter(), &directory, |_, bytes| Ok(bytes))?;
         let options = component.helm.clone().unwrap_or_default();
         if let Some(inline) = &options.values {
             directory.write("values", &"inline.yaml".parse()?, inline.as_bytes())?;
@@ -141,10 +143,10 @@ impl Chart {
     }
 
     /// The first line of a template that names a hook.
-    fn names(&self, tree: &dyn SourceTree, when: &str) -> Option<Origin> {
+    fn names(&self, tree: &dyn SourceTree, largest: u64, when: &str) -> Option<Origin> {
         let mut templates = self.paths.iter().filter(|path| path.parts().any(|part| part == "templates"));
         templates.find_map(|path| {
-            let bytes = tree.read(path, files::LARGEST_FILE).ok()?;
+            let bytes = tree.read(path, largest).ok()?;
             let line = hooks::line_of(&String::from_utf8_lossy(&bytes), when)?;
             Some(Origin { file: path.as_str().into(), line })
         })
@@ -269,7 +271,7 @@ fn read(
     };
     let text = std::str::from_utf8(output).map_err(|_| unreadable("it is not UTF-8".into()))?;
     let (mut collector, mut warnings) = (Collector::new(component, renderers, findings), Vec::new());
-    let mut reader = yaml::Reader::new(yaml::Twice::LastCounts);
+    let mut reader = yaml::Reader::new(yaml::Twice::LastCounts, renderers.bounds.values);
     for document in yaml::split(text) {
         let document = document.map_err(unreadable)?;
         let file: Arc<str> = source(component, document).into();

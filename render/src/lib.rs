@@ -30,7 +30,7 @@ mod yaml;
 pub use component::{Component, HelmOptions, Kind, Placement, input, kind, named, notes};
 pub use error::Error;
 pub use findings::{Several, Warning};
-pub use renderers::{Capabilities, Options, Renderers};
+pub use renderers::{Bounds, Capabilities, Options, Renderers};
 pub use scope::{Scope, Scopes};
 pub use sealed::{Preview, Rendered, RenderedParts, preview, render};
 pub use sops::AgeKeys;

@@ -25,6 +25,8 @@ pub struct Options {
     pub directories: Vec<PathBuf>,
     /// What a program may use.
     pub limits: Limits,
+    /// What a component may bring.
+    pub bounds: Bounds,
 }
 
 impl Default for Options {
@@ -36,9 +38,32 @@ impl Default for Options {
             helm: None,
             directories: Programs::usual_directories(),
             limits: Limits::default(),
+            bounds: Bounds::default(),
         }
     }
 }
+
+/// What one component may bring. It bounds the memory that reading it takes: a file and the values.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of one file.
+    pub file: u64,
+    /// Bytes of all its files.
+    pub files: u64,
+    /// Bytes of memory that its values take, once aliases are written out.
+    pub values: usize,
+    /// Its objects.
+    pub objects: usize,
+}
+
+impl Default for Bounds {
+    /// Several times the largest charts and bundles that people use; an API server takes 3 MiB as one object.
+    fn default() -> Bounds {
+        Bounds { file: 16 * MIB, files: 64 * MIB, values: 24 * MIB as usize, objects: 100_000 }
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
 
 /// What a cluster can do, as far as charts ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +82,7 @@ pub struct Renderers {
     pub(crate) capabilities: Option<Arc<Capabilities>>,
     pub(crate) keys: Arc<AgeKeys>,
     pub(crate) variables: Arc<Variables>,
+    pub(crate) bounds: Bounds,
 }
 
 impl Renderers {
@@ -68,6 +94,7 @@ impl Renderers {
             capabilities: None,
             keys: Arc::default(),
             variables: Arc::default(),
+            bounds: options.bounds,
         }
     }
 

@@ -6,34 +6,37 @@
 
 mod documents;
 mod json;
+mod panics;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufReader, Read as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use libyaml_safer::{Event, EventData, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 use tk8s_core::{Origin, printable};
 
-use crate::Error;
 use crate::scalar::{self, Scalar};
+use crate::{Bounds, Error};
 
 /// Deeper documents are no manifests. Also keeps recursion over values (in JSON, in drops) far from the stack's end.
 pub(crate) const DEEPEST: usize = 100;
 /// Documents that one reader takes, empty ones too: as many as a component may have objects.
 const MOST_DOCUMENTS: usize = 100_000;
-/// Values that one reader holds once their aliases are written out, keys too: enough for the largest component, far too
-/// few for a bomb.
-const MOST_VALUES: usize = 2_000_000;
-/// As many bytes as a component may have in all.
-const MOST_COPIED: usize = 64 * 1024 * 1024;
 /// Anchors of one document. Each keeps a copy of what it names.
 const MOST_ANCHORS: usize = 10_000;
 /// Lines that begin with `%`. The parser compares each directive with all before it.
 const MOST_DIRECTIVES: usize = 100;
 /// What the parser decodes at once. Given everything, it would hold each character of a file in four bytes.
 const CHUNK: usize = 16 * 1024;
+
+/// What one value takes where it stands.
+const PLACE: usize = size_of::<Value>();
+/// What an item of a list takes: a list that grows takes twice what it holds.
+const ITEM: usize = 2 * PLACE;
+/// What a map takes for some entries more: it keeps them in nodes of eleven places, of which about six are filled.
+const NODE: usize = 11 * (size_of::<String>() + PLACE) + 16;
+const IN_A_NODE: usize = 6;
 
 /// What becomes of a key that occurs twice in one map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +47,18 @@ pub(crate) enum Twice {
     LastCounts,
 }
 
-/// Reads files; what it holds altogether is bounded.
+/// Reads files; the memory that their values take altogether is bounded.
 pub(crate) struct Reader {
     twice: Twice,
     documents: usize,
-    values: usize,
-    /// Bytes that aliases and anchors wrote out once more.
-    copied: usize,
+    /// Bytes of memory of all values so far, as far as they can be told beforehand.
+    held: usize,
+    most: usize,
 }
 
 /// The documents of a file that stands alone, each with the line on which it begins. Empty documents are left out.
 pub(crate) fn read(bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
-    Reader::new(Twice::Refused).read(bytes, file)
+    Reader::new(Twice::Refused, Bounds::default().values).read(bytes, file)
 }
 
 /// The documents of a text, unparsed.
@@ -73,7 +76,7 @@ pub(crate) fn read_with<T>(
     let file: Arc<str> = file.into();
     let refuse = |(line, problem)| Error::Yaml { origin: Origin { file: Arc::clone(&file), line }, problem };
     let text = documents::text(bytes).map_err(refuse)?;
-    let mut counter = Reader::new(Twice::Refused);
+    let mut counter = Reader::new(Twice::Refused, 0);
     let mut values = Vec::new();
     for document in documents::split(&text, 1) {
         let document = document.map_err(refuse)?;
@@ -87,39 +90,6 @@ pub(crate) fn read_with<T>(
     Ok(values)
 }
 
-/// Each YAML document of a file by itself, or what is wrong with it: one that can't be read hides no other. Nothing, if the
-/// file as a whole can't be taken apart. Ends when `take` has had enough.
-pub(crate) fn each(
-    bytes: &[u8],
-    file: &str,
-    mut take: impl FnMut(Result<(Value, Origin), Error>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let file: Arc<str> = file.into();
-    let at = |line: usize| Origin { file: Arc::clone(&file), line };
-    let Ok(text) = documents::text(bytes) else { return Ok(()) };
-    // JSON is not taken apart: where one ends is only known to who can read it.
-    if text.trim_start().starts_with('{') {
-        return Ok(());
-    }
-    let mut reader = Reader::new(Twice::Refused);
-    for document in documents::split(&text, 1) {
-        let refuse = |(line, problem)| Error::Yaml { origin: at(line), problem };
-        if let Ok(document) = &document
-            && let Err(problem) = reader.document()
-        {
-            return take(Err(refuse((document.line, problem))));
-        }
-        let read = document.map_err(refuse).and_then(|document| {
-            let value = reader.parse(document.text).map_err(|(inner, problem)| refuse((document.first + inner, problem)))?;
-            Ok((value, at(document.line)))
-        });
-        if !matches!(&read, Ok((Value::Null, _))) {
-            take(read)?;
-        }
-    }
-    Ok(())
-}
-
 fn too_deep() -> String {
     format!("it is nested deeper than {DEEPEST} levels")
 }
@@ -129,40 +99,61 @@ fn occurs_twice(key: &str) -> String {
 }
 
 impl Reader {
-    pub(crate) fn new(twice: Twice) -> Reader {
-        Reader { twice, documents: 0, values: 0, copied: 0 }
+    /// `most`: bytes of memory that all values together may take.
+    pub(crate) fn new(twice: Twice, most: usize) -> Reader {
+        Reader { twice, documents: 0, held: 0, most }
     }
 
     /// The documents of one more file, each with the line on which it begins. Empty documents are left out.
     pub(crate) fn read(&mut self, bytes: &[u8], file: &str) -> Result<Vec<(Value, Origin)>, Error> {
-        let file: Arc<str> = file.into();
-        let at = |line: usize| Origin { file: Arc::clone(&file), line };
-        let refuse = |(line, problem)| Error::Yaml { origin: at(line), problem };
-        let text = documents::text(bytes).map_err(refuse)?;
         let mut values = Vec::new();
-        let (mut rest, mut line): (&str, usize) = (&text, 1);
+        self.read_each(bytes, file, |document| {
+            values.push(document?);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// The same one by one, with what is wrong with each document. Ends with the first error that `take` gives back, or with
+    /// what this reader may hold altogether.
+    pub(crate) fn read_each(
+        &mut self,
+        bytes: &[u8],
+        file: &str,
+        mut take: impl FnMut(Result<(Value, Origin), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let name: Arc<str> = file.into();
+        let at = |line: usize| Origin { file: Arc::clone(&name), line };
+        let refuse = |(line, problem)| Error::Yaml { origin: at(line), problem };
+        let text = match documents::text(bytes) {
+            Ok(text) => text,
+            Err(error) => return take(Err(refuse(error))),
+        };
+        let (mut rest, mut line, mut objects): (&str, usize, usize) = (&text, 1, 0);
         while rest.trim_start().starts_with('{') {
             // One or several of JSON. What follows none or one of them may be YAML; then that has the say.
             let space = rest.len() - rest.trim_start().len();
-            let before = (self.documents, self.values);
+            let before = (self.documents, self.held);
             let first = line + lines(&rest[..space]);
             self.document().map_err(|problem| refuse((first, problem)))?;
             match json::next(self, &rest[space..]) {
                 Ok((value, taken)) => {
-                    values.push((value, at(first)));
+                    take(Ok((value, at(first))))?;
+                    objects += 1;
                     line += lines(&rest[..space + taken]);
                     rest = &rest[space + taken..];
                 }
-                Err((inner, problem)) if file.ends_with(".json") || values.len() > 1 => {
-                    return Err(refuse((first + inner, problem)));
+                Err((inner, problem)) if self.is_full() => return Err(refuse((first + inner, problem))),
+                Err((inner, problem)) if file.ends_with(".json") || objects > 1 => {
+                    return take(Err(refuse((first + inner, problem))));
                 }
                 Err(_) => {
-                    (self.documents, self.values) = before;
+                    (self.documents, self.held) = before;
                     break;
                 }
             }
         }
-        if !values.is_empty() {
+        if objects > 0 {
             // The rest of the line on which JSON ended is nobody's.
             let end = rest.find(|c: char| c == '\n' || !c.is_whitespace()).unwrap_or(rest.len());
             let end = if rest[end..].starts_with('\n') { end + 1 } else { end };
@@ -170,14 +161,24 @@ impl Reader {
             rest = &rest[end..];
         }
         for document in documents::split(rest, line) {
-            let document = document.map_err(refuse)?;
+            let document = match document {
+                Ok(document) => document,
+                Err(error) => return take(Err(refuse(error))),
+            };
             self.document().map_err(|problem| refuse((document.line, problem)))?;
-            match self.parse(document.text).map_err(|(inner, problem)| refuse((document.first + inner, problem)))? {
-                Value::Null => {}
-                value => values.push((value, at(document.line))),
+            match self.parse(document.text) {
+                Ok(Value::Null) => {}
+                Ok(value) => take(Ok((value, at(document.line))))?,
+                Err((inner, problem)) if self.is_full() => return Err(refuse((document.first + inner, problem))),
+                Err((inner, problem)) => take(Err(refuse((document.first + inner, problem))))?,
             }
         }
-        Ok(values)
+        Ok(())
+    }
+
+    /// Whether nothing more will be read, whatever it is.
+    fn is_full(&self) -> bool {
+        self.held > self.most
     }
 
     fn document(&mut self) -> Result<(), String> {
@@ -188,21 +189,22 @@ impl Reader {
         Ok(())
     }
 
-    fn count(&mut self, values: usize) -> Result<(), String> {
-        self.values += values;
-        if self.values > MOST_VALUES {
-            return Err(format!("more than {MOST_VALUES} values, once aliases are written out: make several components of it"));
+    /// Counts what is about to be held.
+    fn hold(&mut self, bytes: usize) -> Result<(), String> {
+        self.held = self.held.saturating_add(bytes);
+        if self.is_full() {
+            return Err(format!(
+                "its values take more than {} bytes of memory, once aliases are written out: make several components of it, or \
+                 raise `render.limits.valueBytes`",
+                self.most
+            ));
         }
         Ok(())
     }
 
-    /// Counts what is written out once more. What stands in the file is bounded by the file.
-    fn copy(&mut self, bytes: usize) -> Result<(), String> {
-        self.copied += bytes;
-        if self.copied > MOST_COPIED {
-            return Err(format!("its aliases stand for more than {MOST_COPIED} bytes"));
-        }
-        Ok(())
+    /// Counts a key that is about to stand in a map of so many entries.
+    fn hold_key(&mut self, key: &str, entries: usize) -> Result<(), String> {
+        self.hold(text(key) + if entries.is_multiple_of(IN_A_NODE) { NODE } else { 0 })
     }
 
     /// One document. The error's line counts from 0 within it.
@@ -243,22 +245,23 @@ fn is_empty(document: &str) -> Result<bool, (usize, String)> {
 pub(crate) fn each_event(document: &str, mut take: impl FnMut(Event) -> Result<bool, String>) -> Result<(), (usize, String)> {
     let document = document.strip_prefix('\u{feff}').unwrap_or(document);
     // The parser is known to panic on a few malformed inputs (`[!,`): a panic is an answer too.
-    match catch_unwind(AssertUnwindSafe(|| follow(document, &mut take))) {
-        Ok(result) => result,
-        Err(_) => Err((0, "it is not YAML: the parser gave up on it".into())),
+    match panics::caught(|| follow(document, &mut take)) {
+        Some(result) => result,
+        None => Err((0, "it is not YAML: the parser gave up on it".into())),
     }
 }
 
 fn follow(document: &str, take: &mut impl FnMut(Event) -> Result<bool, String>) -> Result<(), (usize, String)> {
     let mut parser = Parser::new();
     // Kubernetes ends the last line, if nothing does; also keeps the parser from a place where it would panic.
-    let end: &[u8] = if document.ends_with('\n') { b"" } else { b"\n" };
-    parser.set_input(BufReader::with_capacity(CHUNK, document.as_bytes().chain(end)));
-    let mut last = 0;
+    let ending: &[u8] = if document.ends_with('\n') { b"" } else { b"\n" };
+    parser.set_input(BufReader::with_capacity(CHUNK, document.as_bytes().chain(ending)));
+    // A parser that wants more complains of the line after the last.
+    let (mut last, end) = (0, lines(document).saturating_sub(usize::from(document.ends_with('\n'))));
     loop {
         let event = parser
             .parse()
-            .map_err(|error| (line_of(&error, last), format!("it is not YAML: {}", without_quotes(error.problem()))))?;
+            .map_err(|error| (line_of(&error, last).min(end), format!("it is not YAML: {}", without_quotes(error.problem()))))?;
         let line = event.start_mark.line as usize;
         last = line;
         if take(event).map_err(|problem| (line, problem))? {
@@ -298,7 +301,8 @@ struct Builder<'r> {
     reader: &'r mut Reader,
     open: Vec<Open>,
     root: Option<Value>,
-    anchors: HashMap<String, (Value, Size)>,
+    /// Each with what it takes.
+    anchors: HashMap<String, (Value, usize)>,
 }
 
 impl Builder<'_> {
@@ -321,11 +325,9 @@ impl Builder<'_> {
                 None => return Err("it is not YAML".into()),
             },
             EventData::Alias { anchor } => {
-                let (value, size) =
-                    self.anchors.get(&anchor).cloned().ok_or("an alias names nothing that is complete before it")?;
-                // The value itself counts where it is put.
-                self.reader.count(size.values - 1)?;
-                self.reader.copy(size.bytes)?;
+                let (value, size) = self.anchors.get(&anchor).ok_or("an alias names nothing that is complete before it")?;
+                self.reader.hold(*size)?;
+                let value = value.clone();
                 if self.wants_key() {
                     // A number as a key is written by rules of its own, which the value no longer shows.
                     let Value::String(text) = value else {
@@ -352,7 +354,9 @@ impl Builder<'_> {
                     let name = scalar.key(text)?;
                     self.key(Key::Named(name))?;
                 } else {
-                    self.put(scalar.value(text)?, anchor)?;
+                    let value = scalar.value(text)?;
+                    self.reader.hold(held(&value))?;
+                    self.put(value, anchor)?;
                 }
             }
         }
@@ -375,9 +379,8 @@ impl Builder<'_> {
     }
 
     fn anchor(&mut self, anchor: String, value: &Value) -> Result<(), String> {
-        let size = size_of(value);
-        self.reader.count(size.values)?;
-        self.reader.copy(size.bytes)?;
+        let size = held(value);
+        self.reader.hold(size + text(&anchor))?;
         self.anchors.insert(anchor, (value.clone(), size));
         if self.anchors.len() > MOST_ANCHORS {
             return Err(format!("more than {MOST_ANCHORS} anchors in one document"));
@@ -387,9 +390,9 @@ impl Builder<'_> {
 
     /// Takes the key of the innermost map, whose value comes next.
     fn key(&mut self, next: Key) -> Result<(), String> {
-        self.reader.count(1)?;
         let Some(Open::Map { entries, merged, key, .. }) = self.open.last_mut() else { return Err("it is not YAML".into()) };
         if let Key::Named(name) = &next {
+            self.reader.hold_key(name, entries.len())?;
             // What was merged is replaced by what the map itself says.
             let replaces = merged.remove(name);
             if !replaces && self.reader.twice == Twice::Refused && entries.contains_key(name) {
@@ -402,13 +405,15 @@ impl Builder<'_> {
 
     /// Puts a complete value where it belongs.
     fn put(&mut self, value: Value, anchor: Option<String>) -> Result<(), String> {
-        self.reader.count(1)?;
         if let Some(anchor) = anchor {
             self.anchor(anchor, &value)?;
         }
         match self.open.last_mut() {
             None => self.root = Some(value),
-            Some(Open::List { items, .. }) => items.push(value),
+            Some(Open::List { items, .. }) => {
+                self.reader.hold(ITEM)?;
+                items.push(value);
+            }
             Some(Open::Map { entries, merged, key, .. }) => match key.take() {
                 None => return Err("a key is a list or a map: keys have to be words".into()),
                 Some(Key::Named(name)) => {
@@ -441,23 +446,21 @@ fn merge_into(entries: &mut Map<String, Value>, merged: &mut BTreeSet<String>, v
     Ok(())
 }
 
-/// How large a value is: each value in it counts, and each byte of words and keys.
-#[derive(Clone, Copy, Default)]
-struct Size {
-    values: usize,
-    bytes: usize,
+/// What a text takes beside its place: what an allocator gives for it, which is never less than a few words.
+fn text(text: &str) -> usize {
+    if text.is_empty() { 0 } else { (text.len() + 8).next_multiple_of(16).max(32) }
 }
 
-fn size_of(value: &Value) -> Size {
-    let own = |bytes| Size { values: 1, bytes };
-    let add = |a: Size, b: Size| Size { values: a.values + b.values, bytes: a.bytes + b.bytes };
+/// What a value takes beside its place.
+fn held(value: &Value) -> usize {
     match value {
-        Value::Array(items) => items.iter().map(size_of).fold(own(0), add),
+        Value::Array(items) => items.iter().map(|item| ITEM + held(item)).sum(),
         Value::Object(map) => {
-            map.iter().map(|(key, value)| add(Size { values: 0, bytes: key.len() }, size_of(value))).fold(own(0), add)
+            let nodes = map.len().div_ceil(IN_A_NODE) * NODE;
+            nodes + map.iter().map(|(key, value)| text(key) + held(value)).sum::<usize>()
         }
-        Value::String(text) => own(text.len()),
-        _ => own(0),
+        Value::String(said) => text(said),
+        _ => 0,
     }
 }
 
@@ -517,7 +520,7 @@ mod tests {
         let text = |times: usize| format!("a: &x \"{large}\"\nb: [{}]\n", vec!["*x"; times].join(", "));
         assert!(one(&text(10)).is_ok());
         let refused = one(&text(10_000)).unwrap_err();
-        assert!(refused.contains("stand for more than 67108864 bytes"), "{refused}");
+        assert!(refused.starts_with("a.yaml:2: its values take more than 25165824 bytes of memory"), "{refused}");
     }
 
     #[test]
@@ -600,7 +603,7 @@ mod tests {
         assert!(one("1: a\n'1': b\n").unwrap_err().contains("`1` occurs twice"));
         assert!(one("{\"a\": 1, \"a\": 2}").unwrap_err().contains("`a` occurs twice"));
         for text in [text, "{\"x\": {\"a\": 1, \"b\": 1, \"a\": 2}}"] {
-            let read = Reader::new(Twice::LastCounts).read(text.as_bytes(), "a.yaml").unwrap();
+            let read = Reader::new(Twice::LastCounts, 1 << 20).read(text.as_bytes(), "a.yaml").unwrap();
             assert_eq!(read[0].0, json!({"x": {"a": 2, "b": 1}}));
         }
         // What was merged is no key of its own.
@@ -664,6 +667,23 @@ mod tests {
         }
     }
 
+    /// What is counted while reading is what a value takes, as it is counted afterwards.
+    #[test]
+    fn what_is_held_is_counted_the_same_way_for_yaml_for_json_and_for_what_is_written_out_again() {
+        let text = json!({"a": ["some words, quoted", "", 1, null, {"b": {}, "c": [[]]}], "a longer key, of many words": "x"});
+        let mut map = Map::new();
+        (0..20).for_each(|index| drop(map.insert(format!("k{index}"), json!(true))));
+        for value in [text, Value::Object(map)] {
+            let counted = |file: &str, text: &str| {
+                let mut reader = Reader::new(Twice::Refused, usize::MAX);
+                assert_eq!(reader.read(text.as_bytes(), file).unwrap()[0].0, value);
+                reader.held
+            };
+            assert_eq!(counted("a.json", &value.to_string()), held(&value));
+            assert_eq!(counted("a.yaml", &format!("---\n{value}")), held(&value));
+        }
+    }
+
     /// A place where the parser is known to panic.
     const PANICS: &str = "[!,";
 
@@ -693,11 +713,12 @@ mod tests {
         assert!(documents(MOST_DOCUMENTS).is_ok());
         assert!(documents(MOST_DOCUMENTS + 1).unwrap_err().to_string().starts_with("a.yaml:200000: more than 100000 documents"));
         // Of several files altogether.
-        let mut reader = Reader::new(Twice::Refused);
-        let half = format!("[{}]", "1,".repeat(MOST_VALUES / 2 - 1));
+        let half = format!("[{}]", "1,".repeat(500));
+        let mut reader = Reader::new(Twice::Refused, 2 * 500 * ITEM);
         assert!(reader.read(half.as_bytes(), "a.yaml").is_ok());
         assert!(reader.read(half.as_bytes(), "b.yaml").is_ok());
-        assert!(reader.read(b"1", "c.yaml").unwrap_err().to_string().starts_with("c.yaml:1: more than 2000000 values"));
+        let refused = reader.read(b"[1]", "c.yaml").unwrap_err().to_string();
+        assert!(refused.starts_with("c.yaml:1: its values take more than") && refused.ends_with("`render.limits.valueBytes`"));
         let anchors = |count: usize| one(&(0..count).map(|index| format!("- &a{index} x\n")).collect::<String>());
         assert!(anchors(MOST_ANCHORS).is_ok());
         assert!(anchors(MOST_ANCHORS + 1).unwrap_err().starts_with("a.yaml:10001: more than 10000 anchors"));

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use tk8s_config::{AgentConfig, ComponentSpec, Platform};
 use tk8s_core::{ComponentName, Origin, TreePath, chain};
-use tk8s_render::launcher::Limits;
 use tk8s_render::{Component, Options, Preview, Renderers, VariableSource, Warning, WorkingDirectory};
 
 use super::finding::{Finding, Report};
@@ -64,11 +63,7 @@ pub(super) fn renderers(config: Option<&AgentConfig>, given: Given) -> Renderers
     materials.variables.extend(given.variables.into_iter().map(|(name, value)| (name, VariableSource::Value(value))));
     let options = match config.map(|config| &config.render) {
         None => Options::default(),
-        Some(render) => {
-            let limits = Limits { memory: render.memory, time: render.timeout, ..Limits::default() };
-            let (kustomize, helm) = (render.kustomize.clone(), render.helm.clone());
-            Options { kustomize, helm, limits, ..Options::default() }
-        }
+        Some(render) => crate::materials::options(render),
     };
     // A working tree has no identity to put a hash into.
     materials.give(Renderers::new(options), &rand::random())

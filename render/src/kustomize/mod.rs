@@ -18,7 +18,7 @@ use crate::findings::Findings;
 use crate::launcher::{Private, Task};
 use crate::place::refused;
 use crate::sops::{Placeholders, kustomize as sops, looks_encrypted};
-use crate::{Component, Error, Renderers, files, yaml};
+use crate::{Component, Error, Renderers, yaml};
 
 const PROGRAM: &str = "kustomize";
 /// What the program is told beside the directory.
@@ -54,7 +54,7 @@ pub(crate) fn manifests(
     let directory = renderers.launcher.directory()?;
     let mut placeholders = Placeholders::default();
     let mut cutting = None;
-    materialise(tree, &component.path, closure.keys(), &directory, |path, bytes| {
+    materialise(tree, component, renderers, closure.keys(), &directory, |path, bytes| {
         if looks_encrypted(&bytes) {
             return sops::veiled(&bytes, path.as_str(), closure[path], &renderers.keys, &mut placeholders);
         }
@@ -75,7 +75,8 @@ pub(crate) fn manifests(
     let name = closure.keys().find(|path| is_kustomization_of(&component.path, path)).unwrap_or(&component.path);
     let origin = Origin { file: Arc::from(name.as_str()), line: 0 };
     let mut collector = Collector::new(component, renderers, findings);
-    for (mut value, _) in yaml::read(&output, &format!("{name} (built)"))? {
+    let mut reader = yaml::Reader::new(yaml::Twice::Refused, renderers.bounds.values);
+    for (mut value, _) in reader.read(&output, &format!("{name} (built)"))? {
         let secrets = match placeholders.is_empty() {
             true => Vec::new(),
             false => placeholders.put_back(&mut value).map_err(|problem| Error::Sealed { origin: origin.clone(), problem })?,
@@ -92,18 +93,19 @@ fn is_kustomization_of(directory: &TreePath, path: &TreePath) -> bool {
 /// Writes files of the tree, and nothing but files, into the private directory, each as `veil` lets it be seen.
 pub(crate) fn materialise<'a>(
     tree: &dyn SourceTree,
-    component: &TreePath,
+    component: &Component,
+    renderers: &Renderers,
     paths: impl Iterator<Item = &'a TreePath>,
     directory: &Private,
     mut veil: impl FnMut(&TreePath, Vec<u8>) -> Result<Vec<u8>, Error>,
 ) -> Result<(), Error> {
     let mut total = 0;
     for path in paths {
-        let bytes = tree.read(path, files::LARGEST_FILE)?;
+        let bytes = tree.read(path, renderers.bounds.file)?;
         total += bytes.len() as u64;
-        if total > files::LARGEST_COMPONENT {
-            let what = format!("bytes in `{component}` and what it refers to");
-            return Err(Error::TooMuch { what, found: total, limit: files::LARGEST_COMPONENT });
+        if total > renderers.bounds.files {
+            let what = format!("bytes in `{}` and what it refers to", component.path);
+            return Err(Error::TooMuch { what, found: total, limit: renderers.bounds.files });
         }
         directory.write(TREE, path, &veil(path, bytes)?)?;
     }

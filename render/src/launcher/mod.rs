@@ -50,7 +50,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Twenty times what kustomize and Helm need for ordinary repositories, a hundredth of what a bomb takes.
     fn default() -> Limits {
-        Limits { memory: 1024 * MIB, time: Duration::from_secs(60), output: 32 * MIB, file: 64 * MIB }
+        Limits { memory: 1024 * MIB, time: Duration::from_secs(60), output: 16 * MIB, file: 64 * MIB }
     }
 }
 

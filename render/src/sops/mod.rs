@@ -47,8 +47,15 @@ pub(crate) fn has_metadata<'a>(mut documents: impl Iterator<Item = &'a Value>) -
     documents.any(|document| document.get(open::METADATA).is_some_and(Value::is_object))
 }
 
+/// The largest encrypted file: what it says is needed in memory several times. A Secret has at most 1 MiB.
+const LARGEST: usize = 4 * 1024 * 1024;
+
 /// Decrypts a file of YAML or JSON documents.
 pub(crate) fn open_documents(bytes: &[u8], file: &str, keys: &AgeKeys) -> Result<Opened, Error> {
+    if bytes.len() > LARGEST {
+        let problem = format!("an encrypted file has at most {LARGEST} bytes: encrypt several smaller ones");
+        return Err(Error::Sealed { origin: Origin { file: file.into(), line: 0 }, problem });
+    }
     open::open(yaml::read_with(bytes, file, tree::read)?, keys)
 }
 

@@ -126,6 +126,7 @@ fn one_changed_bit_anywhere_is_refused() {
         let other = if &line[30..=30] == "A" { "B" } else { "A" };
         good.replace(&line, &format!("{}{other}{}", &line[..30], &line[31..]))
     };
+    let many = (0..60_000).map(|index| format!("    k{index}: x\n")).collect::<String>();
     for (what, bad, word) in [
         ("value", flipped(&good, "password:", "data:"), "was changed or moved"),
         ("iv", flipped(&good, "password:", "iv:"), "was changed or moved"),
@@ -157,10 +158,12 @@ fn one_changed_bit_anywhere_is_refused() {
         ("truncated armor", good.replace("-----END AGE ENCRYPTED FILE-----", ""), "data key is damaged"),
         ("no armor", good.replace("-----BEGIN AGE ENCRYPTED FILE-----", ""), "data key is damaged"),
         (
-            "huge",
-            good.replace(password, &format!("ENC[AES256_GCM,data:{},iv:AA==,tag:AA==,type:str]", "A".repeat(8 << 20))),
+            "large",
+            good.replace(password, &format!("ENC[AES256_GCM,data:{},iv:AA==,tag:AA==,type:str]", "A".repeat(3 << 20))),
             "damaged",
         ),
+        ("too large", format!("{good}# {}\n", "x".repeat(4 << 20)), "at most 4194304 bytes"),
+        ("many", good.replace("data:\n", &format!("data:\n{}", many)), "more than 100000 values"),
         ("anchor", good.replace("name: database", "name: &x database"), "anchors"),
         ("twice", good.replace("    username:", "    password: x\n    username:"), "twice"),
     ] {

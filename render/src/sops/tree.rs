@@ -1,6 +1,8 @@
 //! A document with its order: SOPS computes its MAC over values as they follow each other, and names what stands where by
 //! the keys above it. Scalars are read twice: as kubectl reads them, for the object, and as SOPS does, for the MAC.
 
+use std::collections::HashSet;
+
 use libyaml_safer::{Event, EventData, ScalarStyle};
 use serde_json::{Map, Value};
 
@@ -85,20 +87,34 @@ impl Node {
     }
 }
 
+/// Scalars, lists and maps of one document: far more than anybody encrypts.
+const MOST_NODES: usize = 100_000;
+
+#[derive(Default)]
+struct Reading {
+    nodes: usize,
+    open: Vec<Open>,
+    root: Option<Node>,
+}
+
 enum Open {
     List(Vec<Node>),
-    Map(Vec<(String, Node)>, Option<String>),
+    Map { entries: Vec<(String, Node)>, names: HashSet<String>, key: Option<String> },
 }
 
 /// Reads one document. The error's line counts from 0.
 pub(crate) fn read(document: &str) -> Result<Node, (usize, String)> {
-    let mut open: Vec<Open> = Vec::new();
-    let mut root = None;
-    yaml::each_event(document, |event| take(event, &mut open, &mut root))?;
-    Ok(root.unwrap_or(Node::Map(Vec::new())))
+    let mut reading = Reading::default();
+    yaml::each_event(document, |event| take(event, &mut reading))?;
+    Ok(reading.root.unwrap_or(Node::Map(Vec::new())))
 }
 
-fn take(event: Event, open: &mut Vec<Open>, root: &mut Option<Node>) -> Result<bool, String> {
+fn take(event: Event, reading: &mut Reading) -> Result<bool, String> {
+    let Reading { nodes, open, root } = reading;
+    *nodes += 1;
+    if *nodes > MOST_NODES {
+        return Err(format!("more than {MOST_NODES} values and keys in an encrypted document: encrypt several smaller files"));
+    }
     let line = event.start_mark.line as usize;
     let anchored = "anchors and aliases can't stand in an encrypted document: SOPS writes them out";
     let done = match event.data {
@@ -119,7 +135,7 @@ fn take(event: Event, open: &mut Vec<Open>, root: &mut Option<Node>) -> Result<b
             return Ok(false);
         }
         EventData::MappingStart { .. } => {
-            open.push(Open::Map(Vec::new(), None));
+            open.push(Open::Map { entries: Vec::new(), names: HashSet::new(), key: None });
             return Ok(false);
         }
         EventData::Scalar { tag, value, style, .. } => {
@@ -131,22 +147,22 @@ fn take(event: Event, open: &mut Vec<Open>, root: &mut Option<Node>) -> Result<b
         }
         EventData::SequenceEnd | EventData::MappingEnd => match open.pop() {
             Some(Open::List(items)) => Node::List(items),
-            Some(Open::Map(entries, _)) => Node::Map(entries),
+            Some(Open::Map { entries, .. }) => Node::Map(entries),
             None => return Err("it is not YAML".into()),
         },
     };
     match (open.last_mut(), done) {
         (None, done) => *root = Some(done),
         (Some(Open::List(items)), done) => items.push(done),
-        (Some(Open::Map(entries, key @ None)), Node::Leaf(leaf)) => {
+        (Some(Open::Map { names, key: key @ None, .. }), Node::Leaf(leaf)) => {
             let name = key_of(&leaf.value).ok_or("a key is a list or a map: keys have to be words")?;
-            if entries.iter().any(|(known, _)| *known == name) {
+            if !names.insert(name.clone()) {
                 return Err("a key stands twice in an encrypted map, which SOPS refuses too".into());
             }
             *key = Some(name);
         }
-        (Some(Open::Map(_, None)), _) => return Err("a key is a list or a map: keys have to be words".into()),
-        (Some(Open::Map(entries, key)), done) => entries.extend(key.take().map(|key| (key, done))),
+        (Some(Open::Map { key: None, .. }), _) => return Err("a key is a list or a map: keys have to be words".into()),
+        (Some(Open::Map { entries, key, .. }), done) => entries.extend(key.take().map(|key| (key, done))),
     }
     Ok(false)
 }

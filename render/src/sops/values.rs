@@ -9,7 +9,7 @@ use tk8s_core::{Origin, SourceTree, TreePath};
 use zeroize::Zeroizing;
 
 use super::{AgeKeys, documents, looks_encrypted, open_documents};
-use crate::{Error, files, yaml};
+use crate::{Bounds, Error, yaml};
 
 /// Shorter values are too often part of something else.
 const SHORTEST: usize = 4;
@@ -33,19 +33,24 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// Reads files of values, and decrypts those that are encrypted.
-    pub(crate) fn read(tree: &dyn SourceTree, files: Vec<TreePath>, keys: &AgeKeys) -> Result<Values, Error> {
-        let read = |path: TreePath| Ok((tree.read(&path, files::LARGEST_FILE)?, path));
-        let files: Vec<(Vec<u8>, TreePath)> = files.into_iter().map(read).collect::<Result<_, Error>>()?;
+    /// Reads files of values, which together may be as large as one file, and decrypts those that are encrypted.
+    pub(crate) fn read(tree: &dyn SourceTree, paths: Vec<TreePath>, keys: &AgeKeys, bounds: Bounds) -> Result<Values, Error> {
+        let (mut files, mut left) = (Vec::with_capacity(paths.len()), bounds.file);
+        for path in paths {
+            let bytes = tree.read(&path, left)?;
+            left -= bytes.len() as u64;
+            files.push((bytes, path));
+        }
         let encrypted = |(bytes, _): &(Vec<u8>, TreePath)| looks_encrypted(bytes);
         let (first, last) = (files.iter().position(encrypted), files.iter().rposition(encrypted));
         let (Some(first), Some(last)) = (first, last) else {
             let before = files.into_iter().map(|(_, path)| path).collect();
             return Ok(Values { before, merged: None, after: Vec::new(), secrets: None });
         };
+        let mut reader = yaml::Reader::new(yaml::Twice::Refused, bounds.values);
         let (mut all, mut texts) = (Value::Object(Default::default()), Vec::new());
         for (bytes, path) in &files[first..=last] {
-            merge(&mut all, one(bytes, path, keys, &mut texts)?);
+            merge(&mut all, one(&mut reader, bytes, path, keys, &mut texts)?);
         }
         let paths = |part: &[(Vec<u8>, TreePath)]| part.iter().map(|(_, path)| path.clone()).collect();
         Ok(Values {
@@ -58,7 +63,13 @@ impl Values {
 }
 
 /// One file as one map; what was decrypted is added to `texts`.
-fn one(bytes: &[u8], path: &TreePath, keys: &AgeKeys, texts: &mut Vec<String>) -> Result<Value, Error> {
+fn one(
+    reader: &mut yaml::Reader,
+    bytes: &[u8],
+    path: &TreePath,
+    keys: &AgeKeys,
+    texts: &mut Vec<String>,
+) -> Result<Value, Error> {
     let mut values = Vec::new();
     if looks_encrypted(bytes) {
         let opened = open_documents(bytes, path.as_str(), keys)?;
@@ -68,7 +79,7 @@ fn one(bytes: &[u8], path: &TreePath, keys: &AgeKeys, texts: &mut Vec<String>) -
             values.push(document.value);
         }
     } else {
-        values.extend(yaml::read(bytes, path.as_str())?.into_iter().map(|(value, _)| value));
+        values.extend(reader.read(bytes, path.as_str())?.into_iter().map(|(value, _)| value));
     }
     let problem = || "a file of values is one map".into();
     let refuse = || Error::Yaml { origin: Origin { file: path.as_str().into(), line: 1 }, problem: problem() };

@@ -26,16 +26,15 @@ struct Node<'r> {
 }
 
 impl Node<'_> {
-    fn count<E: serde::de::Error>(&mut self) -> Result<(), E> {
-        self.reader.count(1).map_err(E::custom)
+    fn hold<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.reader.hold(bytes).map_err(E::custom)
     }
 
     fn inner(&mut self) -> Node<'_> {
         Node { reader: self.reader, depth: self.depth + 1 }
     }
 
-    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
-        self.count()?;
+    fn enter<E: serde::de::Error>(&self) -> Result<(), E> {
         if self.depth >= super::DEEPEST { Err(E::custom(super::too_deep())) } else { Ok(()) }
     }
 }
@@ -55,16 +54,16 @@ impl<'de> Visitor<'de> for Node<'_> {
         f.write_str("a value")
     }
 
-    fn visit_unit<E: serde::de::Error>(mut self) -> Result<Value, E> {
-        self.count().map(|()| Value::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E: serde::de::Error>(mut self, value: bool) -> Result<Value, E> {
-        self.count().map(|()| value.into())
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_i64<E: serde::de::Error>(mut self, value: i64) -> Result<Value, E> {
-        self.count().map(|()| value.into())
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
@@ -74,19 +73,19 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
     }
 
-    fn visit_f64<E: serde::de::Error>(mut self, value: f64) -> Result<Value, E> {
-        self.count()?;
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         scalar::float_value(value).map_err(E::custom)
     }
 
     fn visit_str<E: serde::de::Error>(mut self, value: &str) -> Result<Value, E> {
-        self.count().map(|()| value.into())
+        self.hold(super::text(value)).map(|()| value.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
         self.enter()?;
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(self.inner())? {
+            self.hold(super::ITEM)?;
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -99,7 +98,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             if map.contains_key(&key) && self.reader.twice == super::Twice::Refused {
                 return Err(A::Error::custom(super::occurs_twice(&key)));
             }
-            self.count()?;
+            self.reader.hold_key(&key, map.len()).map_err(A::Error::custom)?;
             let value = entries.next_value_seed(self.inner())?;
             map.insert(key, value);
         }
