@@ -11,6 +11,9 @@ use crate::sops::PREFIX;
 use crate::substitute::Substitution;
 use crate::{Component, Error, Renderers};
 
+/// What an API server takes as one request, which is the largest object that it can be sent.
+const LARGEST_OBJECT: usize = 3 * 1024 * 1024;
+
 /// Collects the manifests of one component.
 pub(crate) struct Collector<'a> {
     component: &'a Component,
@@ -89,9 +92,31 @@ impl<'a> Collector<'a> {
             );
             return Err(Error::Sealed { origin: origin.clone(), problem });
         }
+        if let Some(bytes) = too_large(&value) {
+            let problem = format!("an object of {bytes} bytes, as JSON: an API server takes at most {LARGEST_OBJECT} as one");
+            return Err(Error::Yaml { origin: origin.clone(), problem });
+        }
         note_secrets(&mut value, &secrets);
         Ok(Manifest::new(value, origin.clone())?)
     }
+}
+
+/// The size of an object as JSON, if that is more than can be sent.
+fn too_large(value: &Value) -> Option<usize> {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).ok()?;
+    (counter.0 > LARGEST_OBJECT).then_some(counter.0)
 }
 
 const NEITHER: &str = "it has neither `items` nor a name: write one of them";
@@ -174,6 +199,25 @@ mod tests {
         let noted = collector.into_manifests();
         let noted: Vec<_> = noted.iter().map(|manifest| manifest.annotation(SECRET_FIELDS_ANNOTATION)).collect();
         assert_eq!(noted, [None, Some(r#"["/data/k"]"#)]);
+    }
+
+    #[test]
+    fn an_object_that_no_api_server_would_take_is_refused_where_it_stands() {
+        let object = |bytes: usize| {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": ""}});
+            let (mut sized, left) = (object.clone(), bytes - object.to_string().len());
+            sized["data"]["k"] = "x".repeat(left).into();
+            sized
+        };
+        let (component, renderers) = (crate::component::tests::component(), Renderers::new(Default::default()));
+        let mut findings = Findings::default();
+        let mut collector = Collector::new(&component, &renderers, &mut findings);
+        collector.take(object(LARGEST_OBJECT), &[], &Origin::default()).unwrap();
+        let origin = Origin { file: "a.yaml".into(), line: 7 };
+        collector.take(object(LARGEST_OBJECT + 1), &[], &origin).unwrap();
+        assert_eq!(collector.into_manifests().len(), 1);
+        let refused = findings.end().unwrap_err().to_string();
+        assert!(refused.starts_with("a.yaml:7: an object of 3145729 bytes, as JSON"), "{refused}");
     }
 
     #[test]
