@@ -23,6 +23,12 @@ pub(crate) struct Blobs {
     dir: PathBuf,
 }
 
+/// A rendered set as it stands in its file.
+pub(crate) struct Sealed {
+    pub(crate) name: Digest,
+    bytes: Vec<u8>,
+}
+
 impl Blobs {
     pub(crate) fn new(dir: PathBuf) -> Blobs {
         Blobs { dir }
@@ -33,25 +39,32 @@ impl Blobs {
         self.dir.join(&name[..2]).join(name)
     }
 
-    /// Keeps `text`. One that is already there, and whole, is not written again.
-    pub(crate) fn put(&self, keys: &Keys, text: &[u8]) -> Result<Digest, Error> {
+    /// Packs and encrypts `text`. Equal texts give equal blobs.
+    pub(crate) fn seal(keys: &Keys, text: &[u8]) -> Result<Sealed, Error> {
         let packed = Zeroizing::new(
             zstd::encode_all(text, 3).map_err(|source| Error::Encoding { act: "pack a rendered set", source: source.into() })?,
         );
-        let sealed = keys.seal(PURPOSE, &packed)?;
-        let blob = Digest::of(&sealed);
-        let path = self.path(&blob);
-        // Also if it is there: it may be there without ever having reached the disk.
+        let bytes = keys.seal(PURPOSE, &packed)?;
+        Ok(Sealed { name: Digest::of(&bytes), bytes })
+    }
+
+    /// Keeps a blob. `known` says that the ledger names it, so that it was flushed once: then it is not written again as long
+    /// as it is whole. Else it is even if it is there, because it may be there without ever having reached the disk.
+    pub(crate) fn put(&self, sealed: &Sealed, known: bool) -> Result<(), Error> {
+        let path = self.path(&sealed.name);
+        if known && matches!(self.read(&sealed.name)?, Ok(_)) {
+            return Ok(());
+        }
         let mut changed = BTreeSet::new();
         let dir = path.parent().unwrap_or(&self.dir);
         disk::create_dir(dir, &mut changed)?;
-        let temporary = self.dir.join(format!("new-{}", blob.hex()));
-        let result =
-            disk::replace(&path, &temporary, &sealed).and_then(|()| changed.iter().try_for_each(|dir| disk::flush_dir(dir)));
+        let temporary = self.dir.join(format!("new-{}", sealed.name.hex()));
+        let result = disk::replace(&path, &temporary, &sealed.bytes)
+            .and_then(|()| changed.iter().try_for_each(|dir| disk::flush_dir(dir)));
         if result.is_err() {
             let _ = disk::remove(&temporary);
         }
-        result.map(|()| blob)
+        result
     }
 
     /// The file of a blob, unless it is missing or not what its name says.

@@ -209,8 +209,12 @@ impl History {
         }
         let text = set::write(&parts.objects, &parts.images, &parts.warnings)?;
         let content = set::content(&self.keys, &parts.objects);
+        let sealed = Blobs::seal(&self.keys, &text)?;
+        let blob = sealed.name;
         let mut ledger = locked(&self.ledger);
-        let blob = self.blobs.put(&self.keys, &text).inspect_err(|error| ledger.doubt(error))?;
+        let users = self.ask(&ledger, |view| view.scan(Tree::Derived, &fold::blob_users(&blob)));
+        let known = users.is_some_and(|users| !users.is_empty());
+        self.blobs.put(&sealed, known).inspect_err(|error| ledger.doubt(error))?;
         crash::point("P1");
         let state = self.component_state(&ledger, &parts.component)?;
         let number = state.as_ref().map_or(ReleaseNumber(1), |state| state.latest.next());
