@@ -3,11 +3,11 @@
 //! A blob is on disk, flushed, before [`Blobs::put`] returns. The name is of the encrypted bytes, so that a backup can be
 //! checked without the key, and gives nothing away about what is in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use tk8s_core::Digest;
+use tk8s_core::{Digest, ReleaseId};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -15,6 +15,7 @@ use crate::disk;
 use crate::keys::Keys;
 
 const PURPOSE: &[u8] = b"tk8s-history/blob/v1";
+const MISSING: &str = "is missing: restore it from a backup of the history";
 /// Far above any platform; keeps a wrong length from filling the memory.
 const MOST: u64 = 1 << 30;
 
@@ -70,7 +71,7 @@ impl Blobs {
     /// The file of a blob, unless it is missing or not what its name says.
     pub(crate) fn read(&self, blob: &Digest) -> Result<Result<Vec<u8>, &'static str>, Error> {
         Ok(match disk::read(&self.path(blob))? {
-            None => Err("is missing: restore it from a backup of the history"),
+            None => Err(MISSING),
             Some(sealed) if Digest::of(&sealed) != *blob => Err("is damaged: restore it from a backup of the history"),
             Some(sealed) => Ok(sealed),
         })
@@ -105,8 +106,9 @@ impl Blobs {
     }
 }
 
-/// Checks every blob under `dir` against its name, and says how many there are.
-pub(crate) fn verify(dir: &Path) -> Result<u64, Error> {
+/// Checks every blob under `dir` against its name, and that there is one for each of the `kept` releases. Says how many there
+/// are.
+pub(crate) fn verify(dir: &Path, kept: &BTreeMap<ReleaseId, Digest>) -> Result<u64, Error> {
     let blobs = Blobs::new(dir.into());
     let (names, _) = blobs.list()?;
     for blob in &names {
@@ -114,5 +116,9 @@ pub(crate) fn verify(dir: &Path) -> Result<u64, Error> {
             return Err(Error::BlobFile { file: blobs.path(blob) });
         }
     }
-    Ok(names.len() as u64)
+    let names: BTreeSet<&Digest> = names.iter().collect();
+    match kept.iter().find(|(_, blob)| !names.contains(blob)) {
+        Some((release, blob)) => Err(Error::Blob { release: release.clone(), blob: *blob, problem: MISSING.into() }),
+        None => Ok(names.len() as u64),
+    }
 }

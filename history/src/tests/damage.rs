@@ -223,6 +223,9 @@ fn a_damaged_or_missing_blob_is_named_and_nothing_else_suffers() {
     }
     std::fs::remove_file(&file).unwrap();
     assert!(history.recall(&id("web", 1)).unwrap_err().to_string().contains("is missing"));
+    // Proving finds what no rollback asked for yet.
+    let error = verify(dir.path(), None).unwrap_err();
+    assert!(error.to_string().contains("is missing") && error.to_string().contains("web"), "{error}");
     history.recall(&id("web", 2)).unwrap();
     // Staging the same again heals it.
     stage(&history, "web", "one");
@@ -381,4 +384,25 @@ fn a_tile_damaged_while_it_runs_is_found_by_the_proof_of_a_recall() {
     std::fs::write(&path, bytes).unwrap();
     let error = history.recall(&id("web", 1)).unwrap_err();
     assert!(matches!(error, Error::Damaged { position: 1, .. }), "{error}");
+}
+
+#[test]
+fn an_event_of_a_newer_version_is_named_at_the_start_whether_there_is_a_view_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let key = crate::keys::identity(&Secret::new(IDENTITY.into())).unwrap();
+    let mut ledger = crate::ledger::Ledger::open(&dir.path().join("ledger"), ORIGIN, key).unwrap();
+    let newer = r#"{"at":"2027-01-15T08:00:00Z","event":"teleported","sequence":1}"#;
+    ledger.append(&[newer.as_bytes().to_vec()]).unwrap();
+    drop(ledger);
+    for view in [true, false] {
+        if !view {
+            std::fs::remove_dir_all(dir.path().join("view")).unwrap();
+        }
+        let aborts = Watchdog { on_hang: std::sync::Arc::new(|| panic!("aborted")), ..options(dir.path()).watchdog };
+        let error = History::open(Options { watchdog: aborts, ..options(dir.path()) }, at(1)).unwrap_err();
+        assert!(matches!(error, Error::Newer { position: 1, .. }), "{error}");
+        assert!(error.to_string().contains("newer version"), "{error}");
+    }
+    assert!(matches!(verify(dir.path(), None), Err(Error::Newer { position: 1, .. })));
 }
