@@ -53,7 +53,7 @@ impl Blobs {
     /// as it is whole. Else it is even if it is there, because it may be there without ever having reached the disk.
     pub(crate) fn put(&self, sealed: &Sealed, known: bool) -> Result<(), Error> {
         let path = self.path(&sealed.name);
-        if known && matches!(self.read(&sealed.name)?, Ok(_)) {
+        if known && self.read(&sealed.name)?.is_ok() {
             return Ok(());
         }
         let mut changed = BTreeSet::new();
