@@ -187,6 +187,11 @@ impl Remembered {
         entries.of(component).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.key.clone()).collect()
     }
 
+    /// The component of which an object is known to be a part.
+    pub fn component_of(&self, key: &ObjectKey) -> Option<ComponentName> {
+        self.read().by_key.get(key).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.component.clone())
+    }
+
     /// What is remembered of objects that left a component's release and are still owned.
     pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
         self.entries_of(component, true)

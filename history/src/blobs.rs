@@ -3,11 +3,11 @@
 //! A blob is on disk, flushed, before [`Blobs::put`] returns. The name is of the encrypted bytes, so that a backup can be
 //! checked without the key, and gives nothing away about what is in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use tk8s_core::Digest;
+use tk8s_core::{Digest, ReleaseId};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -15,12 +15,19 @@ use crate::disk;
 use crate::keys::Keys;
 
 const PURPOSE: &[u8] = b"tk8s-history/blob/v1";
+const MISSING: &str = "is missing: restore it from a backup of the history";
 /// Far above any platform; keeps a wrong length from filling the memory.
 const MOST: u64 = 1 << 30;
 
 #[derive(Debug)]
 pub(crate) struct Blobs {
     dir: PathBuf,
+}
+
+/// A rendered set as it stands in its file.
+pub(crate) struct Sealed {
+    pub(crate) name: Digest,
+    bytes: Vec<u8>,
 }
 
 impl Blobs {
@@ -33,31 +40,38 @@ impl Blobs {
         self.dir.join(&name[..2]).join(name)
     }
 
-    /// Keeps `text`. One that is already there, and whole, is not written again.
-    pub(crate) fn put(&self, keys: &Keys, text: &[u8]) -> Result<Digest, Error> {
+    /// Packs and encrypts `text`. Equal texts give equal blobs.
+    pub(crate) fn seal(keys: &Keys, text: &[u8]) -> Result<Sealed, Error> {
         let packed = Zeroizing::new(
             zstd::encode_all(text, 3).map_err(|source| Error::Encoding { act: "pack a rendered set", source: source.into() })?,
         );
-        let sealed = keys.seal(PURPOSE, &packed)?;
-        let blob = Digest::of(&sealed);
-        let path = self.path(&blob);
-        // Also if it is there: it may be there without ever having reached the disk.
+        let bytes = keys.seal(PURPOSE, &packed)?;
+        Ok(Sealed { name: Digest::of(&bytes), bytes })
+    }
+
+    /// Keeps a blob. `known` says that the ledger names it, so that it was flushed once: then it is not written again as long
+    /// as it is whole. Else it is even if it is there, because it may be there without ever having reached the disk.
+    pub(crate) fn put(&self, sealed: &Sealed, known: bool) -> Result<(), Error> {
+        let path = self.path(&sealed.name);
+        if known && self.read(&sealed.name)?.is_ok() {
+            return Ok(());
+        }
         let mut changed = BTreeSet::new();
         let dir = path.parent().unwrap_or(&self.dir);
         disk::create_dir(dir, &mut changed)?;
-        let temporary = self.dir.join(format!("new-{}", blob.hex()));
-        let result =
-            disk::replace(&path, &temporary, &sealed).and_then(|()| changed.iter().try_for_each(|dir| disk::flush_dir(dir)));
+        let temporary = self.dir.join(format!("new-{}", sealed.name.hex()));
+        let result = disk::replace(&path, &temporary, &sealed.bytes)
+            .and_then(|()| changed.iter().try_for_each(|dir| disk::flush_dir(dir)));
         if result.is_err() {
             let _ = disk::remove(&temporary);
         }
-        result.map(|()| blob)
+        result
     }
 
     /// The file of a blob, unless it is missing or not what its name says.
     pub(crate) fn read(&self, blob: &Digest) -> Result<Result<Vec<u8>, &'static str>, Error> {
         Ok(match disk::read(&self.path(blob))? {
-            None => Err("is missing: restore it from a backup of the history"),
+            None => Err(MISSING),
             Some(sealed) if Digest::of(&sealed) != *blob => Err("is damaged: restore it from a backup of the history"),
             Some(sealed) => Ok(sealed),
         })
@@ -92,8 +106,9 @@ impl Blobs {
     }
 }
 
-/// Checks every blob under `dir` against its name, and says how many there are.
-pub(crate) fn verify(dir: &Path) -> Result<u64, Error> {
+/// Checks every blob under `dir` against its name, and that there is one for each of the `kept` releases. Says how many there
+/// are.
+pub(crate) fn verify(dir: &Path, kept: &BTreeMap<ReleaseId, Digest>) -> Result<u64, Error> {
     let blobs = Blobs::new(dir.into());
     let (names, _) = blobs.list()?;
     for blob in &names {
@@ -101,5 +116,9 @@ pub(crate) fn verify(dir: &Path) -> Result<u64, Error> {
             return Err(Error::BlobFile { file: blobs.path(blob) });
         }
     }
-    Ok(names.len() as u64)
+    let names: BTreeSet<&Digest> = names.iter().collect();
+    match kept.iter().find(|(_, blob)| !names.contains(blob)) {
+        Some((release, blob)) => Err(Error::Blob { release: release.clone(), blob: *blob, problem: MISSING.into() }),
+        None => Ok(names.len() as u64),
+    }
 }

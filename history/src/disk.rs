@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -35,6 +35,21 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
+/// The file up to this length, or `None` where there is none.
+pub(crate) fn read_at_most(path: &Path, length: u64) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(length).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(failed("read", path, source)),
+    }
+}
+
+/// Opens a file that is there, to flush it.
+pub(crate) fn open(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|source| failed("open", path, source))
+}
+
 /// The names in a directory, sorted; none where there is no directory.
 pub(crate) fn list(dir: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(dir) {
@@ -59,6 +74,16 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<File, Error> {
         file.write_all(bytes)?;
         Ok(file)
     })
+}
+
+/// Writes over a part of a file that is that long already; the caller flushes it.
+pub(crate) fn overwrite(file: &File, path: &Path, at: u64, bytes: &[u8]) -> Result<(), Error> {
+    step("write", path, || file.write_all_at(bytes, at))
+}
+
+/// Flushes what was overwritten in a file that has not changed its length: its bytes and nothing else.
+pub(crate) fn flush_data(file: &File, path: &Path) -> Result<(), Error> {
+    step("flush", path, || file.sync_data())
 }
 
 /// Flushes a file's bytes to disk.

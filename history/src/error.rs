@@ -87,7 +87,9 @@ pub enum Error {
     #[error("`{0}` is not a valid ledger origin: no spaces, no `+`, no control characters, not empty")]
     Origin(String),
     /// An event that a newer version wrote.
-    #[error("event {position} of the ledger cannot be understood: it was written by a newer version of the agent")]
+    #[error(
+        "event {position} of the ledger cannot be understood: it was written by a newer version of the agent; run that version, or a later one"
+    )]
     Newer {
         /// Its position.
         position: u64,

@@ -64,6 +64,9 @@ pub(crate) fn refused(reference: &str, object: &str, reason: &str) -> String {
 
 pub(crate) const REFUSED: &str = "refused/";
 
+/// The ref of the refusals that were too many to be written down one by one: no ref is called so.
+pub(crate) const MANY_REFUSED: &str = "*";
+
 fn refused_of(reference: &str) -> String {
     format!("{REFUSED}{}/", Digest::of(reference).hex())
 }
@@ -113,8 +116,10 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
     match &record.event {
         Event::Created { .. } => Ok(()),
         Event::Accepted { revision, trust } => {
-            for key in changes.keys(&refused_of(&revision.reference))? {
-                changes.remove(&key);
+            for reference in [&revision.reference, MANY_REFUSED] {
+                for key in changes.keys(&refused_of(reference))? {
+                    changes.remove(&key);
+                }
             }
             changes.put(ACCEPTED, &AcceptedState { revision: revision.clone(), trust: trust.clone(), at })
         }

@@ -114,6 +114,14 @@ fn cut(text: &str, limit: usize) -> String {
     }
 }
 
+/// A hold whose words for people are not too long.
+fn bounded(hold: Hold) -> Hold {
+    Hold { reason: cut(&hold.reason, MESSAGE), by: cut(&hold.by, 200), ..hold }
+}
+
+/// How many different refusals are written down between one accepted revision and the next: who can push and not sign shall
+/// not fill the disk.
+const REFUSALS: usize = 100;
 /// How much of a message for people is kept.
 const MESSAGE: usize = 2000;
 /// How many reasons of a denial are kept, and how much of each.
@@ -139,6 +147,8 @@ impl History {
         let mut ledger = Ledger::open(&options.ledger_dir(), &options.origin, identity)?;
         if ledger.size() > 0 {
             check_first(&ledger, &options, &keys)?;
+            // What the view knows of an event that is not understood here was decided by a newer version.
+            ledger.each_from(0, &mut |position, bytes| Record::parse(position, bytes).map(drop))?;
         }
         let view = open_view(&options, &ledger, now)?;
         ledger.drop_tail()?;
@@ -209,8 +219,12 @@ impl History {
         }
         let text = set::write(&parts.objects, &parts.images, &parts.warnings)?;
         let content = set::content(&self.keys, &parts.objects);
+        let sealed = Blobs::seal(&self.keys, &text)?;
+        let blob = sealed.name;
         let mut ledger = locked(&self.ledger);
-        let blob = self.blobs.put(&self.keys, &text).inspect_err(|error| ledger.doubt(error))?;
+        let users = self.ask(&ledger, |view| view.scan(Tree::Derived, &fold::blob_users(&blob)));
+        let known = users.is_some_and(|users| !users.is_empty());
+        self.blobs.put(&sealed, known).inspect_err(|error| ledger.doubt(error))?;
         crash::point("P1");
         let state = self.component_state(&ledger, &parts.component)?;
         let number = state.as_ref().map_or(ReleaseNumber(1), |state| state.latest.next());
@@ -310,7 +324,8 @@ impl History {
     }
 
     /// Records that a revision was refused. The same object refused again for the same reason is counted; the ledger learns of
-    /// the tenth, hundredth, thousandth time, so that polling can't fill it.
+    /// the tenth, hundredth, thousandth time, so that polling can't fill it. After a hundred different ones since the last
+    /// accepted revision, those that follow are counted together, as one whose ref is `*`, so that pushing can't fill it.
     pub fn refuse(&self, refusal: RefusedRevision, now: Timestamp) -> Result<(), Error> {
         let refusal = RefusedRevision {
             reference: cut(&refusal.reference, MESSAGE),
@@ -318,10 +333,10 @@ impl History {
             reason: cut(&refusal.reason, 200),
             message: cut(&refusal.message, MESSAGE),
         };
-        let key = fold::refused(&refusal.reference, &refusal.object, &refusal.reason);
         let mut ledger = locked(&self.ledger);
-        let Some(before) = self.derived::<RefusedView>(&ledger, &key)? else {
-            return self.append(&mut ledger, vec![Event::Refused { refusal }], now, None);
+        let (refusal, key, before) = match self.known_refusal(&ledger, refusal)? {
+            (refusal, key, Some(before)) => (refusal, key, before),
+            (refusal, _, None) => return self.append(&mut ledger, vec![Event::Refused { refusal }], now, None),
         };
         let times = {
             let mut repeats = locked(&self.repeats);
@@ -336,6 +351,37 @@ impl History {
                 self.append(&mut ledger, vec![Event::RefusedAgain { reference, object, reason, times }], now, None)
             }
         }
+    }
+
+    /// As what a refusal is written down, under which key, and how it stands there already.
+    fn known_refusal(
+        &self,
+        ledger: &Ledger,
+        refusal: RefusedRevision,
+    ) -> Result<(RefusedRevision, String, Option<RefusedView>), Error> {
+        let key = fold::refused(&refusal.reference, &refusal.object, &refusal.reason);
+        if let Some(before) = self.derived::<RefusedView>(ledger, &key)? {
+            return Ok((refusal, key, Some(before)));
+        }
+        let accepted: Option<AcceptedState> = self.derived(ledger, fold::ACCEPTED)?;
+        let since = accepted.map_or(Timestamp::MIN, |accepted| accepted.at);
+        let all: Vec<RefusedView> = self.must(self.ask(ledger, |view| values(view, fold::REFUSED)))?;
+        if all.iter().filter(|view| view.first >= since).count() < REFUSALS {
+            return Ok((refusal, key, None));
+        }
+        let message = format!(
+            "{REFUSALS} different refusals are written down since a revision was last accepted: further ones are counted here and \
+             not written down; find out who pushes what nobody signs"
+        );
+        let many = RefusedRevision {
+            reference: fold::MANY_REFUSED.into(),
+            object: String::new(),
+            reason: "TooManyRefusals".into(),
+            message,
+        };
+        let key = fold::refused(&many.reference, &many.object, &many.reason);
+        let before = self.derived(ledger, &key)?;
+        Ok((many, key, before))
     }
 
     /// Records what a tag names at first sight. Seeing it again is no event; seeing it with another object is an error.
@@ -381,27 +427,26 @@ impl History {
             .and_then(|state| state.confirmed)
     }
 
-    /// Records that someone asked for a rollback, before anything is done. It stands until a run of that release ends.
+    /// Records that someone asked for a rollback to the release that is held from now on, before anything is done. Hold and
+    /// request are there together or not at all. The request stands until a run of that release ends, the hold until it is
+    /// resumed.
     pub fn rollback_requested(
         &self,
         component: &ComponentName,
-        to: &ReleaseId,
-        by: &str,
+        hold: Hold,
         reason: Option<&str>,
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut ledger = locked(&self.ledger);
-        if to.component != *component {
-            return Err(Error::UnknownRelease(to.clone()));
-        }
-        self.release_state(&ledger, to)?;
-        let event = Event::RollbackRequested {
+        self.release_state(&ledger, &ReleaseId { component: component.clone(), number: hold.release })?;
+        let hold = bounded(hold);
+        let request = Event::RollbackRequested {
             component: component.clone(),
-            to: to.number,
-            by: cut(by, 200),
+            to: hold.release,
+            by: hold.by.clone(),
             reason: reason.map(|reason| cut(reason, MESSAGE)),
         };
-        self.append(&mut ledger, vec![event], now, None)?;
+        self.append(&mut ledger, vec![Event::Held { component: component.clone(), hold }, request], now, None)?;
         crash::point("P12");
         Ok(())
     }
@@ -410,8 +455,7 @@ impl History {
     pub fn hold(&self, component: &ComponentName, hold: Hold, now: Timestamp) -> Result<(), Error> {
         let mut ledger = locked(&self.ledger);
         self.release_state(&ledger, &ReleaseId { component: component.clone(), number: hold.release })?;
-        let hold = Hold { reason: cut(&hold.reason, MESSAGE), by: cut(&hold.by, 200), ..hold };
-        self.append(&mut ledger, vec![Event::Held { component: component.clone(), hold }], now, None)
+        self.append(&mut ledger, vec![Event::Held { component: component.clone(), hold: bounded(hold) }], now, None)
     }
 
     /// Ends a hold, and a rollback that has not ended. Where there is neither, it is no event.

@@ -1,8 +1,11 @@
 //! The ledger: an append-only Merkle log, kept on disk exactly as c2sp.org/tlog-tiles serves it.
 //!
-//! An append is acknowledged once its signed checkpoint is on disk, and not before: entry bundle, tiles, their flush, then
-//! the checkpoint. What lies beyond the checkpoint was never acknowledged and is dropped. What lies below it is recomputed
-//! on opening; a single wrong bit refuses to be built upon. Knows nothing of what the records mean.
+//! An append is acknowledged once its records and its signed checkpoint are flushed to the [journal](crate::journal), and not
+//! before. Bundle, tiles and checkpoint are written at the same time, so that whoever reads the files sees them, and flushed
+//! later, all at once, when the journal is full or the ledger is closed: until then the power may fail and take them away, and
+//! the next opening writes them again from the journal. What lies beyond the last signed checkpoint was never acknowledged
+//! and is dropped. What lies below it is recomputed on opening; a single wrong bit refuses to be built upon. Knows nothing of
+//! what the records mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,6 +15,7 @@ use ed25519_dalek::SigningKey;
 
 use crate::Error;
 use crate::disk;
+use crate::journal::{self, Frame, Journal};
 use crate::merkle::{self, Edge, FullTile, Hash, TILE_WIDTH};
 use crate::note::{Checkpoint, Verifier};
 use crate::tile::{self, Kind, Tile};
@@ -36,7 +40,19 @@ pub(crate) struct Ledger {
     origin: String,
     key: SigningKey,
     state: State,
+    /// Where appends are flushed; made by the first one that needs it.
+    journal: Option<Journal>,
+    /// What was written and not flushed, and is still wanted.
+    unflushed: Unflushed,
+    /// The tree whose files were flushed last: what the journal goes on from.
+    flushed: Edge,
     poisoned: bool,
+}
+
+#[derive(Debug, Default)]
+struct Unflushed {
+    files: BTreeMap<Tile, File>,
+    dirs: BTreeSet<PathBuf>,
 }
 
 /// What a walk over a ledger's files found to agree with its checkpoint.
@@ -46,24 +62,74 @@ struct Proven {
     root: Hash,
 }
 
+/// What a ledger's files and its journal prove together.
+struct Found {
+    proven: Proven,
+    checkpoint: String,
+    /// What the journal holds beyond what is proven by the files alone.
+    tail: Vec<Vec<u8>>,
+    /// The lowest position whose files may not be on disk. Nothing where the ledger was closed in order.
+    unsure: Option<u64>,
+}
+
+/// The checkpoint while it is flushed.
+const FLUSHED: &str = "checkpoint.flushed";
+
 fn checkpoint_path(dir: &Path) -> PathBuf {
     dir.join("checkpoint")
 }
 
 impl Ledger {
-    /// Opens what is in `dir`, or an empty ledger. Recomputes everything below the checkpoint, and changes nothing on disk.
+    /// Opens what is in `dir`, or an empty ledger. Recomputes everything below the checkpoint. Where the last one did not close
+    /// it in order, what the journal holds is put into the files and flushed; else nothing on disk is changed.
     pub(crate) fn open(dir: &Path, origin: &str, key: SigningKey) -> Result<Ledger, Error> {
         let verifier = Verifier::of(origin, &key);
-        let mut ledger = Ledger { dir: dir.into(), origin: origin.into(), key, state: State::default(), poisoned: false };
-        match disk::read(&checkpoint_path(dir))? {
-            None => ledger.refuse_lost_checkpoint()?,
-            Some(note) => {
-                let (note, checkpoint) = read_checkpoint(dir, note, &verifier)?;
-                let Proven { edge, bundle, root } = prove(dir, &checkpoint)?;
-                ledger.state = State { edge, bundle, root, checkpoint: note };
-            }
+        let mut ledger = Ledger {
+            dir: dir.into(),
+            origin: origin.into(),
+            key,
+            state: State::default(),
+            journal: None,
+            unflushed: Unflushed::default(),
+            flushed: Edge::default(),
+            poisoned: false,
+        };
+        let Some(found) = find(dir, &verifier)? else {
+            ledger.refuse_lost_checkpoint()?;
+            return Ok(ledger);
+        };
+        let Proven { edge, bundle, root } = found.proven;
+        ledger.state = State { edge, bundle, root, checkpoint: found.checkpoint };
+        ledger.flushed = ledger.state.edge.clone();
+        if let Some(unsure) = found.unsure {
+            ledger.make_sure(unsure, &found.tail)?;
         }
         Ok(ledger)
+    }
+
+    /// Puts on disk what the journal was needed for, and ends the journal.
+    fn make_sure(&mut self, unsure: u64, tail: &[Vec<u8>]) -> Result<(), Error> {
+        for tile in tiles_on_disk(&self.dir)? {
+            let height = match tile.kind {
+                Kind::Entries => 8,
+                Kind::Hashes(level) => 8 * (u32::from(level) + 1),
+            };
+            if self.holds(&tile) && (tile.index + 1).saturating_mul(1 << height) > unsure {
+                let path = self.dir.join(tile.to_string());
+                disk::flush(&disk::open(&path)?, &path)?;
+                self.unflushed
+                    .dirs
+                    .extend(path.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.dir)).map(PathBuf::from));
+            }
+        }
+        // Never over a file that the journal needs: what the tail adds to has other names.
+        if !tail.is_empty() {
+            let (next, files) = self.grown(tail);
+            self.write(&files)?;
+            self.state = next;
+        }
+        self.flush()?;
+        journal::remove(&self.dir)
     }
 
     /// The first append is one record. More than that without a checkpoint means that the checkpoint was lost.
@@ -82,14 +148,19 @@ impl Ledger {
     /// Removes what an interrupted append left beyond the checkpoint, and what older checkpoints needed.
     pub(crate) fn drop_tail(&self) -> Result<(), Error> {
         for tile in tiles_on_disk(&self.dir)? {
-            let complete = self.complete(tile.kind);
-            let partial = (tile.index, tile.width) == (complete / TILE_WIDTH, complete % TILE_WIDTH);
-            let full = tile.width == TILE_WIDTH && tile.index < complete / TILE_WIDTH;
-            if !full && !partial {
+            if !self.holds(&tile) {
                 disk::remove(&self.dir.join(tile.to_string()))?;
             }
         }
-        disk::remove(&self.dir.join("checkpoint.new"))
+        disk::remove(&self.dir.join(FLUSHED))?;
+        disk::remove(&self.new_checkpoint())
+    }
+
+    /// Whether this file belongs to the signed tree, in exactly this width.
+    fn holds(&self, tile: &Tile) -> bool {
+        let complete = self.complete(tile.kind);
+        let partial = (tile.index, tile.width) == (complete / TILE_WIDTH, complete % TILE_WIDTH);
+        partial || tile.width == TILE_WIDTH && tile.index < complete / TILE_WIDTH
     }
 
     /// How many items of this kind the signed tree has.
@@ -120,14 +191,39 @@ impl Ledger {
         }
         let first = self.size();
         let (next, files) = self.grown(records);
-        let written = self.write(&next, &files);
-        if let Err(error) = written {
-            self.doubt(&error);
+        let frame = Frame { first, checkpoint: next.checkpoint.clone(), records: records.to_vec() };
+        let written = self.write(&files).and_then(|()| disk::write(&self.new_checkpoint(), next.checkpoint.as_bytes()));
+        let journaled = written.and_then(|_| self.journal(&frame)).inspect_err(|error| self.doubt(error))?;
+        let old = std::mem::replace(&mut self.state, next);
+        let done = if journaled { self.publish() } else { self.settle() };
+        if let Err(error) = done {
+            // In the journal they may be there for good; whether they are is for the next start to find out.
+            self.poisoned |= journaled || matches!(error, Error::Sync { .. });
+            self.state = old;
             return Err(error);
         }
-        let old = std::mem::replace(&mut self.state, next);
         self.remove_outgrown(&old.edge);
         Ok(first)
+    }
+
+    /// Writes these records to the journal and flushes it. Where they don't fit, it is emptied first; where they can't, and
+    /// for the first record of all, the answer is no.
+    fn journal(&mut self, frame: &Frame) -> Result<bool, Error> {
+        tk8s_core::crash::point("P13");
+        if self.size() == 0 {
+            return Ok(false);
+        }
+        let mut journal = match self.journal.take() {
+            Some(journal) => journal,
+            None => Journal::create(&self.dir)?,
+        };
+        let mut appended = journal.append(frame);
+        self.journal = Some(journal);
+        if matches!(appended, Ok(false)) {
+            self.settle()?;
+            appended = self.journal.as_mut().map_or(Ok(false), |journal| journal.append(frame));
+        }
+        appended
     }
 
     /// After a failed flush nothing is written any more: whether the bytes are on disk is unknown, and asking the system
@@ -168,40 +264,59 @@ impl Ledger {
         (State { edge, bundle, root, checkpoint }, files)
     }
 
-    /// Files, flush, directories, flush, then the checkpoint.
-    fn write(&self, next: &State, files: &BTreeMap<Tile, Vec<u8>>) -> Result<(), Error> {
-        let mut changed = BTreeSet::new();
-        let mut written: Vec<(File, PathBuf)> = Vec::new();
+    /// Writes files of the tree, for [`Ledger::flush`] to flush.
+    fn write(&mut self, files: &BTreeMap<Tile, Vec<u8>>) -> Result<(), Error> {
         for (tile, bytes) in files {
             let path = self.dir.join(tile.to_string());
             if let Some(dir) = path.parent() {
-                disk::create_dir(dir, &mut changed)?;
-                changed.insert(dir.into());
+                disk::create_dir(dir, &mut self.unflushed.dirs)?;
+                self.unflushed.dirs.insert(dir.into());
             }
-            written.push((disk::write(&path, bytes)?, path));
+            self.unflushed.files.insert(*tile, disk::write(&path, bytes)?);
         }
-        for (file, path) in &written {
-            disk::flush(file, path)?;
-        }
-        for dir in &changed {
-            disk::flush_dir(dir)?;
-        }
-        tk8s_core::crash::point("P13");
-        disk::replace(&checkpoint_path(&self.dir), &self.dir.join("checkpoint.new"), next.checkpoint.as_bytes())
+        Ok(())
     }
 
-    /// Removes the partial tiles that the last checkpoint needed. What is left behind is removed on opening.
-    fn remove_outgrown(&self, old: &Edge) {
-        for (level, row) in old.rows().iter().enumerate().filter(|(_, row)| !row.is_empty()) {
-            let (index, width) = (old.size() >> (8 * (level as u32 + 1)), row.len() as u64);
-            let same = self.state.edge.rows().get(level).is_some_and(|now| now.len() == row.len());
-            if same && self.state.edge.size() >> (8 * (level as u32 + 1)) == index {
-                continue;
-            }
-            let kinds = [Some(Kind::Hashes(level as u8)), (level == 0).then_some(Kind::Entries)];
-            for kind in kinds.into_iter().flatten() {
-                let _ = disk::remove(&self.dir.join(Tile { kind, index, width }.to_string()));
-            }
+    /// Shows the checkpoint to whoever reads the files. It is in the journal, so it is not flushed.
+    fn publish(&self) -> Result<(), Error> {
+        disk::rename(&self.new_checkpoint(), &checkpoint_path(&self.dir))
+    }
+
+    fn new_checkpoint(&self) -> PathBuf {
+        self.dir.join("checkpoint.new")
+    }
+
+    /// Flushes the files of the tree, then their directories, then the checkpoint.
+    fn flush(&mut self) -> Result<(), Error> {
+        for (tile, file) in &self.unflushed.files {
+            disk::flush(file, &self.dir.join(tile.to_string()))?;
+        }
+        for dir in &self.unflushed.dirs {
+            disk::flush_dir(dir)?;
+        }
+        self.unflushed = Unflushed::default();
+        // Not under the name of the next one, which may be waiting for its turn.
+        disk::replace(&checkpoint_path(&self.dir), &self.dir.join(FLUSHED), self.state.checkpoint.as_bytes())
+    }
+
+    /// Makes the journal unnecessary, and empties it.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        if let Some(journal) = &mut self.journal {
+            journal.restart()?;
+        }
+        let before = std::mem::replace(&mut self.flushed, self.state.edge.clone());
+        self.remove_outgrown(&before);
+        Ok(())
+    }
+
+    /// Removes the partial tiles that this earlier tree needed and neither the signed one needs nor the one that the journal
+    /// goes on from. What is left behind is removed on opening.
+    fn remove_outgrown(&mut self, earlier: &Edge) {
+        let kept: BTreeSet<Tile> = partial(&self.state.edge).chain(partial(&self.flushed)).collect();
+        for tile in partial(earlier).filter(|tile| !kept.contains(tile)) {
+            self.unflushed.files.remove(&tile);
+            let _ = disk::remove(&self.dir.join(tile.to_string()));
         }
     }
 
@@ -301,6 +416,76 @@ impl Ledger {
     }
 }
 
+/// What closing in order does: flush everything, so that the next opening finds no journal.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if self.poisoned || self.journal.is_none() {
+            return;
+        }
+        let closed = self.settle().and_then(|()| journal::remove(&self.dir));
+        if let Err(error) = closed {
+            tracing::warn!(error = %tk8s_core::chain(&error), "could not close the ledger; the next start reads its journal");
+        }
+    }
+}
+
+/// The unfinished tiles of a tree, and its unfinished entry bundle.
+fn partial(edge: &Edge) -> impl Iterator<Item = Tile> {
+    let tiles = edge.rows().iter().zip(0u8..).filter(|(row, _)| !row.is_empty()).flat_map(|(row, level)| {
+        let (index, width) = (edge.size() >> (8 * (u32::from(level) + 1)), row.len() as u64);
+        let kinds = [Some(Kind::Hashes(level)), (level == 0).then_some(Kind::Entries)];
+        kinds.into_iter().flatten().map(move |kind| Tile { kind, index, width })
+    });
+    tiles.collect::<Vec<_>>().into_iter()
+}
+
+/// Proves what is in `dir`: by its files alone or, where they are behind or were not all on disk when the power failed, with
+/// what the journal holds. Nothing where there is neither.
+fn find(dir: &Path, verifier: &Verifier) -> Result<Option<Found>, Error> {
+    let left = journal::read(dir)?;
+    let range = left.as_ref().and_then(|left| left.range);
+    let frames = left.as_ref().map_or(&[][..], |left| &left.frames);
+    let last = frames.last().and_then(|last| Some((last, Checkpoint::parse(verifier.open(&last.checkpoint)?)?)));
+    let journaled = last.as_ref().map_or(0, |(_, checkpoint)| checkpoint.size);
+    let unsure = left.as_ref().map(|_| range.map_or(u64::MAX, |(lowest, _)| lowest));
+    let found = match (find_in_files(dir, verifier, journaled, unsure), last) {
+        (Ok(Some(found)), _) => found,
+        (_, Some((last, checkpoint))) => {
+            let first = frames[0].first;
+            let (proven, walk) = walk(dir, first)?;
+            let tail: Vec<Vec<u8>> = frames.iter().flat_map(|frame| frame.records.iter().cloned()).collect();
+            let mut edge = proven.edge.clone();
+            tail.iter().for_each(|record| edge.push(merkle::leaf_hash(record), &mut Vec::new()));
+            let agrees = edge.root() == checkpoint.root && edge.size() == checkpoint.size;
+            walk.judge(&checkpoint, agrees, &journal::path_in(dir))?;
+            Found { proven, checkpoint: last.checkpoint.clone(), tail, unsure: Some(first) }
+        }
+        (nothing, None) => return nothing,
+    };
+    let reached = found.proven.edge.size() + found.tail.len() as u64;
+    match range {
+        // Acknowledged, and not to be reached: something before it is damaged.
+        Some((_, greatest)) if greatest > reached => Err(Error::Damaged {
+            file: journal::path_in(dir),
+            position: reached,
+            problem: "is damaged there, and holds later events".into(),
+        }),
+        _ => Ok(Some(found)),
+    }
+}
+
+/// What the checkpoint and the files of the tree prove. Nothing where the checkpoint is missing, or does not reach so far.
+fn find_in_files(dir: &Path, verifier: &Verifier, least: u64, unsure: Option<u64>) -> Result<Option<Found>, Error> {
+    let Some(note) = disk::read(&checkpoint_path(dir))? else { return Ok(None) };
+    let (note, checkpoint) = read_checkpoint(dir, note, verifier)?;
+    if checkpoint.size < least {
+        return Ok(None);
+    }
+    let (proven, walk) = walk(dir, checkpoint.size)?;
+    walk.judge(&checkpoint, proven.root == checkpoint.root, &checkpoint_path(dir))?;
+    Ok(Some(Found { proven, checkpoint: note, tail: Vec::new(), unsure }))
+}
+
 /// The checkpoint in `dir`, if `verifier` signed it.
 fn read_checkpoint(dir: &Path, note: Vec<u8>, verifier: &Verifier) -> Result<(String, Checkpoint), Error> {
     let file = checkpoint_path(dir);
@@ -321,13 +506,13 @@ fn read_checkpoint(dir: &Path, note: Vec<u8>, verifier: &Verifier) -> Result<(St
     Ok((note, checkpoint))
 }
 
-/// Recomputes the tree from the bundles and compares every tile and the root.
-fn prove(dir: &Path, checkpoint: &Checkpoint) -> Result<Proven, Error> {
-    let mut walk = Walk { dir, edge: Edge::default(), differs: None };
-    let mut bundle = Vec::new();
-    while walk.edge.size() < checkpoint.size {
-        let position = walk.edge.size();
-        let width = (checkpoint.size - position).min(TILE_WIDTH);
+/// Recomputes the tree up to this size from the bundles, and compares every tile.
+fn walk(dir: &Path, size: u64) -> Result<(Proven, Walk<'_>), Error> {
+    let mut walk = Walk { dir, size, differs: None };
+    let (mut edge, mut bundle) = (Edge::default(), Vec::new());
+    while edge.size() < size {
+        let position = edge.size();
+        let width = (size - position).min(TILE_WIDTH);
         let tile = Tile { kind: Kind::Entries, index: position / TILE_WIDTH, width };
         let damaged =
             |position, problem: &str| Error::Damaged { file: dir.join(tile.to_string()), position, problem: problem.into() };
@@ -338,22 +523,21 @@ fn prove(dir: &Path, checkpoint: &Checkpoint) -> Result<Proven, Error> {
         }
         for record in &records {
             let mut full = Vec::new();
-            walk.edge.push(merkle::leaf_hash(record), &mut full);
+            edge.push(merkle::leaf_hash(record), &mut full);
             for FullTile { level, index, hashes } in full {
                 walk.compare(&Tile::full(Kind::Hashes(level), index), &hashes)?;
             }
         }
     }
-    for (level, row) in walk.edge.rows().to_vec().iter().enumerate().filter(|(_, row)| !row.is_empty()) {
-        let index = walk.edge.size() >> (8 * (level as u32 + 1));
+    for (level, row) in edge.rows().iter().enumerate().filter(|(_, row)| !row.is_empty()) {
+        let index = edge.size() >> (8 * (level as u32 + 1));
         walk.compare(&Tile { kind: Kind::Hashes(level as u8), index, width: row.len() as u64 }, row)?;
     }
-    let root = walk.edge.root();
-    walk.judge(checkpoint, &root)?;
-    if checkpoint.size.is_multiple_of(TILE_WIDTH) {
+    if size.is_multiple_of(TILE_WIDTH) {
         bundle.clear();
     }
-    Ok(Proven { edge: walk.edge, bundle, root })
+    let root = edge.root();
+    Ok((Proven { edge, bundle, root }, walk))
 }
 
 /// Hands out the records of a ledger that was proven.
@@ -375,7 +559,7 @@ fn replay(dir: &Path, size: u64, each: &mut Each<'_>) -> Result<(), Error> {
 
 struct Walk<'a> {
     dir: &'a Path,
-    edge: Edge,
+    size: u64,
     /// The first tile that differs from what the bundles give, and the first event under the difference.
     differs: Option<(Tile, u64)>,
 }
@@ -392,13 +576,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whose fault a difference is: the root is signed, so whoever disagrees with it is wrong.
-    fn judge(&self, checkpoint: &Checkpoint, root: &Hash) -> Result<(), Error> {
+    /// Whose fault a difference is: the root is signed, so whoever disagrees with it is wrong. `stated` is what
+    /// is wrong where no tile is.
+    fn judge(&self, checkpoint: &Checkpoint, agrees: bool, stated: &Path) -> Result<(), Error> {
         let file = |tile: &Tile| self.dir.join(tile.to_string());
-        match (&self.differs, *root == checkpoint.root) {
+        match (&self.differs, agrees) {
             (None, true) => Ok(()),
             (None, false) => Err(Error::Damaged {
-                file: checkpoint_path(self.dir),
+                file: stated.into(),
                 position: checkpoint.size,
                 problem: "does not agree with the events".into(),
             }),
@@ -406,7 +591,7 @@ impl Walk<'_> {
                 Err(Error::Damaged { file: file(tile), position: *position, problem: "does not agree with the events".into() })
             }
             (Some((tile, position)), false) => {
-                let width = (checkpoint.size - position / TILE_WIDTH * TILE_WIDTH).min(TILE_WIDTH);
+                let width = (self.size - position / TILE_WIDTH * TILE_WIDTH).min(TILE_WIDTH);
                 let bundle = Tile { kind: Kind::Entries, index: position / TILE_WIDTH, width };
                 let bundle = if tile.kind == Kind::Hashes(0) { bundle } else { *tile };
                 Err(Error::Damaged {
@@ -439,22 +624,27 @@ fn tiles_on_disk(dir: &Path) -> Result<Vec<Tile>, Error> {
 
 /// Proves the ledger in `dir` with nothing but a public key, and hands each record to `each`.
 pub(crate) fn verify(dir: &Path, vkey: &Verifier, each: &mut Each<'_>) -> Result<(u64, Hash), Error> {
-    let file = checkpoint_path(dir);
-    let missing = || Error::Damaged { file: file.clone(), position: 0, problem: "is missing".into() };
-    let note = disk::read(&file)?.ok_or_else(missing)?;
-    let (_, checkpoint) = read_checkpoint(dir, note, vkey)?;
-    prove(dir, &checkpoint)?;
+    let missing = || Error::Damaged { file: checkpoint_path(dir), position: 0, problem: "is missing".into() };
+    let Found { proven, tail, .. } = find(dir, vkey)?.ok_or_else(missing)?;
     // Only now are the records known to be the signed ones.
-    replay(dir, checkpoint.size, each)?;
-    Ok((checkpoint.size, checkpoint.root))
+    let Proven { mut edge, .. } = proven;
+    replay(dir, edge.size(), each)?;
+    for record in &tail {
+        each(edge.size(), record)?;
+        edge.push(merkle::leaf_hash(record), &mut Vec::new());
+    }
+    Ok((edge.size(), edge.root()))
 }
 
 /// The first record of a ledger, unproven: it names the key that the ledger claims to be signed with.
 pub(crate) fn first_record(dir: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let tile = tiles_on_disk(dir)?.into_iter().find(|tile| tile.kind == Kind::Entries && tile.index == 0);
-    let Some(tile) = tile else { return Ok(None) };
-    let bundle = disk::read(&dir.join(tile.to_string()))?.unwrap_or_default();
-    Ok(tile::records(&bundle, 1).ok().map(|(records, _)| records[0].to_vec()))
+    for tile in tiles_on_disk(dir)?.into_iter().filter(|tile| tile.kind == Kind::Entries && tile.index == 0) {
+        let bundle = disk::read(&dir.join(tile.to_string()))?.unwrap_or_default();
+        if let Ok((records, _)) = tile::records(&bundle, 1) {
+            return Ok(Some(records[0].to_vec()));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod fold;
 mod history;
+mod journal;
 mod keys;
 mod ledger;
 mod merkle;

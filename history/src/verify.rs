@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
+use tk8s_core::ReleaseId;
 
 use crate::event::{Event, Record};
 use crate::note::Verifier;
@@ -29,7 +30,7 @@ pub struct Verified {
 const ATTEMPTS: u32 = 5;
 
 /// Recomputes the ledger in `dir` (a history's directory) from its entry bundles, compares every tile and the signed
-/// checkpoint, and every blob with its name. An agent may be running on it.
+/// checkpoint, and every blob with its name; each kept release must have its blob. An agent may be running on it.
 pub fn verify(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
     let checkpoint = || disk::read(&dir.join("ledger").join("checkpoint"));
     let mut attempt = 1;
@@ -51,6 +52,7 @@ fn verify_once(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
         None => own_key(&ledger_dir)?,
     };
     let mut events = BTreeMap::new();
+    let mut kept = BTreeMap::new();
     let (size, root) = ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| {
         let record = Record::parse(position, bytes)?;
         if record.sequence != position {
@@ -58,9 +60,16 @@ fn verify_once(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
             return Err(Error::Damaged { file: ledger_dir.clone(), position, problem });
         }
         *events.entry(record.event.kind().to_owned()).or_default() += 1;
+        match record.event {
+            Event::Staged { release, blob, .. } => drop(kept.insert(release.id, blob)),
+            Event::Forgotten { component, releases } => releases.into_iter().for_each(|number| {
+                kept.remove(&ReleaseId { component: component.clone(), number });
+            }),
+            _ => {}
+        }
         Ok(())
     })?;
-    let blobs = blobs::verify(&dir.join("blobs"))?;
+    let blobs = blobs::verify(&dir.join("blobs"), &kept)?;
     use base64::Engine as _;
     let root = base64::engine::general_purpose::STANDARD.encode(root);
     Ok(Verified { size, root, key: verifier.to_string(), events, blobs })

@@ -13,13 +13,14 @@ mod run;
 mod slot;
 mod standing;
 mod status;
+mod wanted;
 mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tk8s_config::AgentConfig;
-use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, ObjectKey, chain};
+use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, chain};
 use tk8s_diff::{cluster::Cluster, live::Live};
 use tk8s_history::History;
 use tokio::sync::Notify;
@@ -55,7 +56,7 @@ pub struct Engine {
     slots: Mutex<BTreeMap<ComponentName, Arc<Slot>>>,
     world: RwLock<World>,
     /// The objects that Git brought last for a component, while its release is on the way.
-    wanted: RwLock<BTreeMap<ComponentName, Vec<ObjectKey>>>,
+    wanted: RwLock<wanted::Wanted>,
     wake: Notify,
     asked: std::sync::atomic::AtomicBool,
     /// Something may have drifted while nobody could look.

@@ -75,9 +75,8 @@ impl Engine {
             reason: reason.clone().unwrap_or_else(|| "rollback".into()),
             by: by.into(),
         };
-        // Held first: whatever happens from here on, Git does not undo the rollback.
-        disk(|| self.history.hold(component, hold, Timestamp::now()))?;
-        disk(|| self.history.rollback_requested(component, &target, by, reason.as_deref(), Timestamp::now()))?;
+        // Held with it: whatever happens from here on, Git does not undo the rollback.
+        disk(|| self.history.rollback_requested(component, hold, reason.as_deref(), Timestamp::now()))?;
         let unit = self.unit_or_default(component);
         let slot = self.slot(component);
         let (ticket, cancel) = slot.supersede();

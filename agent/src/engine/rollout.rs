@@ -153,11 +153,11 @@ impl Engine {
         match need {
             Some(Need::Release(resolved)) => {
                 let keys = resolved.parts().objects.iter().map(|placed| placed.manifest.key().clone()).collect();
-                wanted.insert(name.clone(), keys);
+                wanted.insert(name, keys);
             }
             // What is on the way stays so.
             Some(Need::Nothing) if self.memory.waiting_content(name).is_some() => {}
-            _ => drop(wanted.remove(name)),
+            _ => wanted.remove(name),
         }
     }
 

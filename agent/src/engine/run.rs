@@ -162,7 +162,7 @@ impl Engine {
             metrics: &self.metrics,
             trigger,
             gate: self.gate_rules(unit, &release),
-            rules: self.rules(unit, trigger),
+            rules: self.rules(unit, &desired, trigger),
             concurrency: config.apply.concurrency,
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
@@ -202,23 +202,28 @@ impl Engine {
     }
 
     /// What may be deleted, and whose fields are whose. A person who wants a release back gets all of it.
-    fn rules(&self, unit: &Unit, trigger: &Trigger) -> tk8s_diff::Rules {
-        let mut rules = tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(&unit.spec.name), ..unit.rules() };
+    fn rules(&self, unit: &Unit, desired: &Desired, trigger: &Trigger) -> tk8s_diff::Rules {
+        let mut rules = tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(&unit.spec.name, desired), ..unit.rules() };
         if matches!(trigger, Trigger::Rollback { .. }) {
             rules.fields.drift = DriftMode::Repair;
         }
         rules
     }
 
-    /// What the other components want: what Git brought for them last, or else what is part of them.
-    fn wanted_elsewhere(&self, component: &ComponentName) -> HashSet<ObjectKey> {
-        let coming = self.wanted.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let others = self.looked_after().into_iter().map(|unit| unit.spec.name.clone()).filter(|name| name != component);
-        let keys = others.flat_map(|name| match coming.get(&name) {
-            Some(keys) => keys.clone(),
-            None => self.memory.keys_of_component(&name),
-        });
-        keys.collect()
+    /// Those of a component's objects, as they are to be and as they are, that another component wants: because Git brought
+    /// them for it last or, where nothing is on the way for it, because they are part of it.
+    fn wanted_elsewhere(&self, component: &ComponentName, desired: &Desired) -> HashSet<ObjectKey> {
+        let owned = disk(|| self.history.inventory(component)).into_iter().map(|entry| entry.key);
+        let about: HashSet<ObjectKey> =
+            desired.objects().iter().map(|placed| placed.manifest.key().clone()).chain(owned).collect();
+        let looked_after = self.looked_after();
+        let other = |name: &ComponentName| name != component && looked_after.iter().any(|unit| unit.spec.name == *name);
+        let wanted = self.wanted.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let elsewhere = |key: &ObjectKey| {
+            wanted.wanting(key).any(&other)
+                || self.memory.component_of(key).is_some_and(|name| !wanted.is_known(&name) && other(&name))
+        };
+        about.into_iter().filter(elsewhere).collect()
     }
 
     fn gate_rules(&self, unit: &Unit, release: &ReleaseId) -> GateRules {

@@ -217,9 +217,12 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
         let release = stage(&history, "web", value).release.id.clone();
         run(&history, &release, Status::Healthy);
     }
-    history.rollback_requested(&name("web"), &id("web", 1), "alice", Some("it hurts"), at(5)).unwrap();
-    assert!(history.rollback_requested(&name("web"), &id("web", 7), "alice", None, at(5)).is_err());
-    assert!(history.rollback_requested(&name("api"), &id("web", 1), "alice", None, at(5)).is_err());
+    let held =
+        |release| Hold { release: ReleaseNumber(release), rejected: vec![], reason: "it hurts".into(), by: "alice".into() };
+    history.rollback_requested(&name("web"), held(1), Some("it hurts"), at(5)).unwrap();
+    assert!(history.rollback_requested(&name("web"), held(7), None, at(5)).is_err());
+    assert!(history.rollback_requested(&name("api"), held(1), None, at(5)).is_err());
+    assert_eq!(history.component(&name("web")).unwrap().hold, Some(held(1)));
     drop(history);
     let history = open(dir.path());
     let pending = history.component(&name("web")).unwrap().rollback.unwrap();
@@ -499,7 +502,8 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
         }
         Step::Deny(c, n) => drop(history.deny(&id(names[c as usize], n.into()), vec!["no".into()], at(6))),
         Step::Rollback(c, n) => {
-            drop(history.rollback_requested(&name(names[c as usize]), &id(names[c as usize], n.into()), "me", None, at(7)));
+            let hold = Hold { release: ReleaseNumber(n.into()), rejected: vec![], reason: "r".into(), by: "me".into() };
+            drop(history.rollback_requested(&name(names[c as usize]), hold, None, at(7)));
         }
         Step::Hold(c, n) => {
             let hold = Hold { release: ReleaseNumber(n.into()), rejected: Vec::new(), reason: "so".into(), by: "me".into() };
@@ -570,4 +574,34 @@ proptest! {
         prop_assert_eq!(everything(&history), before);
         prop_assert_eq!(files(&dir.path().join("blobs")).len(), kept);
     }
+}
+
+#[test]
+fn who_pushes_different_unsigned_commits_for_ever_does_not_fill_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let refuse = |number: u32, second: i64| {
+        let refusal = crate::RefusedRevision {
+            reference: format!("refs/tags/{}", number % 7),
+            object: format!("{number:040x}"),
+            reason: "UnknownSigner".into(),
+            message: "nobody signed it".into(),
+        };
+        history.refuse(refusal, at(second)).unwrap();
+    };
+    (0..1_200).for_each(|number| refuse(number, 1));
+    // A hundred by themselves; the rest together, at the first, tenth, hundredth and thousandth time.
+    assert_eq!(history.size_and_root().size, 1 + 100 + 4);
+    let many = |history: &History| history.refusals().into_iter().find(|view| view.refusal.reference == "*");
+    let shown = many(&history).unwrap();
+    assert_eq!((shown.refusal.reason.as_str(), shown.times), ("TooManyRefusals", 1000));
+    // Those that are written down are still known one by one.
+    refuse(5, 2);
+    assert_eq!(history.size_and_root().size, 105);
+    // From the next accepted revision on there is room again.
+    history.accept(&revision(1), &trust(), at(3)).unwrap();
+    assert_eq!(many(&history), None);
+    (2_000..2_010).for_each(|number| refuse(number, 4));
+    assert_eq!(history.size_and_root().size, 105 + 1 + 10);
+    history.check_view().unwrap();
 }

@@ -223,6 +223,9 @@ fn a_damaged_or_missing_blob_is_named_and_nothing_else_suffers() {
     }
     std::fs::remove_file(&file).unwrap();
     assert!(history.recall(&id("web", 1)).unwrap_err().to_string().contains("is missing"));
+    // Proving finds what no rollback asked for yet.
+    let error = verify(dir.path(), None).unwrap_err();
+    assert!(error.to_string().contains("is missing") && error.to_string().contains("web"), "{error}");
     history.recall(&id("web", 2)).unwrap();
     // Staging the same again heals it.
     stage(&history, "web", "one");
@@ -310,7 +313,7 @@ fn a_full_disk_refuses_cleanly_and_writing_goes_on_when_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(dir.path());
     stage(&history, "web", "zero");
-    for number in 1..=4 {
+    for number in 1..=5 {
         let before = (state(&history), history.checkpoint());
         let guard = fail("write", number, io::ErrorKind::StorageFull);
         let error = history.stage_parts(parts("web", &format!("v{number}")), at(1)).unwrap_err();
@@ -322,16 +325,19 @@ fn a_full_disk_refuses_cleanly_and_writing_goes_on_when_there_is_space() {
     }
     drop(history);
     let history = open(dir.path());
-    assert_eq!(history.component(&name("web")).unwrap().latest.id, id("web", 5));
+    assert_eq!(history.component(&name("web")).unwrap().latest.id, id("web", 6));
     verify(dir.path(), None).unwrap();
 }
 
 #[test]
 fn after_a_failed_flush_nothing_is_written_until_the_next_start() {
-    for number in 1..=6 {
+    // The first append makes the journal: file, directory, and what is appended.
+    for number in 1..=3 {
         let dir = tempfile::tempdir().unwrap();
         let history = open(dir.path());
         stage(&history, "web", "one");
+        drop(history);
+        let history = open(dir.path());
         let guard = fail("flush", number, io::ErrorKind::Other);
         let error = history.accept(&revision(1), &trust(), at(2)).unwrap_err();
         assert!(matches!(error, Error::Sync { .. }), "flush {number}: {error}");
@@ -378,4 +384,25 @@ fn a_tile_damaged_while_it_runs_is_found_by_the_proof_of_a_recall() {
     std::fs::write(&path, bytes).unwrap();
     let error = history.recall(&id("web", 1)).unwrap_err();
     assert!(matches!(error, Error::Damaged { position: 1, .. }), "{error}");
+}
+
+#[test]
+fn an_event_of_a_newer_version_is_named_at_the_start_whether_there_is_a_view_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let key = crate::keys::identity(&Secret::new(IDENTITY.into())).unwrap();
+    let mut ledger = crate::ledger::Ledger::open(&dir.path().join("ledger"), ORIGIN, key).unwrap();
+    let newer = r#"{"at":"2027-01-15T08:00:00Z","event":"teleported","sequence":1}"#;
+    ledger.append(&[newer.as_bytes().to_vec()]).unwrap();
+    drop(ledger);
+    for view in [true, false] {
+        if !view {
+            std::fs::remove_dir_all(dir.path().join("view")).unwrap();
+        }
+        let aborts = Watchdog { on_hang: std::sync::Arc::new(|| panic!("aborted")), ..options(dir.path()).watchdog };
+        let error = History::open(Options { watchdog: aborts, ..options(dir.path()) }, at(1)).unwrap_err();
+        assert!(matches!(error, Error::Newer { position: 1, .. }), "{error}");
+        assert!(error.to_string().contains("newer version"), "{error}");
+    }
+    assert!(matches!(verify(dir.path(), None), Err(Error::Newer { position: 1, .. })));
 }

@@ -3,6 +3,7 @@
 mod behaviour;
 mod damage;
 mod kill;
+mod power;
 mod served;
 
 use std::path::Path;

@@ -39,6 +39,9 @@ impl fmt::Debug for Watchdog {
 
 /// sled's page cache: a view is small, and what it does not hold is one read away.
 const CACHE_BYTES: u64 = 4 << 20;
+/// How often sled flushes what was changed. What is lost with it is replayed from the ledger, which is flushed at each append;
+/// a view that flushes oftener only takes the disk away from that.
+const FLUSH_MS: u64 = 5_000;
 /// How long a lock of this process may outlive the view that had it.
 const LOCKED: Duration = Duration::from_secs(10);
 /// How much of SHA-256 stands before each value.
@@ -95,7 +98,7 @@ impl SledView {
         let (opened, opening) = channel();
         let (end, ended) = channel();
         let config =
-            sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(500)).mode(sled::Mode::LowSpace);
+            sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_MS)).mode(sled::Mode::LowSpace);
         let run = move || {
             let open = || -> sled::Result<Store> {
                 let db = unlocked(&config)?;
