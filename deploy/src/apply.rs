@@ -119,7 +119,8 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
         apply_request(&change.resource, key, &change.body, change.demands())
     };
     let reply = cluster.exchange_until(request, deadline).await?;
-    if let Some(error) = overtaken(change, reply.status, &reply.body) {
+    let unserved = reply.status == StatusCode::NOT_FOUND && !reply.is_not_found();
+    if let Some(error) = overtaken(change, reply.status, &reply.body).filter(|_| !unserved) {
         return Err(error);
     }
     let status = reply.status;
@@ -170,7 +171,7 @@ async fn remove(cluster: &Cluster, change: &Change, deadline: Instant) -> Result
     };
     let reply = cluster.exchange_until(request, deadline).await?;
     match reply.status {
-        StatusCode::NOT_FOUND => return Ok(()),
+        _ if reply.is_not_found() => return Ok(()),
         StatusCode::CONFLICT => return Err(Error::Vanished(key.clone())),
         _ => drop(reply.yes(key)?),
     }

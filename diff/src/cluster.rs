@@ -73,6 +73,9 @@ impl Reply {
         if self.status.is_success() {
             return Ok(self);
         }
+        if self.is_unserved() {
+            return Err(Error::Unserved(key.clone()));
+        }
         let secret = key.group.is_empty() && key.kind == "Secret";
         Err(Error::refused(&key.to_string(), secret, self.status.as_u16(), &self.body))
     }
@@ -87,6 +90,20 @@ impl Reply {
             *warning = secrets.iter().fold(std::mem::take(warning), |text, secret| text.replace(secret, "(masked)"));
         }
         self.yes(key)
+    }
+
+    /// Whether the API server says that there is no such object. A 404 that names no object says that the path is not
+    /// known: the kind is not served, and its objects may be there all the same.
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && self.names_something()
+    }
+
+    fn is_unserved(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && !self.names_something()
+    }
+
+    fn names_something(&self) -> bool {
+        self.body["details"]["name"].as_str().is_some_and(|name| !name.is_empty())
     }
 
     fn may_pass(&self) -> bool {
@@ -227,7 +244,7 @@ impl Cluster {
     pub async fn get(&self, resource: &Resource, key: &ObjectKey) -> Result<Option<Value>, Error> {
         let request = || Request::get(resource.path_of(key)).body(Vec::new()).expect("because the path is made of valid names");
         let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
-        if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { Ok(Some(reply.yes(key)?.body)) }
+        if reply.is_not_found() { Ok(None) } else { Ok(Some(reply.yes(key)?.body)) }
     }
 
     /// Sends one request and reads its answer, whatever it says. Waits for its turn before that.
@@ -240,7 +257,12 @@ impl Cluster {
             let response = self.0.client.send(request).await.map_err(|error| fail(tk8s_core::chain(&error)))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
-            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let body = match serde_json::from_slice(&body) {
+                Ok(body) => body,
+                // A refusal may be plain text. A yes that can't be read says nothing, least of all that something is gone.
+                Err(_) if !parts.status.is_success() => Value::Null,
+                Err(error) => return Err(fail(format!("its answer is cut off, or no JSON: {error}"))),
+            };
             let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
             let retry_after =
                 parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);

@@ -155,7 +155,9 @@ pub fn compare(known: &Known, key: &ObjectKey, seen: &Seen, rules: &FieldRules) 
         return Compared::Drifted(Drift::Replaced);
     }
     if seen.fields == Some(known.fields) {
-        return if seen.projection == known.projection { Compared::AsLeft } else { Compared::Drifted(Drift::Changed) };
+        // In another version the same fields have other values.
+        let as_applied = *seen.api_version == *known.resource.kind.api_version();
+        return if !as_applied || seen.projection == known.projection { Compared::AsLeft } else { Compared::Drifted(Drift::Changed) };
     }
     if seen.fields.is_none() && seen.managed().is_empty() {
         return Compared::Drifted(Drift::Unowned);

@@ -82,7 +82,7 @@ pub async fn observe(
     kinds.sort();
     kinds.dedup();
     for kind in &kinds {
-        live.watch(kind);
+        live.watch_in(kind);
     }
     // A watch that does not come up costs requests, not correctness.
     live.synced(&kinds, std::time::Duration::from_secs(10)).await;
@@ -93,7 +93,7 @@ pub async fn observe(
     turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
     one_of(errors)?;
     let last = turn.index + 1 == turn.of;
-    let leaving = if last { leaving(cluster, live, memory, &turn, inventory, rules).await? } else { Leaving::default() };
+    let leaving = if last { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
     Ok(Observed { turn, findings, leaving })
 }
 
@@ -473,7 +473,6 @@ fn of_another(key: &ObjectKey, found: &Value, manifest: &Manifest) -> Option<Con
 async fn leaving(
     cluster: &Cluster,
     live: &Live,
-    memory: &dyn Memory,
     turn: &Turn,
     inventory: Vec<(ObjectKey, Owned)>,
     rules: &Rules,
@@ -491,24 +490,34 @@ async fn leaving(
     };
     for (key, owned) in inventory.into_iter().filter(|(key, _)| !wanted(key)) {
         let mut keep = |why: &str| kept.push(Kept { key: key.clone(), why: why.into() });
-        let resource = match memory.known(&key) {
-            Some(known) => known.resource,
-            None => match cluster.resource_of(&key).await? {
-                Some(resource) => resource,
-                None => {
+        let seen = live.seen(&key);
+        // Of what was applied last in a version that is gone another one tells, and deletes.
+        let resource = match live.resource_of(&key) {
+            Some(resource) => Some(resource),
+            None => cluster.resource_of(&key).await?,
+        };
+        let Some(resource) = resource else {
+            match seen {
+                // A list, or an event, said so while the kind was there.
+                Seen::Absent => released.push(Kept { key, why: "it is gone, and so is its kind".into() }),
+                _ => keep("the cluster does not serve its kind"),
+            }
+            continue;
+        };
+        let object = match seen {
+            Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.only_ours)),
+            Seen::Absent => None,
+            Seen::Unwatched => match cluster.get(&resource, &key).await {
+                Err(Error::Unserved(_)) => {
                     keep("the cluster does not serve its kind");
                     continue;
                 }
+                found => found?.and_then(|found| {
+                    let uid = found.pointer("/metadata/uid")?.as_str()?.to_owned();
+                    let only_ours = only_we_wrote(&found);
+                    Some((uid, found, only_ours))
+                }),
             },
-        };
-        let object = match live.seen(&key) {
-            Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.only_ours)),
-            Seen::Absent => None,
-            Seen::Unwatched => cluster.get(&resource, &key).await?.and_then(|found| {
-                let uid = found.pointer("/metadata/uid")?.as_str()?.to_owned();
-                let only_ours = only_we_wrote(&found);
-                Some((uid, found, only_ours))
-            }),
         };
         let Some((uid, object, only_ours)) = object else {
             match owned.uid {
