@@ -39,6 +39,10 @@ pub struct Metrics {
     pub pruned: Family<OfComponent, Counter>,
     /// Drift repairs.
     pub repairs: Family<OfComponent, Counter>,
+    /// Full checks of a kind, by how they ended.
+    pub full_checks: Family<Ended, Counter>,
+    /// Objects that a full check found otherwise than the watches had told.
+    pub missed: Counter,
     /// Runs of the pipeline, by how they ended.
     pub runs: Family<Ended, Counter>,
     /// Requests to the API, by status code.
@@ -94,6 +98,8 @@ impl Metrics {
         registry.register("writes", "Objects written", self.writes.clone());
         registry.register("pruned", "Objects deleted", self.pruned.clone());
         registry.register("drift_repairs", "Drift repairs", self.repairs.clone());
+        registry.register("full_checks", "Lists of a kind that look for what its watch missed", self.full_checks.clone());
+        registry.register("full_check_missed", "Objects of which a watch had missed something", self.missed.clone());
         registry.register("runs", "Runs of the pipeline", self.runs.clone());
         registry.register("api_requests", "Requests to the agent's API", self.api_requests.clone());
         registry.register("leading", "1 while this process holds the lease", self.leading.clone());

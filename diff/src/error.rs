@@ -159,8 +159,9 @@ impl Classified for Error {
         match self {
             Error::NoAnswer { .. } | Error::Vanished(_) => Class::Transient,
             Error::Refused { code: 429 | 500 | 502 | 503 | 504, .. } => Class::Transient,
-            // A token that is being rotated, a namespace that is not there yet, an object that changed meanwhile.
-            Error::Refused { code: 401 | 403 | 404 | 409, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
+            // A token that is being rotated, a namespace that is not there yet, a CRD that is on its way out (405), an object
+            // that changed meanwhile.
+            Error::Refused { code: 401 | 403 | 404 | 405 | 409, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
                 Class::Waiting
             }
             Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,

@@ -4,6 +4,7 @@
 //! Each component has a [`Slot`]: one run at a time, a person's before a queued one, and what waits can be cancelled,
 //! never what writes.
 
+mod fullcheck;
 mod operator;
 pub(crate) mod platform;
 mod rendering;
@@ -160,7 +161,7 @@ impl Engine {
         };
         self.watch_what_is_owned();
         self.finish_what_was_begun().await;
-        tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster());
+        tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());
         self.drain().await;
     }
 

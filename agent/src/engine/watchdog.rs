@@ -68,6 +68,8 @@ impl Engine {
             if unit.fields.drift != DriftMode::Repair {
                 drifted.clear();
             }
+            // A kind that is not served can't be written. When it is back, its watch says so.
+            drifted.retain(|(key, _)| !self.is_unserved(key));
             let late =
                 matches!(slot.progress(), Progress::Failed { reason, .. } if reason == NOT_HEALTHY) && self.all_healthy(name);
             let rid = self.is_rid_of(name);
@@ -124,6 +126,10 @@ impl Engine {
                 self.memory.yielded(&key, seen);
             }
         }
+    }
+
+    fn is_unserved(&self, key: &ObjectKey) -> bool {
+        self.live.trouble(key).is_some_and(|trouble| trouble.unserved)
     }
 
     /// Whether something that left the release and stayed is gone by now.
