@@ -235,6 +235,22 @@ impl Cluster {
         Err(Error::refused(path, false, reply.status.as_u16(), &reply.body))
     }
 
+    /// Whether a version is served for these objects, as it is now: versions go.
+    pub async fn serves(&self, api_version: &str, plural: &str) -> Result<bool, Error> {
+        let path = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
+        let Ok(uri) = path.parse::<http::Uri>() else { return Ok(false) };
+        let request = || Request::get(uri.clone()).body(Vec::new()).expect("because it was read as a path");
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        match reply.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => {
+                let served = reply.body["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+                Ok(served.iter().any(|found| found["name"] == plural))
+            }
+            status => Err(Error::refused(&path, false, status.as_u16(), &reply.body)),
+        }
+    }
+
     /// Forgets the kinds of a group: its CRDs came or went.
     pub fn forget(&self, group: &str) {
         self.known().retain(|kind, _| kind.group != group);

@@ -302,6 +302,13 @@ impl Live {
         }
     }
 
+    /// What others put into lists of an object that runs, or is read by what runs.
+    pub fn grave(&self, key: &ObjectKey) -> Vec<Foreign> {
+        let state = lock(&self.0.state);
+        let foreign = state.objects.get(key).into_iter().flat_map(|seen| &seen.foreign);
+        foreign.filter(|foreign| foreign.grave).cloned().collect()
+    }
+
     /// An answer to an apply of ours. Usually newer than what the watch said so far.
     pub fn answered(&self, resource: &Resource, answer: &Value) {
         if let Some((key, seen)) = self.0.read(resource, answer.clone()) {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::cluster::{Cluster, Reply, Resource, dry_run_request};
+use crate::giving_up::GivenUp;
 use crate::images::images_as_sent;
 use crate::immutable::{self, may_be_made_anew, overlaid};
 use crate::live::{Live, Seen};
@@ -155,6 +156,25 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// The version in which we applied before, if it is gone, and what is given up beside what the answer says.
+    async fn given_up(
+        &self,
+        manifest: &Manifest,
+        resource: &Resource,
+        before: Option<&Before>,
+        answer: &Value,
+    ) -> Result<(Option<String>, GivenUp), Error> {
+        let Some(before) = before else { return Ok((None, GivenUp::default())) };
+        let version = before.managed.our_version().filter(|version| *version != resource.kind.api_version());
+        let gone = match version {
+            Some(version) if !self.cluster.serves(version, &resource.plural).await? => Some(version.to_owned()),
+            _ => None,
+        };
+        let rules = self.rules.fields.of(manifest.key(), manifest.annotation(CONFLICTS));
+        let given_up = GivenUp::of(&before.managed, answer, &rules, gone.is_some());
+        Ok((gone, given_up))
+    }
+
     /// Asks about all of them, a few at a time; findings in the order of the objects.
     async fn about_all(
         &self,
@@ -230,6 +250,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
                 version: None,
                 yielded: Vec::new(),
                 takes_over: false,
+                migrates: None,
                 desired,
                 sent: Digest::of(canonical_json(&sent)),
                 diff,
@@ -237,11 +258,13 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
             })));
         }
     };
-    let Answered { body, reply, before, overrides, yielded } = *answered;
+    let Answered { body, reply, before, mut overrides, yielded } = *answered;
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
     let fields = secret_fields(&body, before.as_ref().map(|before| &before.object));
-    let planned = masker.mask_also(answer.clone(), &fields);
+    let (gone, given_up) = asking.given_up(manifest, resource, before.as_ref(), &answer).await?;
+    let mut planned = masker.mask_also(answer.clone(), &fields);
+    given_up.take_out_of(&mut planned);
     let before = before.map(|before| Before { object: masker.mask_also(before.object, &fields), ..before });
     let action = match (&seen, &before) {
         _ if status == StatusCode::CREATED => Action::Create,
@@ -250,17 +273,19 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         _ => Action::Adopt,
     };
     let takes_over = action != Action::Create && Managed::of(&answer).has_predecessors_beside_us();
-    if let (Action::Configure, Some(before), false) = (action, &before, takes_over)
+    if let (Action::Configure, Some(before), false, true) = (action, &before, takes_over, given_up.is_empty())
         && text::same(&before.object, &planned)
         && let Some(known) = Known::of_answer(resource, &answer, desired)
         && before.managed.fingerprint() == Some(known.fields)
     {
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
+    let migrates = gone.filter(|_| !given_up.forgotten.is_empty());
+    overrides.extend(given_up.intruders);
     let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from);
     let (uid, version) = match action {
         Action::Create => (None, None),
-        _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty())),
+        _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty() || migrates.is_some())),
     };
     let diff = text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned);
     let sent = Digest::of(canonical_json(&masker.mask_also(body.clone(), &fields)));
@@ -274,6 +299,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         version,
         yielded: yielded.iter().map(|path| display(path)).collect(),
         takes_over,
+        migrates,
         desired,
         sent,
         diff,
@@ -591,7 +617,8 @@ fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
                 change.uid,
                 change.overrides,
                 change.version,
-                change.takes_over
+                change.takes_over,
+                change.migrates
             ])
         })
         .collect();

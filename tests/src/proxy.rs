@@ -211,13 +211,15 @@ async fn pass(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Response<
         Some(Fault::CutOff(bytes)) => {
             let (mut parts, body) = send_on(&inner, request).await?.into_parts();
             parts.headers.remove(http::header::CONTENT_LENGTH);
-            let frames = body.into_data_stream().scan(bytes, |left, chunk| {
-                let part = chunk.map(|chunk| chunk.slice(..chunk.len().min(*left)));
-                *left -= part.as_ref().map_or(0, Bytes::len);
-                let over = part.as_ref().is_ok_and(Bytes::is_empty);
-                futures::future::ready((!over).then_some(part))
+            let frames = futures::stream::unfold((body.into_data_stream(), bytes), |(mut frames, left)| async move {
+                let chunk = if left == 0 { None } else { frames.next().await };
+                chunk.map(|chunk| {
+                    let part = chunk.map(|chunk| chunk.slice(..chunk.len().min(left)));
+                    let left = left - part.as_ref().map_or(0, Bytes::len);
+                    (part.map(Frame::data), (frames, left))
+                })
             });
-            Ok(Response::from_parts(parts, StreamBody::new(frames.map(|chunk| chunk.map(Frame::data))).boxed_unsync()))
+            Ok(Response::from_parts(parts, StreamBody::new(Box::pin(frames)).boxed_unsync()))
         }
         Some(Fault::Slow(time)) => {
             tokio::time::sleep(time).await;

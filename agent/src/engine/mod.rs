@@ -4,6 +4,7 @@
 //! Each component has a [`Slot`]: one run at a time, a person's before a queued one, and what waits can be cancelled,
 //! never what writes.
 
+mod alarms;
 mod fullcheck;
 mod operator;
 pub(crate) mod platform;
@@ -48,6 +49,7 @@ pub struct Engine {
     pub live: Live,
     pub tenure: Tenure,
     pub metrics: Metrics,
+    alarms: alarms::Alarms,
     rendering: Rendering,
     /// Ends everything that waits.
     pub stop: CancellationToken,
@@ -103,6 +105,7 @@ impl Engine {
             live,
             tenure,
             metrics,
+            alarms: alarms::Alarms::default(),
             rendering,
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),

@@ -8,13 +8,12 @@ use tk8s_diff::live::Seen;
 use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
+use super::alarms::{AlarmView, INTERRUPTED};
 use super::platform::Unit;
 use super::slot::Progress;
 use super::standing::Standing;
 use crate::disk::disk;
 
-/// For how long a watch may be interrupted before anybody hears of it: API servers are restarted.
-const TROUBLE: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 /// How much of one sort is told of a component.
 const MOST_TOLD: usize = 100;
 
@@ -38,6 +37,9 @@ pub struct InstanceStatus {
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
     pub refused: Vec<RefusedView>,
+    /// What a person has to look at.
+    #[serde(default)]
+    pub alarms: Vec<AlarmView>,
     pub components: Vec<ComponentStatus>,
     pub ledger: LedgerView,
 }
@@ -178,6 +180,7 @@ impl Engine {
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
+            alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },
             components: {
                 drop(world);
@@ -266,7 +269,7 @@ impl Engine {
     fn trouble_of(&self, name: &ComponentName) -> Option<String> {
         let found = self.memory.keys_of_component(name).into_iter().find_map(|key| {
             let trouble = self.live.trouble(&key)?;
-            let long = Timestamp::now().duration_since(trouble.since) >= TROUBLE;
+            let long = Timestamp::now().duration_since(trouble.since) >= INTERRUPTED;
             (trouble.unserved || long).then_some((key, trouble))
         });
         let (key, trouble) = found?;

@@ -20,6 +20,8 @@ pub struct Entry {
     pub applied: bool,
     /// Through which part of the object: `scale`, `status`; empty for the object itself.
     pub subresource: String,
+    /// In which API version of the object: the names of its fields.
+    pub api_version: String,
     /// What.
     pub fields: FieldSet,
 }
@@ -66,6 +68,7 @@ impl Managed {
             manager: text(entry, "manager"),
             applied: entry["operation"] == "Apply",
             subresource: text(entry, "subresource"),
+            api_version: text(entry, "apiVersion"),
             fields: FieldSet::read(&entry["fieldsV1"]),
         };
         Managed(entries.iter().take(MOST_ENTRIES).map(entry).collect())
@@ -153,6 +156,52 @@ impl Managed {
         Value::Array(left)
     }
 
+    /// The API version in which we applied last.
+    pub(crate) fn our_version(&self) -> Option<&str> {
+        self.0.iter().find(|entry| entry.is_ours()).map(|entry| entry.api_version.as_str())
+    }
+
+    /// The items that others put into lists of ours, and who. What came with a request of ours (a policy put it there) is
+    /// not among them: it would come again. Nor are the lists of an object's metadata: finalizers and owners belong to
+    /// whoever wrote them.
+    pub(crate) fn items_of_others(&self) -> Vec<(Path, &Entry)> {
+        let ours = self.ours();
+        let others = self.others().filter(|entry| entry.manager != FIELD_MANAGER);
+        let items = others.flat_map(|entry| {
+            let items = entry.fields.minus(&ours).items_beside(&ours);
+            items.into_iter().map(move |path| (path, entry))
+        });
+        items.filter(|(path, _)| path.first().is_some_and(|step| step != "f:metadata")).collect()
+    }
+
+    /// `managedFields` as they have to be before an apply that gives up what it would keep otherwise: these items are
+    /// ours and nobody else's, and what we applied was applied in this version.
+    pub fn to_be_given_up(entries: &Value, items: &[Path], api_version: &str) -> Value {
+        let managed = Managed::read(entries);
+        let taken = |entry: &Entry| items.iter().fold(FieldSet::default(), |all, path| all.with(&entry.fields.only(path)));
+        let all_taken = managed.others().fold(FieldSet::default(), |all, entry| all.with(&taken(entry)));
+        let mut left = Vec::new();
+        for (index, raw) in entries.as_array().into_iter().flatten().enumerate() {
+            let mut raw = raw.clone();
+            let Some(entry) = managed.0.get(index) else {
+                left.push(raw);
+                continue;
+            };
+            if entry.is_ours() {
+                raw["fieldsV1"] = entry.fields.with(&all_taken).to_value();
+                raw["apiVersion"] = api_version.into();
+            } else if entry.subresource != "status" {
+                let fields = entry.fields.minus(&taken(entry));
+                if fields.is_empty() {
+                    continue;
+                }
+                raw["fieldsV1"] = fields.to_value();
+            }
+            left.push(raw);
+        }
+        Value::Array(left)
+    }
+
     /// What others put beside ours: items in lists of which we own items.
     pub fn foreign(&self) -> Vec<Foreign> {
         let ours = self.ours();
@@ -179,6 +228,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_to_be_given_up_is_ours_alone_and_in_our_version() {
+        let path: Path = ["f:spec", "f:template", "f:spec", "f:containers", "k:{\"name\":\"spy\"}"].map(String::from).into();
+        let items = Managed::of(&object()).items_of_others().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        assert_eq!(items, [path.clone()]);
+        let entries = Managed::to_be_given_up(&object()["metadata"]["managedFields"], &items, "apps/v2");
+        let managed = Managed::read(&entries);
+        assert_eq!(managed.our_version(), Some("apps/v2"));
+        assert!(managed.ours().at(&path).is_some());
+        assert!(managed.others().all(|entry| entry.fields.at(&path).is_none()));
+        // What it has in our own items stays its own.
+        assert!(!managed.others().next().unwrap().fields.is_empty());
+        assert_eq!(entries.as_array().unwrap().len(), 3);
+    }
 
     fn object() -> Value {
         let container = |name: &str| format!("k:{{\"name\":\"{name}\"}}");
