@@ -24,6 +24,8 @@ const LARGEST: usize = 32 * 1024 * 1024;
 const AT_ONCE: usize = 32;
 /// A request that takes longer than this counts no more: what hangs for one component must not hold up the others.
 const SLOW: Duration = Duration::from_secs(1);
+/// For how long an answer about a served version holds: as long as a plan takes to ask about many objects of it.
+const MOMENT: Duration = Duration::from_secs(5);
 /// The longest pause between two tries of one request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -120,13 +122,15 @@ struct Inner {
     /// Fair: whoever waits longest is next.
     turns: Semaphore,
     resources: Mutex<BTreeMap<GroupVersionKind, Resource>>,
+    /// What was asked a moment ago of which version serves what.
+    served: Mutex<BTreeMap<(String, String), (Instant, bool)>>,
 }
 
 impl Cluster {
     /// A cluster, with the kinds that are known from before: a restart asks no discovery.
     pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
         let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
-        Cluster(Arc::new(Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources) }))
+        Cluster(Arc::new(Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources), served: Mutex::default() }))
     }
 
     /// The client behind it, for watches.
@@ -235,8 +239,23 @@ impl Cluster {
         Err(Error::refused(path, false, reply.status.as_u16(), &reply.body))
     }
 
-    /// Whether a version is served for these objects, as it is now: versions go.
+    /// Whether a version is served for these objects, as it was a moment ago: versions go.
     pub async fn serves(&self, api_version: &str, plural: &str) -> Result<bool, Error> {
+        let place = (api_version.to_owned(), plural.to_owned());
+        let told = || self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, serves)) = told().get(&place)
+            && at.elapsed() < MOMENT
+        {
+            return Ok(*serves);
+        }
+        let serves = self.asked_whether_it_serves(api_version, plural).await?;
+        let mut told = told();
+        told.retain(|_, (at, _)| at.elapsed() < MOMENT);
+        told.insert(place, (Instant::now(), serves));
+        Ok(serves)
+    }
+
+    async fn asked_whether_it_serves(&self, api_version: &str, plural: &str) -> Result<bool, Error> {
         let path = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
         let Ok(uri) = path.parse::<http::Uri>() else { return Ok(false) };
         let request = || Request::get(uri.clone()).body(Vec::new()).expect("because it was read as a path");

@@ -160,8 +160,8 @@ impl Classified for Error {
             Error::NoAnswer { .. } | Error::Vanished(_) => Class::Transient,
             Error::Refused { code: 429 | 500 | 502 | 503 | 504, .. } => Class::Transient,
             // A token that is being rotated, a namespace that is not there yet, a CRD that is on its way out (405), an object
-            // that changed meanwhile.
-            Error::Refused { code: 401 | 403 | 404 | 405 | 409, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
+            // that changed meanwhile, a place in a list that is too old (410).
+            Error::Refused { code: 401 | 403 | 404 | 405 | 409 | 410, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
                 Class::Waiting
             }
             Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,

@@ -1,46 +1,45 @@
-//! What an apply would keep and ought to give up: items that others put into lists of a strict component, and fields that
-//! were ours in an API version that is gone.
+//! What an apply by itself would keep, or stumble over, and ought to give up: items that others put into lists of a strict
+//! component, and fields that were applied in an API version that is gone.
 //!
-//! A server-side apply removes what its manager owned alone and does not send any more. So both are made ours alone first
-//! (in `managedFields`, where nothing of the object changes by it), and the apply gives them up. A dry-run can't know of
-//! the first step: what the plan shows is computed here. Pure.
+//! A server-side apply removes what its manager owned alone and does not send any more. So both are made ours alone, in a
+//! version that is served, before the apply that gives them up; that write says who owns what, and changes nothing else. A
+//! dry-run can't know of it (of a version that is gone it only says 500), so what the plan shows is computed here.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::ownership::{Managed, ObjectRules, Override, Path, intruders, take_out};
+use crate::Error;
+use crate::cluster::{Cluster, Resource};
+use crate::immutable::overlaid;
+use crate::ownership::{Managed, Override, take_out, value_at};
 
-/// What is given up by one apply besides what the API server says by itself.
-#[derive(Debug, Default)]
-pub(crate) struct GivenUp {
-    /// Items of others.
-    pub(crate) intruders: Vec<Override>,
-    /// Fields that were ours in a version of which the API server knows nothing any more: it would forget that they were.
-    pub(crate) forgotten: Vec<Path>,
+/// The versions in which fields of an object were written, and that the API server does not serve any more.
+pub(crate) async fn gone_versions(cluster: &Cluster, managed: &Managed, resource: &Resource) -> Result<Vec<String>, Error> {
+    let current = resource.kind.api_version();
+    let mut gone = Vec::new();
+    for version in managed.versions().into_iter().filter(|version| **version != current).collect::<BTreeSet<_>>() {
+        if !cluster.serves(version, &resource.plural).await? {
+            gone.push(version.to_owned());
+        }
+    }
+    Ok(gone)
 }
 
-impl GivenUp {
-    /// Compares an object with what a dry-run answered. `version_is_gone`: the one in which we applied before.
-    pub(crate) fn of(before: &Managed, answer: &Value, rules: &ObjectRules, version_is_gone: bool) -> GivenUp {
-        if !version_is_gone && !rules.is_strict() {
-            return GivenUp::default();
+/// An object as it will be after an apply of this body, once all that was ours is ours in a version that is served.
+pub(crate) fn migrated(live: &Value, managed: &Managed, body: &Value) -> Value {
+    let mut after = overlaid(live, body);
+    for path in managed.ours().minus(&managed.others_fields()).leaves() {
+        if value_at(body, &path).is_none() {
+            take_out(&mut after, &path);
         }
-        let after = Managed::of(answer);
-        let forgotten = match version_is_gone {
-            true => before.ours().minus(&after.ours()).minus(&after.others_fields()).leaves(),
-            false => Vec::new(),
-        };
-        GivenUp { intruders: intruders(&after, answer, rules), forgotten }
     }
+    after
+}
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.intruders.is_empty() && self.forgotten.is_empty()
-    }
-
-    /// Takes it out of what the dry-run answered.
-    pub(crate) fn take_out_of(&self, planned: &mut Value) {
-        let paths = self.forgotten.iter().chain(self.intruders.iter().map(|one| &one.path));
-        for path in paths {
-            take_out(planned, path);
-        }
+/// Takes items of others out of what a dry-run answered.
+pub(crate) fn without_intruders(planned: &mut Value, intruders: &[Override]) {
+    for intruder in intruders {
+        take_out(planned, &intruder.path);
     }
 }

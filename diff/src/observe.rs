@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::cluster::{Cluster, Reply, Resource, dry_run_request};
-use crate::giving_up::GivenUp;
+use crate::giving_up;
 use crate::images::images_as_sent;
 use crate::immutable::{self, may_be_made_anew, overlaid};
 use crate::live::{Live, Seen};
 use crate::memory::{Compared, Known, Memory, Owned, compare, only_we_wrote};
 use crate::ownership::{
-    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, overridden,
-    take_out,
+    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, intruders,
+    overridden, take_out,
 };
 use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Propagation, Prune, Turn};
 use crate::text;
@@ -156,25 +156,6 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// The version in which we applied before, if it is gone, and what is given up beside what the answer says.
-    async fn given_up(
-        &self,
-        manifest: &Manifest,
-        resource: &Resource,
-        before: Option<&Before>,
-        answer: &Value,
-    ) -> Result<(Option<String>, GivenUp), Error> {
-        let Some(before) = before else { return Ok((None, GivenUp::default())) };
-        let version = before.managed.our_version().filter(|version| *version != resource.kind.api_version());
-        let gone = match version {
-            Some(version) if !self.cluster.serves(version, &resource.plural).await? => Some(version.to_owned()),
-            _ => None,
-        };
-        let rules = self.rules.fields.of(manifest.key(), manifest.annotation(CONFLICTS));
-        let given_up = GivenUp::of(&before.managed, answer, &rules, gone.is_some());
-        Ok((gone, given_up))
-    }
-
     /// Asks about all of them, a few at a time; findings in the order of the objects.
     async fn about_all(
         &self,
@@ -236,6 +217,28 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let answered = match question.ask(&seen, &was_ours).await? {
         Said::Yes(answered) => answered,
         Said::Contested(conflict) => return Ok(Finding::Contested(conflict)),
+        Said::Stale { body, before: (live, managed), gone } => {
+            let fields = secret_fields(&body, Some(&live));
+            let (sent, live) = (masker.mask_also(body.clone(), &fields), masker.mask_also(live, &fields));
+            let text = |field: &str| live["metadata"][field].as_str().map(String::from);
+            let diff = text::unified(&key.to_string(), Some(&live), &giving_up::migrated(&live, &managed, &sent));
+            return Ok(Finding::Differs(Box::new(Change {
+                key: key.clone(),
+                resource: resource.clone(),
+                action: Action::Configure,
+                body,
+                uid: text("uid"),
+                overrides: Vec::new(),
+                version: text("resourceVersion"),
+                yielded: Vec::new(),
+                takes_over: false,
+                migrates: gone,
+                desired,
+                sent: Digest::of(canonical_json(&sent)),
+                diff,
+                warnings: Vec::new(),
+            })));
+        }
         Said::Anew { body, live, uid } => {
             let fields = secret_fields(&body, Some(&live));
             let (sent, live) = (masker.mask_also(body.clone(), &fields), masker.mask_also(live, &fields));
@@ -250,7 +253,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
                 version: None,
                 yielded: Vec::new(),
                 takes_over: false,
-                migrates: None,
+                migrates: Vec::new(),
                 desired,
                 sent: Digest::of(canonical_json(&sent)),
                 diff,
@@ -262,9 +265,10 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
     let fields = secret_fields(&body, before.as_ref().map(|before| &before.object));
-    let (gone, given_up) = asking.given_up(manifest, resource, before.as_ref(), &answer).await?;
+    let object_rules = rules.fields.of(key, manifest.annotation(CONFLICTS));
+    let intruders = intruders(&Managed::of(&answer), &answer, &object_rules);
     let mut planned = masker.mask_also(answer.clone(), &fields);
-    given_up.take_out_of(&mut planned);
+    giving_up::without_intruders(&mut planned, &intruders);
     let before = before.map(|before| Before { object: masker.mask_also(before.object, &fields), ..before });
     let action = match (&seen, &before) {
         _ if status == StatusCode::CREATED => Action::Create,
@@ -273,19 +277,18 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         _ => Action::Adopt,
     };
     let takes_over = action != Action::Create && Managed::of(&answer).has_predecessors_beside_us();
-    if let (Action::Configure, Some(before), false, true) = (action, &before, takes_over, given_up.is_empty())
+    if let (Action::Configure, Some(before), false, true) = (action, &before, takes_over, intruders.is_empty())
         && text::same(&before.object, &planned)
         && let Some(known) = Known::of_answer(resource, &answer, desired)
         && before.managed.fingerprint() == Some(known.fields)
     {
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
-    let migrates = gone.filter(|_| !given_up.forgotten.is_empty());
-    overrides.extend(given_up.intruders);
+    overrides.extend(intruders);
     let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from);
     let (uid, version) = match action {
         Action::Create => (None, None),
-        _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty() || migrates.is_some())),
+        _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty())),
     };
     let diff = text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned);
     let sent = Digest::of(canonical_json(&masker.mask_also(body.clone(), &fields)));
@@ -299,7 +302,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         version,
         yielded: yielded.iter().map(|path| display(path)).collect(),
         takes_over,
-        migrates,
+        migrates: Vec::new(),
         desired,
         sent,
         diff,
@@ -347,6 +350,12 @@ enum Said {
         live: Value,
         uid: String,
     },
+    /// Fields were written in versions that are gone: nobody can ask what an apply would do before that is put right.
+    Stale {
+        body: Value,
+        before: (Value, Managed),
+        gone: Vec<String>,
+    },
 }
 
 /// One object, and the rules for its fields.
@@ -370,6 +379,13 @@ impl Question<'_> {
             Seen::Present(seen) => Some((seen.object(), seen.managed())),
             _ => None,
         };
+        if let Some((object, managed)) = &before {
+            let gone = giving_up::gone_versions(self.cluster, managed, self.resource).await?;
+            if !gone.is_empty() {
+                let body = self.body(before.as_ref(), &[]).0;
+                return Ok(Said::Stale { body, before: (object.clone(), managed.clone()), gone });
+            }
+        }
         let mut more: Vec<Path> = Vec::new();
         for round in 1.. {
             let (body, yielded) = self.body(before.as_ref(), &more);

@@ -101,9 +101,9 @@ pub struct Change {
     /// Whether those who came before us share fields with us: they are taken out of their entries after the apply, or a
     /// field that we give up later would stay.
     pub takes_over: bool,
-    /// The API version in which we applied before, where it is gone and fields are given up: what was ours in it is made
-    /// ours in this one first, or the API server would forget that it was.
-    pub migrates: Option<String>,
+    /// API versions in which fields were written before and that are gone: their entries are rewritten first, or the API
+    /// server refuses the apply. Then it is not forced, for nobody could say beforehand what it would take.
+    pub migrates: Vec<String>,
     /// The digest of what is wanted.
     pub desired: Digest,
     /// The digest of the body, in which secrets are keyed hashes: it goes into the plan's digest, which is public.
@@ -127,10 +127,10 @@ impl Change {
     pub fn ownership(&self, managed_fields: &Value) -> Option<Value> {
         let intruders = self.overrides.iter().filter(|one| one.whose == Whose::Intruder);
         let items: Vec<_> = intruders.map(|one| one.path.clone()).collect();
-        if items.is_empty() && self.migrates.is_none() {
+        if items.is_empty() && self.migrates.is_empty() {
             return None;
         }
-        Some(Managed::to_be_given_up(managed_fields, &items, &self.resource.kind.api_version()))
+        Some(Managed::to_be_given_up(managed_fields, &items, &self.migrates, &self.resource.kind.api_version()))
     }
 }
 

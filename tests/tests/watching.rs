@@ -191,12 +191,37 @@ fn at(system: &System) -> String {
     system.plane.kubectl_with(&arguments, "").unwrap_or_default()
 }
 
+/// The alarms that stand: reason and object.
+fn alarms(system: &System) -> Vec<(String, String)> {
+    let status = system.status();
+    let text = |alarm: &Value, field: &str| alarm[field].as_str().unwrap_or_default().to_owned();
+    let alarms = status["alarms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    alarms.iter().map(|alarm| (text(alarm, "reason"), text(alarm, "object"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_undone_again_and_again_raises_an_alarm_that_names_who() {
+    let system = deployed("undone", "").await;
+    let patch = ["patch", "configmap", "one", "--type=merge", "--field-manager=rival", "-p", r#"{"data":{"at":"theirs"}}"#];
+    for _ in 0..5 {
+        assert_eq!(alarms(&system), []);
+        system.kubectl(&patch);
+        system.until_map("one", "first");
+    }
+    system.until("an alarm stands", || alarms(&system) == [("RepairUndone".into(), "ConfigMap undone/one".into())]);
+    let told = String::from_utf8(system.tk8s(&["status"]).stdout).unwrap();
+    assert!(told.contains("ALARM RepairUndone since ") && told.contains(".data.at was taken by `rival`"), "{told}");
+    assert_eq!(system.counter("tk8s_alarms", "reason=\"RepairUndone\"").await, 1);
+    assert_eq!(system.component("two")["state"], "Healthy");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_that_goes_is_told_and_when_it_is_back_its_instances_are_too() {
     let versions = [("v1", true, true)];
     let system = with_things("definition-goes", &versions, "v1").await;
     system.plane.kubectl(&["delete", "crd", "things.definition-goes.example.com"]);
     system.until_says("things", "Pending", "does not serve its kind");
+    system.until("an alarm stands", || alarms(&system) == [("KindNotServed".into(), "Thing.definition-goes.example.com".into())]);
     // Nobody else waits for it.
     system.write_map("one", "second");
     system.commit("second");
@@ -208,6 +233,7 @@ async fn a_definition_that_goes_is_told_and_when_it_is_back_its_instances_are_to
     system.plane.apply(&definition("definition-goes", &versions, NONE));
     system.until("its instance is back", || at(&system) == "first");
     system.until_all("Healthy");
+    system.until("the alarm ends", || alarms(&system).is_empty());
     assert_eq!(history(&system, "things"), [(1, "Healthy".to_owned())]);
 }
 

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Resource};
 /// Objects of one page at first, and at least. A page of large objects is asked for again as a smaller one.
 const PAGE: (usize, usize) = (500, 10);
 /// How long a page may take, with all that is tried for it.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Hands on each object of a kind that the selector selects; then the version of the list. Whoever gets an error knows
 /// nothing of what was not handed on: it may be there.

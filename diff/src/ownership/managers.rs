@@ -1,5 +1,7 @@
 //! The `managedFields` of an object: who owns what.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tk8s_core::{Digest, FIELD_MANAGER, canonical_json, printable};
 
@@ -156,9 +158,10 @@ impl Managed {
         Value::Array(left)
     }
 
-    /// The API version in which we applied last.
-    pub(crate) fn our_version(&self) -> Option<&str> {
-        self.0.iter().find(|entry| entry.is_ours()).map(|entry| entry.api_version.as_str())
+    /// The API versions in which the entries are.
+    pub(crate) fn versions(&self) -> BTreeSet<&str> {
+        let entries = self.0.iter().filter(|entry| entry.subresource != "status");
+        entries.map(|entry| entry.api_version.as_str()).filter(|version| !version.is_empty()).collect()
     }
 
     /// The items that others put into lists of ours, and who. What came with a request of ours (a policy put it there) is
@@ -175,8 +178,8 @@ impl Managed {
     }
 
     /// `managedFields` as they have to be before an apply that gives up what it would keep otherwise: these items are
-    /// ours and nobody else's, and what we applied was applied in this version.
-    pub fn to_be_given_up(entries: &Value, items: &[Path], api_version: &str) -> Value {
+    /// ours and nobody else's, and what was written in versions that are gone was written in this one.
+    pub fn to_be_given_up(entries: &Value, items: &[Path], gone: &[String], api_version: &str) -> Value {
         let managed = Managed::read(entries);
         let taken = |entry: &Entry| items.iter().fold(FieldSet::default(), |all, path| all.with(&entry.fields.only(path)));
         let all_taken = managed.others().fold(FieldSet::default(), |all, entry| all.with(&taken(entry)));
@@ -187,9 +190,11 @@ impl Managed {
                 left.push(raw);
                 continue;
             };
+            if gone.contains(&entry.api_version) {
+                raw["apiVersion"] = api_version.into();
+            }
             if entry.is_ours() {
                 raw["fieldsV1"] = entry.fields.with(&all_taken).to_value();
-                raw["apiVersion"] = api_version.into();
             } else if entry.subresource != "status" {
                 let fields = entry.fields.minus(&taken(entry));
                 if fields.is_empty() {
@@ -230,13 +235,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_given_up_is_ours_alone_and_in_our_version() {
+    fn what_is_to_be_given_up_is_ours_alone_and_in_a_version_that_is_served() {
         let path: Path = ["f:spec", "f:template", "f:spec", "f:containers", "k:{\"name\":\"spy\"}"].map(String::from).into();
-        let items = Managed::of(&object()).items_of_others().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        let mut object = object();
+        object["metadata"]["managedFields"][0]["apiVersion"] = "apps/v1beta1".into();
+        object["metadata"]["managedFields"][1]["apiVersion"] = "apps/v1".into();
+        let items = Managed::of(&object).items_of_others().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
         assert_eq!(items, [path.clone()]);
-        let entries = Managed::to_be_given_up(&object()["metadata"]["managedFields"], &items, "apps/v2");
+        let gone = ["apps/v1beta1".to_owned()];
+        let entries = Managed::to_be_given_up(&object["metadata"]["managedFields"], &items, &gone, "apps/v2");
         let managed = Managed::read(&entries);
-        assert_eq!(managed.our_version(), Some("apps/v2"));
+        assert_eq!(managed.versions(), BTreeSet::from(["apps/v1", "apps/v2"]));
         assert!(managed.ours().at(&path).is_some());
         assert!(managed.others().all(|entry| entry.fields.at(&path).is_none()));
         // What it has in our own items stays its own.

@@ -9,7 +9,7 @@ mod fields;
 mod managers;
 mod rules;
 
-pub(crate) use fields::take_out;
+pub(crate) use fields::{take_out, value_at};
 pub use fields::{FieldSet, Path, display};
 pub use managers::{Entry, Foreign, Managed};
 pub use rules::altered;

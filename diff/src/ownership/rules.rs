@@ -138,9 +138,6 @@ impl ObjectRules {
         self.conflicts
     }
 
-    pub(crate) fn is_strict(&self) -> bool {
-        self.strict
-    }
 
     /// Whether fields are named that are left to whoever owns them.
     pub(crate) fn has_pointers(&self) -> bool {
