@@ -130,7 +130,12 @@ impl Cluster {
     /// A cluster, with the kinds that are known from before: a restart asks no discovery.
     pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
         let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
-        Cluster(Arc::new(Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources), served: Mutex::default() }))
+        Cluster(Arc::new(Inner {
+            client,
+            turns: Semaphore::new(AT_ONCE),
+            resources: Mutex::new(resources),
+            served: Mutex::default(),
+        }))
     }
 
     /// The client behind it, for watches.

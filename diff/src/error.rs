@@ -36,7 +36,9 @@ pub enum Error {
         object: String,
     },
     /// A kind that the API server served before, in this version.
-    #[error("the API server does not serve the kind of {0}: its CRD, or this version of it, is gone; nothing is taken to be gone for it")]
+    #[error(
+        "the API server does not serve the kind of {0}: its CRD, or this version of it, is gone; nothing is taken to be gone for it"
+    )]
     Unserved(ObjectKey),
     /// A namespaced object without a namespace.
     #[error(

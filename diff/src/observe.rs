@@ -217,27 +217,8 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let answered = match question.ask(&seen, &was_ours).await? {
         Said::Yes(answered) => answered,
         Said::Contested(conflict) => return Ok(Finding::Contested(conflict)),
-        Said::Stale { body, before: (live, managed), gone } => {
-            let fields = secret_fields(&body, Some(&live));
-            let (sent, live) = (masker.mask_also(body.clone(), &fields), masker.mask_also(live, &fields));
-            let text = |field: &str| live["metadata"][field].as_str().map(String::from);
-            let diff = text::unified(&key.to_string(), Some(&live), &giving_up::migrated(&live, &managed, &sent));
-            return Ok(Finding::Differs(Box::new(Change {
-                key: key.clone(),
-                resource: resource.clone(),
-                action: Action::Configure,
-                body,
-                uid: text("uid"),
-                overrides: Vec::new(),
-                version: text("resourceVersion"),
-                yielded: Vec::new(),
-                takes_over: false,
-                migrates: gone,
-                desired,
-                sent: Digest::of(canonical_json(&sent)),
-                diff,
-                warnings: Vec::new(),
-            })));
+        Said::Stale(stale) => {
+            return Ok(Finding::Differs(Box::new(stale.change(manifest, resource, masker))));
         }
         Said::Anew { body, live, uid } => {
             let fields = secret_fields(&body, Some(&live));
@@ -335,7 +316,7 @@ struct Answered {
 
 /// Secret is what either side says is: a field that is not encrypted any more was, and the live object may have lost what
 /// it said.
-fn secret_fields(body: &Value, live: Option<&Value>) -> SecretFields {
+pub(crate) fn secret_fields(body: &Value, live: Option<&Value>) -> SecretFields {
     live.map(SecretFields::of).unwrap_or_default().and(SecretFields::of(body))
 }
 
@@ -351,11 +332,7 @@ enum Said {
         uid: String,
     },
     /// Fields were written in versions that are gone: nobody can ask what an apply would do before that is put right.
-    Stale {
-        body: Value,
-        before: (Value, Managed),
-        gone: Vec<String>,
-    },
+    Stale(Box<giving_up::Stale>),
 }
 
 /// One object, and the rules for its fields.
@@ -383,7 +360,8 @@ impl Question<'_> {
             let gone = giving_up::gone_versions(self.cluster, managed, self.resource).await?;
             if !gone.is_empty() {
                 let body = self.body(before.as_ref(), &[]).0;
-                return Ok(Said::Stale { body, before: (object.clone(), managed.clone()), gone });
+                let (live, managed) = (object.clone(), managed.clone());
+                return Ok(Said::Stale(Box::new(giving_up::Stale { body, live, managed, gone })));
             }
         }
         let mut more: Vec<Path> = Vec::new();

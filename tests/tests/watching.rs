@@ -251,7 +251,9 @@ async fn what_a_kind_that_is_not_served_holds_is_neither_gone_nor_forgotten() {
     system.until("the release is through", || history(&system, "things").first() == Some(&(2, "Healthy".to_owned())));
     // It can't be deleted, and nobody believes that it was.
     system.plane.apply(&definition("not-served", &[("v1", true, true), ("v2", true, false)], NONE));
-    system.until("the kind is served again", || system.plane.kubectl_with(&uid, "").is_ok_and(|uid| uid == before || uid.is_empty()));
+    system.until("the kind is served again", || {
+        system.plane.kubectl_with(&uid, "").is_ok_and(|uid| uid == before || uid.is_empty())
+    });
     system.write_map("things", "second");
     std::fs::rename(system.file("repository/things/all.yaml"), system.file("repository/things/map.yaml")).unwrap();
     system.commit("once more");

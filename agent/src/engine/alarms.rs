@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, Environment, FIELD_MANAGER, Timestamp, printable};
+use tk8s_core::{ComponentName, Environment, FIELD_MANAGER, ObjectKey, Timestamp, printable};
+use tk8s_diff::ownership::{FieldRules, Foreign};
 use tokio::time::Instant;
 
 use super::Engine;
@@ -98,7 +99,13 @@ impl Alarms {
         for (object, message) in causes {
             let place = (reason, component.cloned(), object.clone());
             if !standing.contains_key(&place) {
-                tracing::warn!(reason = reason.as_str(), component = component.map(ComponentName::as_str), object, message, "ALARM");
+                tracing::warn!(
+                    reason = reason.as_str(),
+                    component = component.map(ComponentName::as_str),
+                    object,
+                    message,
+                    "ALARM"
+                );
             }
             standing.entry(place).or_insert_with(|| (now, String::new())).1 = printable(&message, 500);
         }
@@ -163,17 +170,8 @@ impl Engine {
         if self.environment() != Environment::Production {
             return Vec::new();
         }
-        let mut causes = Vec::new();
-        for key in self.memory.keys_of_component(&unit.spec.name) {
-            for foreign in self.live.grave(&key) {
-                // What a policy adds to our own requests was agreed to by whoever installed the policy.
-                if foreign.manager != FIELD_MANAGER && !unit.fields.leaves_to(&key, &foreign.manager) {
-                    let message = format!("it has {}, which `{}` put there", foreign.field, foreign.manager);
-                    causes.push(Cause { object: key.to_string(), message });
-                }
-            }
-        }
-        causes
+        let keys = self.memory.keys_of_component(&unit.spec.name).into_iter();
+        keys.filter_map(|key| foreign_item(&key, &self.live.grave(&key), &unit.fields)).collect()
     }
 
     /// The same, of all kinds.
@@ -196,9 +194,31 @@ impl Engine {
     }
 }
 
+/// What of an object's grave items is nobody's by any agreement. What a policy adds to our own requests was agreed to by
+/// whoever installed the policy.
+fn foreign_item(key: &ObjectKey, grave: &[Foreign], rules: &FieldRules) -> Option<Cause> {
+    let alarming = grave.iter().filter(|foreign| foreign.manager != FIELD_MANAGER && !rules.leaves_to(key, &foreign.manager));
+    let told: Vec<_> = alarming.map(|foreign| format!("`{}` put in {}", foreign.manager, foreign.field)).collect();
+    (!told.is_empty()).then(|| Cause { object: key.to_string(), message: told.join(", ") })
+}
+
 #[cfg(test)]
 mod tests {
+    use tk8s_diff::ownership::IgnoreRule;
+
     use super::*;
+
+    #[test]
+    fn a_container_that_somebody_put_in_alarms_unless_it_was_agreed_to() {
+        let key = ObjectKey { group: "apps".into(), kind: "Deployment".into(), namespace: Some("a".into()), name: "web".into() };
+        let by = |manager: &str| Foreign { field: ".spec.x".into(), manager: manager.into(), grave: true };
+        let rule = IgnoreRule { managers: vec!["mesh".into()], ..IgnoreRule::default() };
+        let rules = FieldRules { ignore: vec![rule], ..FieldRules::default() };
+        assert_eq!(foreign_item(&key, &[by("mesh"), by(FIELD_MANAGER)], &rules), None);
+        let found = foreign_item(&key, &[by("mesh"), by("somebody"), by("else")], &rules).unwrap();
+        assert_eq!(found.message, "`somebody` put in .spec.x, `else` put in .spec.x");
+        assert_eq!(foreign_item(&key, &[by("mesh")], &FieldRules::default()).unwrap().object, key.to_string());
+    }
 
     fn cause(object: &str, message: &str) -> Cause {
         Cause { object: object.into(), message: message.into() }

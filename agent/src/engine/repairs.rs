@@ -64,9 +64,10 @@ impl Repairs {
     /// Every object of which somebody undoes the repairs again and again: how often, and how. Nobody is named any more who
     /// left the object alone for long.
     pub fn all_fought(&self, now: Instant) -> Vec<(ObjectKey, u32, String)> {
-        let fought = self.0.iter().filter(|(_, repaired)| {
-            repaired.times >= AT_ONCE && now.saturating_duration_since(repaired.last) < FORGOTTEN
-        });
+        let fought = self
+            .0
+            .iter()
+            .filter(|(_, repaired)| repaired.times >= AT_ONCE && now.saturating_duration_since(repaired.last) < FORGOTTEN);
         fought.map(|(key, repaired)| (key.clone(), repaired.times, repaired.why.clone())).collect()
     }
 

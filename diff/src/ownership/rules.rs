@@ -138,7 +138,6 @@ impl ObjectRules {
         self.conflicts
     }
 
-
     /// Whether fields are named that are left to whoever owns them.
     pub(crate) fn has_pointers(&self) -> bool {
         !self.pointers.is_empty()
@@ -520,7 +519,12 @@ mod tests {
         let list = |name: &str| json!({"f:spec": {"f:ports": {format!("k:{{\"name\":\"{name}\"}}"): {".": {}, "f:name": {}}}}});
         let held = json!({"f:metadata": {"f:finalizers": {"v:\"theirs\"": {}}}});
         let managed = managed(&[
-            entry("tk8s-agent", "", true, json!({"f:spec": list("web")["f:spec"], "f:metadata": {"f:finalizers": {"v:\"ours\"": {}}}})),
+            entry(
+                "tk8s-agent",
+                "",
+                true,
+                json!({"f:spec": list("web")["f:spec"], "f:metadata": {"f:finalizers": {"v:\"ours\"": {}}}}),
+            ),
             entry("tk8s-agent", "", false, list("by-a-policy")),
             entry("somebody", "", false, list("spy")),
             entry("a-controller", "", false, held),
