@@ -241,7 +241,7 @@ mod tests {
         object["metadata"]["managedFields"][0]["apiVersion"] = "apps/v1beta1".into();
         object["metadata"]["managedFields"][1]["apiVersion"] = "apps/v1".into();
         let items = Managed::of(&object).items_of_others().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
-        assert_eq!(items, [path.clone()]);
+        assert_eq!(items, std::slice::from_ref(&path));
         let gone = ["apps/v1beta1".to_owned()];
         let entries = Managed::to_be_given_up(&object["metadata"]["managedFields"], &items, &gone, "apps/v2");
         let managed = Managed::read(&entries);

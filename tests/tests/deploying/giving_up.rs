@@ -28,7 +28,7 @@ fn containers(plane: &ControlPlane, pipeline: &Pipeline) -> String {
 fn strict(pipeline: &Pipeline, managers: &[&str]) {
     let managers = managers.iter().map(|manager| (*manager).to_owned()).collect();
     let ignore = vec![IgnoreRule { managers, ..IgnoreRule::default() }];
-    *pipeline.rules.lock().unwrap() = FieldRules { strict: true, ignore, ..FieldRules::default() };
+    *pipeline.rules.lock().expect("because nobody panics") = FieldRules { strict: true, ignore, ..FieldRules::default() };
 }
 
 async fn planned(pipeline: &Pipeline, yaml: &str) -> Plan {
