@@ -16,6 +16,8 @@ use crate::metrics::Metrics;
 
 /// How often it is looked whether a check is due.
 const TICK: Duration = Duration::from_millis(500);
+/// A check that was not completed is made good sooner.
+const SOON: Duration = Duration::from_secs(300);
 /// Of how many objects that a watch missed the log tells.
 const TOLD: usize = 5;
 
@@ -36,14 +38,15 @@ impl Engine {
                 // Another interval may be in force by now.
                 *at = (*at).min(Instant::now() + interval.mul_f64(1.25));
                 if *at <= Instant::now() && self.tenure.held() {
-                    self.check_kind(&resource).await;
-                    due.insert(resource, Instant::now() + share(interval, 0.75, 1.25));
+                    let next = if self.check_kind(&resource).await { interval } else { interval.min(SOON) };
+                    due.insert(resource, Instant::now() + share(next, 0.75, 1.25));
                 }
             }
         }
     }
 
-    async fn check_kind(&self, resource: &Resource) {
+    /// Whether the check was completed.
+    async fn check_kind(&self, resource: &Resource) -> bool {
         let kind = &resource.kind;
         let ended = match self.live.check(resource).await {
             Ok(checked) => {
@@ -61,6 +64,7 @@ impl Engine {
             }
         };
         self.metrics.full_checks.get_or_create(&Metrics::outcome(ended)).inc();
+        ended == "ok"
     }
 }
 
