@@ -20,6 +20,12 @@ pub struct Ended {
     outcome: String,
 }
 
+/// One label: why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Why {
+    reason: String,
+}
+
 /// All counters of the process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -39,8 +45,14 @@ pub struct Metrics {
     pub pruned: Family<OfComponent, Counter>,
     /// Drift repairs.
     pub repairs: Family<OfComponent, Counter>,
+    /// Full checks of a kind, by how they ended.
+    pub full_checks: Family<Ended, Counter>,
+    /// Objects that a full check found otherwise than the watches had told.
+    pub missed: Counter,
     /// Runs of the pipeline, by how they ended.
     pub runs: Family<Ended, Counter>,
+    /// Alarms that stand, by their reason.
+    pub alarms: Family<Why, Gauge>,
     /// Requests to the API, by status code.
     pub api_requests: Family<Ended, Counter>,
     /// Whether this process holds the Lease.
@@ -56,6 +68,11 @@ impl Metrics {
     /// The label set of an outcome.
     pub fn outcome(word: &str) -> Ended {
         Ended { outcome: word.to_owned() }
+    }
+
+    /// The label set of a reason.
+    pub fn reason(word: &str) -> Why {
+        Why { reason: word.to_owned() }
     }
 
     /// Takes over what the launcher counted.
@@ -94,7 +111,10 @@ impl Metrics {
         registry.register("writes", "Objects written", self.writes.clone());
         registry.register("pruned", "Objects deleted", self.pruned.clone());
         registry.register("drift_repairs", "Drift repairs", self.repairs.clone());
+        registry.register("full_checks", "Lists of a kind that look for what its watch missed", self.full_checks.clone());
+        registry.register("full_check_missed", "Objects of which a watch had missed something", self.missed.clone());
         registry.register("runs", "Runs of the pipeline", self.runs.clone());
+        registry.register("alarms", "Alarms that stand", self.alarms.clone());
         registry.register("api_requests", "Requests to the agent's API", self.api_requests.clone());
         registry.register("leading", "1 while this process holds the lease", self.leading.clone());
         let mut text = String::new();

@@ -65,19 +65,23 @@ pub struct Run<'a> {
     pub applied: &'a (dyn Fn(&deploy::Applied) + Sync),
 }
 
+/// How long a server that refuses for a passing reason is asked before anything is written. After that the run ends, so that
+/// the status says why, and begins anew; what was begun gets the time that the component has.
+const ASKING: Duration = Duration::from_secs(20);
+
 /// Steps 7 to 14, from what is wanted to a recorded outcome. A release runs as several turns where a CRD or a namespace
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     let mut last = None;
     let turns = diff::turns(desired, run.instance)?;
-    let deadline = Instant::now() + run.health_timeout;
+    let asking = || Instant::now() + run.health_timeout.min(ASKING);
     // What is refused in any case is refused before the first write.
     let later = turns.get(1..).unwrap_or_default();
-    diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, deadline).await?;
+    diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking()).await?;
     for turn in turns {
         let (index, of) = turn.position();
         let deadline = Instant::now() + run.health_timeout;
-        let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, deadline).await?; // 7  watch cache, dry-runs
+        let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, asking()).await?; // 7  watch cache, dry-runs
         let plan = diff::plan(observed); //                                                                           8  pure
         run.metrics.planned(&plan);
         let approved = deploy::gate(plan, run.trigger, &run.gate)?; //                                                9  pure

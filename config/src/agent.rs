@@ -149,6 +149,8 @@ pub struct ApplyConfig {
     pub concurrency: usize,
     /// How long a component may take to become healthy; default 5 m.
     pub health_timeout: Duration,
+    /// How often each kind is listed, to find what its watch missed; default 1 h.
+    pub full_check: Duration,
 }
 
 /// `lease`.
@@ -378,7 +380,11 @@ fn apply(fields: &mut Fields<'_>) -> ApplyConfig {
     if !(1..=64).contains(&concurrency) {
         fields.problem("concurrency", "between 1 and 64 requests at once");
     }
-    ApplyConfig { concurrency, health_timeout: fields.duration("healthTimeout").unwrap_or(Duration::from_secs(300)) }
+    let full_check = fields.duration("fullCheck").unwrap_or(Duration::from_secs(3600));
+    if !(Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600)).contains(&full_check) {
+        fields.problem("fullCheck", "from `1s` to `168h`");
+    }
+    ApplyConfig { concurrency, health_timeout: fields.duration("healthTimeout").unwrap_or(Duration::from_secs(300)), full_check }
 }
 
 #[cfg(test)]
@@ -409,6 +415,9 @@ api: {listen: '127.0.0.1:0'}
         assert_eq!((config.instance.as_str(), config.repository.branch.as_str()), ("tk8s", "main"));
         assert_eq!(config.repository.interval, Duration::from_secs(60));
         assert_eq!(config.api.listen.port(), 0);
+        assert_eq!(config.apply.full_check, Duration::from_secs(3600));
+        let rare = problems(&format!("{GOOD}apply: {{fullCheck: 1000h}}\n"));
+        assert!(rare[0].contains("apply.fullCheck: from `1s` to `168h`"), "{rare:?}");
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct ComponentSpec {
     pub drift: Drift,
     /// What happens to fields that belong to others.
     pub conflicts: Conflicts,
+    /// Whether what others put into lists of ours is taken out.
+    pub strict: bool,
     /// What is left to others.
     pub ignore: Vec<IgnoreSpec>,
 }
@@ -122,6 +124,7 @@ struct Defaults {
     on_failure: Option<OnFailure>,
     drift: Option<Drift>,
     conflicts: Option<Conflicts>,
+    strict: Option<bool>,
 }
 
 impl Platform {
@@ -166,6 +169,7 @@ impl Platform {
             on_failure: OnFailure::Stop,
             drift: Drift::Repair,
             conflicts: Conflicts::Report,
+            strict: false,
             ignore: Vec::new(),
         };
         Platform { components: vec![component], by_label: true }
@@ -287,6 +291,7 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         drift: fields.choice("drift", &[("repair", Drift::Repair), ("report", Drift::Report), ("ignore", Drift::Ignore)]),
         conflicts: fields
             .choice("conflicts", &[("report", Conflicts::Report), ("force", Conflicts::Force), ("yield", Conflicts::Yield)]),
+        strict: fields.boolean("strict"),
     }
 }
 
@@ -403,6 +408,7 @@ fn read_component(
         on_failure: own.on_failure.or(defaults.on_failure).unwrap_or_default(),
         drift: own.drift.or(defaults.drift).unwrap_or_default(),
         conflicts: own.conflicts.or(defaults.conflicts).unwrap_or_default(),
+        strict: own.strict.or(defaults.strict).unwrap_or_default(),
         ignore,
     })
 }

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tk8s_diff::cluster::{Cluster, apply_request, ownership_request};
+use tk8s_diff::cluster::{Cluster, Demands, apply_request, ownership_request};
 use tk8s_diff::live::Live;
 use tk8s_diff::memory::only_we_wrote;
 use tk8s_diff::ownership::{Managed, altered};
@@ -113,13 +113,16 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
     if change.action == Action::Recreate {
         remove(cluster, change, deadline).await?;
     }
+    let version = gain(cluster, change, deadline).await?;
     let tries = AtomicU32::new(0);
     let request = || {
         tries.fetch_add(1, Ordering::Relaxed);
-        apply_request(&change.resource, key, &change.body, change.demands())
+        let demands = change.demands();
+        apply_request(&change.resource, key, &change.body, Demands { version: version.as_deref().or(demands.version), ..demands })
     };
     let reply = cluster.exchange_until(request, deadline).await?;
-    if let Some(error) = overtaken(change, reply.status, &reply.body) {
+    let unserved = reply.status == StatusCode::NOT_FOUND && !reply.is_not_found();
+    if let Some(error) = overtaken(change, reply.status, &reply.body).filter(|_| !unserved) {
         return Err(error);
     }
     let status = reply.status;
@@ -141,6 +144,29 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
         altered: altered(&change.body, &object),
         object,
     })
+}
+
+/// Makes ours what the apply gives up and would keep otherwise, of exactly the version that was planned; the version that
+/// the object has then, if that was needed. Whoever dies after it leaves an object that is otherwise than it was left, so
+/// that it is planned again.
+async fn gain(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Option<String>, Error> {
+    let (key, resource) = (&change.key, &change.resource);
+    if change.ownership(&Value::Null).is_none() {
+        return Ok(None);
+    }
+    let object = cluster.get(resource, key).await?.ok_or_else(|| Error::Vanished(key.clone()))?;
+    let version = object["metadata"]["resourceVersion"].as_str();
+    let (Some(version), Some(fields)) = (version, change.ownership(&object["metadata"]["managedFields"])) else {
+        return Err(Error::NoObject(key.clone()));
+    };
+    if change.version.as_deref() != Some(version) {
+        return Err(Error::Overtaken(key.clone()));
+    }
+    let reply = cluster.exchange_until(|| ownership_request(resource, key, version, &fields), deadline).await?;
+    if matches!(reply.status, StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) {
+        return Err(Error::Overtaken(key.clone()));
+    }
+    Ok(reply.yes(key)?.body["metadata"]["resourceVersion"].as_str().map(String::from))
 }
 
 /// Whether a change makes an object that is not there, or not any more.
@@ -170,7 +196,7 @@ async fn remove(cluster: &Cluster, change: &Change, deadline: Instant) -> Result
     };
     let reply = cluster.exchange_until(request, deadline).await?;
     match reply.status {
-        StatusCode::NOT_FOUND => return Ok(()),
+        _ if reply.is_not_found() => return Ok(()),
         StatusCode::CONFLICT => return Err(Error::Vanished(key.clone())),
         _ => drop(reply.yes(key)?),
     }

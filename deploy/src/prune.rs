@@ -151,7 +151,7 @@ impl Deletion<'_> {
             let reply = self.cluster.exchange_until(|| request(prune, &found), self.deadline).await?;
             tk8s_core::crash::point("P9");
             match reply.status {
-                StatusCode::NOT_FOUND => return Ok(Fate::Gone),
+                _ if reply.is_not_found() => return Ok(Fate::Gone),
                 StatusCode::CONFLICT => {}
                 _ => return Ok(answered(&reply.yes(&prune.key)?.body)),
             }

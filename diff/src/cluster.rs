@@ -24,6 +24,8 @@ const LARGEST: usize = 32 * 1024 * 1024;
 const AT_ONCE: usize = 32;
 /// A request that takes longer than this counts no more: what hangs for one component must not hold up the others.
 const SLOW: Duration = Duration::from_secs(1);
+/// For how long an answer about a served version holds: as long as a plan takes to ask about many objects of it.
+const MOMENT: Duration = Duration::from_secs(5);
 /// The longest pause between two tries of one request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -73,6 +75,9 @@ impl Reply {
         if self.status.is_success() {
             return Ok(self);
         }
+        if self.is_unserved() {
+            return Err(Error::Unserved(key.clone()));
+        }
         let secret = key.group.is_empty() && key.kind == "Secret";
         Err(Error::refused(&key.to_string(), secret, self.status.as_u16(), &self.body))
     }
@@ -89,6 +94,20 @@ impl Reply {
         self.yes(key)
     }
 
+    /// Whether the API server says that there is no such object. A 404 that names no object says that the path is not
+    /// known: the kind is not served, and its objects may be there all the same.
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && self.names_something()
+    }
+
+    fn is_unserved(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && !self.names_something()
+    }
+
+    fn names_something(&self) -> bool {
+        self.body["details"]["name"].as_str().is_some_and(|name| !name.is_empty())
+    }
+
     fn may_pass(&self) -> bool {
         matches!(self.status.as_u16(), 429 | 500 | 502 | 503 | 504)
     }
@@ -103,13 +122,20 @@ struct Inner {
     /// Fair: whoever waits longest is next.
     turns: Semaphore,
     resources: Mutex<BTreeMap<GroupVersionKind, Resource>>,
+    /// What was asked a moment ago of which version serves what.
+    served: Mutex<BTreeMap<(String, String), (Instant, bool)>>,
 }
 
 impl Cluster {
     /// A cluster, with the kinds that are known from before: a restart asks no discovery.
     pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
         let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
-        Cluster(Arc::new(Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources) }))
+        Cluster(Arc::new(Inner {
+            client,
+            turns: Semaphore::new(AT_ONCE),
+            resources: Mutex::new(resources),
+            served: Mutex::default(),
+        }))
     }
 
     /// The client behind it, for watches.
@@ -218,6 +244,37 @@ impl Cluster {
         Err(Error::refused(path, false, reply.status.as_u16(), &reply.body))
     }
 
+    /// Whether a version is served for these objects, as it was a moment ago: versions go.
+    pub async fn serves(&self, api_version: &str, plural: &str) -> Result<bool, Error> {
+        let place = (api_version.to_owned(), plural.to_owned());
+        let told = || self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, serves)) = told().get(&place)
+            && at.elapsed() < MOMENT
+        {
+            return Ok(*serves);
+        }
+        let serves = self.asked_whether_it_serves(api_version, plural).await?;
+        let mut told = told();
+        told.retain(|_, (at, _)| at.elapsed() < MOMENT);
+        told.insert(place, (Instant::now(), serves));
+        Ok(serves)
+    }
+
+    async fn asked_whether_it_serves(&self, api_version: &str, plural: &str) -> Result<bool, Error> {
+        let path = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
+        let Ok(uri) = path.parse::<http::Uri>() else { return Ok(false) };
+        let request = || Request::get(uri.clone()).body(Vec::new()).expect("because it was read as a path");
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        match reply.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => {
+                let served = reply.body["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+                Ok(served.iter().any(|found| found["name"] == plural))
+            }
+            status => Err(Error::refused(&path, false, status.as_u16(), &reply.body)),
+        }
+    }
+
     /// Forgets the kinds of a group: its CRDs came or went.
     pub fn forget(&self, group: &str) {
         self.known().retain(|kind, _| kind.group != group);
@@ -227,7 +284,7 @@ impl Cluster {
     pub async fn get(&self, resource: &Resource, key: &ObjectKey) -> Result<Option<Value>, Error> {
         let request = || Request::get(resource.path_of(key)).body(Vec::new()).expect("because the path is made of valid names");
         let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
-        if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { Ok(Some(reply.yes(key)?.body)) }
+        if reply.is_not_found() { Ok(None) } else { Ok(Some(reply.yes(key)?.body)) }
     }
 
     /// Sends one request and reads its answer, whatever it says. Waits for its turn before that.
@@ -240,7 +297,12 @@ impl Cluster {
             let response = self.0.client.send(request).await.map_err(|error| fail(tk8s_core::chain(&error)))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
-            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let body = match serde_json::from_slice(&body) {
+                Ok(body) => body,
+                // A refusal may be plain text. A yes that can't be read says nothing, least of all that something is gone.
+                Err(_) if !parts.status.is_success() => Value::Null,
+                Err(error) => return Err(fail(format!("its answer is cut off, or no JSON: {error}"))),
+            };
             let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
             let retry_after =
                 parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);

@@ -35,6 +35,11 @@ pub enum Error {
         /// The object that needs it.
         object: String,
     },
+    /// A kind that the API server served before, in this version.
+    #[error(
+        "the API server does not serve the kind of {0}: its CRD, or this version of it, is gone; nothing is taken to be gone for it"
+    )]
+    Unserved(ObjectKey),
     /// A namespaced object without a namespace.
     #[error(
         "{object} (from {origin}) lives in a namespace and names none: write `metadata.namespace`, or `namespace` in the platform file"
@@ -156,8 +161,11 @@ impl Classified for Error {
         match self {
             Error::NoAnswer { .. } | Error::Vanished(_) => Class::Transient,
             Error::Refused { code: 429 | 500 | 502 | 503 | 504, .. } => Class::Transient,
-            // A token that is being rotated, a namespace that is not there yet, an object that changed meanwhile.
-            Error::Refused { code: 401 | 403 | 404 | 409, .. } | Error::UnknownKind { .. } => Class::Waiting,
+            // A token that is being rotated, a namespace that is not there yet, a CRD that is on its way out (405), an object
+            // that changed meanwhile, a place in a list that is too old (410).
+            Error::Refused { code: 401 | 403 | 404 | 405 | 409 | 410, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
+                Class::Waiting
+            }
             Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,
             Error::ImageReplaced { .. } => Class::Denied,
             Error::Several(errors) => errors
@@ -178,7 +186,7 @@ impl Classified for Error {
             Error::Refused { code: 422 | 400, .. } => "Invalid",
             Error::Refused { code: 429, .. } => "TooManyRequests",
             Error::Refused { .. } => "Refused",
-            Error::UnknownKind { .. } => "UnknownKind",
+            Error::UnknownKind { .. } | Error::Unserved(_) => "UnknownKind",
             Error::NoNamespace { .. } => "NoNamespace",
             Error::ImageReplaced { .. } => "ImageReplaced",
             Error::Immutable { .. } => "Immutable",

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 mod error;
+mod giving_up;
 mod images;
 mod immutable;
 pub mod live;

@@ -1,17 +1,22 @@
 //! What the cluster looks like now, as the watches tell it: one label-filtered watch for each kind that is owned, so that
 //! nothing has to be asked. Objects are masked and packed at the edge; what is kept of each is small.
+//!
+//! How a watch is kept open is told in `follow`, what finds what a watch missed in `check`.
+
+mod check;
+mod follow;
+mod list;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
 use serde_json::Value;
-use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, Health, INSTANCE_LABEL, InstanceName, ObjectKey};
-use tokio::sync::watch;
+use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, Health, INSTANCE_LABEL, InstanceName, ObjectKey, Timestamp};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+pub use check::Checked;
 
 use crate::cluster::{Cluster, Resource};
 use crate::mask::Masker;
@@ -39,6 +44,8 @@ pub struct SeenObject {
     pub only_ours: bool,
     /// The component that it belongs to.
     pub component: Option<ComponentName>,
+    /// The API version in which it was read: its fields have other values in another one.
+    pub api_version: Arc<str>,
     packed: Arc<Vec<u8>>,
 }
 
@@ -55,10 +62,21 @@ impl SeenObject {
     }
 }
 
+/// Why a kind can't be watched. What was known of its objects may be out of date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether the API server says that it does not serve the kind: its CRD is gone, or this version of it.
+    pub unserved: bool,
+    /// What the API server said.
+    pub message: String,
+}
+
 /// What is known of an object without asking.
 #[derive(Clone, Debug)]
 pub enum Seen {
-    /// Its kind is not watched, or the watch has not listed yet.
+    /// Its kind is not watched, the watch has not listed yet, or the kind is not served any more.
     Unwatched,
     /// It is not there, or not ours.
     Absent,
@@ -76,9 +94,10 @@ struct Inner {
     judge: fn(&Value) -> Health,
     masker: Masker,
     state: Mutex<State>,
-    watched: Mutex<HashSet<(String, String)>>,
+    watched: Mutex<HashMap<(String, String), (Resource, AbortHandle)>>,
     changes: watch::Sender<u64>,
-    tasks: Mutex<Vec<tokio::task::AbortHandle>>,
+    /// Wakes the watches that pause after a refusal.
+    again: Arc<Notify>,
 }
 
 /// What the watches told, and what answers to our own applies told before them.
@@ -96,6 +115,8 @@ struct Told {
     listed: bool,
     /// The newest version that the watch told of: whatever is older and not here is gone.
     until: u64,
+    /// Why it can't be watched now.
+    trouble: Option<Trouble>,
 }
 
 impl State {
@@ -138,9 +159,10 @@ impl State {
 
     /// A list is complete. What it does not hold is gone, unless it is newer than everything that the list holds: the list
     /// says nothing about that, and it has to be asked for.
-    fn listed(&mut self, resource: &Resource, list: &HashSet<ObjectKey>) -> Vec<ObjectKey> {
+    fn listed(&mut self, resource: &Resource, list: &HashSet<ObjectKey>, version: u64) -> Vec<ObjectKey> {
         let told = self.told(resource);
-        told.listed = true;
+        (told.listed, told.trouble) = (true, None);
+        told.until = told.until.max(version);
         let until = told.until;
         let mut unsure = Vec::new();
         self.objects.retain(|key, seen| {
@@ -167,7 +189,7 @@ fn is_of(resource: &Resource, key: &ObjectKey) -> bool {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for task in lock(&self.tasks).iter() {
+        for (_, task) in lock(&self.watched).values() {
             task.abort();
         }
     }
@@ -188,52 +210,113 @@ impl Live {
             state: Mutex::default(),
             watched: Mutex::default(),
             changes: watch::Sender::new(0),
-            tasks: Mutex::default(),
+            again: Arc::default(),
         }))
     }
 
-    /// Watches a kind from now on. One broken kind disturbs no other.
+    /// Watches a kind from now on, in whatever version it is watched already. One broken kind disturbs no other.
     pub fn watch(&self, resource: &Resource) {
-        if !lock(&self.0.watched).insert(kind_of(resource)) {
-            return;
+        if !lock(&self.0.watched).contains_key(&kind_of(resource)) {
+            self.watch_in(resource);
         }
-        let task =
-            tokio::spawn(follow(Arc::downgrade(&self.0), self.0.cluster.clone(), self.0.instance.clone(), resource.clone()));
-        lock(&self.0.tasks).push(task.abort_handle());
     }
 
-    /// Waits until these kinds have been listed, or the time is over; true if they have.
+    /// Watches a kind in exactly this version: what is compared has to be read as it was applied.
+    pub fn watch_in(&self, resource: &Resource) {
+        let mut watched = lock(&self.0.watched);
+        let before = watched.get(&kind_of(resource));
+        if before.is_some_and(|(before, _)| before == resource) {
+            return;
+        }
+        if let Some((_, task)) = before {
+            task.abort();
+            lock(&self.0.state).kinds.remove(&kind_of(resource));
+        }
+        let task = tokio::spawn(follow::follow(Arc::downgrade(&self.0), Arc::clone(&self.0.again), resource.clone()));
+        watched.insert(kind_of(resource), (resource.clone(), task.abort_handle()));
+    }
+
+    /// Every kind that is watched.
+    pub fn watched(&self) -> Vec<Resource> {
+        let mut watched: Vec<_> = lock(&self.0.watched).values().map(|(resource, _)| resource.clone()).collect();
+        watched.sort();
+        watched
+    }
+
+    /// Waits until these kinds have been listed or can't be, or the time is over; true if all have been.
     pub async fn synced(&self, resources: &[Resource], deadline: Duration) -> bool {
         let mut changes = self.changes();
         let wanted: HashSet<_> = resources.iter().map(kind_of).collect();
         let complete = async {
             loop {
-                let done = {
+                let (mut listed, mut decided) = (true, true);
+                {
                     let state = lock(&self.0.state);
-                    wanted.iter().all(|kind| state.kinds.get(kind).is_some_and(|told| told.listed))
-                };
-                if done || changes.changed().await.is_err() {
-                    return done;
+                    for told in wanted.iter().map(|kind| state.kinds.get(kind)) {
+                        listed &= told.is_some_and(|told| told.listed);
+                        decided &= told.is_some_and(|told| told.listed || told.trouble.is_some());
+                    }
+                }
+                if decided || changes.changed().await.is_err() {
+                    return listed;
                 }
             }
         };
         tokio::time::timeout(deadline, complete).await.unwrap_or(false)
     }
 
+    /// Kinds that were refused are tried again now: one of them may have come.
+    pub fn try_again(&self) {
+        self.0.again.notify_waiters();
+    }
+
+    /// How the kind of an object is watched, if it is and the API server serves it.
+    pub fn resource_of(&self, key: &ObjectKey) -> Option<Resource> {
+        let served = self.trouble(key).is_none_or(|trouble| !trouble.unserved);
+        let watched = lock(&self.0.watched);
+        watched.get(&(key.group.clone(), key.kind.clone())).filter(|_| served).map(|(resource, _)| resource.clone())
+    }
+
+    /// Why the kind of an object can't be watched, if it can't.
+    pub fn trouble(&self, key: &ObjectKey) -> Option<Trouble> {
+        lock(&self.0.state).kinds.get(&(key.group.clone(), key.kind.clone()))?.trouble.clone()
+    }
+
+    /// Every kind that can't be watched, by group and kind, and why.
+    pub fn troubles(&self) -> Vec<((String, String), Trouble)> {
+        let state = lock(&self.0.state);
+        state.kinds.iter().filter_map(|(kind, told)| Some((kind.clone(), told.trouble.clone()?))).collect()
+    }
+
     /// What is known of an object.
     pub fn seen(&self, key: &ObjectKey) -> Seen {
         let state = lock(&self.0.state);
+        let told = state.kinds.get(&(key.group.clone(), key.kind.clone()));
         match state.objects.get(key) {
+            // A kind that is not served says nothing of its objects: they may be there all the same.
+            Some(_) if told.is_some_and(|told| told.trouble.as_ref().is_some_and(|trouble| trouble.unserved)) => Seen::Unwatched,
             Some(seen) => Seen::Present(Box::new(seen.clone())),
-            None if state.kinds.get(&(key.group.clone(), key.kind.clone())).is_some_and(|told| told.listed) => Seen::Absent,
+            // Also of a kind that is not served any more: a list, or an event, said that it is gone.
+            None if told.is_some_and(|told| told.listed) => Seen::Absent,
             None => Seen::Unwatched,
         }
+    }
+
+    /// What others put into lists of an object that runs, or is read by what runs.
+    pub fn grave(&self, key: &ObjectKey) -> Vec<Foreign> {
+        let state = lock(&self.0.state);
+        let foreign = state.objects.get(key).into_iter().flat_map(|seen| &seen.foreign);
+        foreign.filter(|foreign| foreign.grave).cloned().collect()
     }
 
     /// An answer to an apply of ours. Usually newer than what the watch said so far.
     pub fn answered(&self, resource: &Resource, answer: &Value) {
         if let Some((key, seen)) = self.0.read(resource, answer.clone()) {
+            let is_definition = key.kind == "CustomResourceDefinition";
             lock(&self.0.state).answered(resource, key, seen);
+            if is_definition {
+                self.try_again();
+            }
         }
         self.0.changed();
     }
@@ -269,6 +352,59 @@ impl Inner {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// What selects our objects.
+    fn selector(&self) -> String {
+        format!("{INSTANCE_LABEL}={}", self.instance)
+    }
+
+    /// The watch, or a list, says that an object is so.
+    fn told_of(&self, resource: &Resource, object: Value) -> Option<ObjectKey> {
+        let (key, seen) = self.read(resource, object)?;
+        lock(&self.state).told_of(resource, key.clone(), seen);
+        Some(key)
+    }
+
+    /// The watch says that an object was deleted.
+    fn told_of_end(&self, resource: &Resource, object: Value) {
+        if let (Some(key), Some(version)) = (key_of(resource, &object), version_of(&object)) {
+            lock(&self.state).told_of_end(resource, &key, count(&version));
+        }
+    }
+
+    /// A list is complete; those that it can't know of.
+    fn listed(&self, resource: &Resource, list: &HashSet<ObjectKey>, version: &str) -> Vec<ObjectKey> {
+        // A version that is no number says nothing of what is newer: then everything is asked for.
+        lock(&self.state).listed(resource, list, version.parse().unwrap_or(0))
+    }
+
+    /// A kind can't be watched.
+    fn troubled(&self, resource: &Resource, code: Option<u16>, message: &str) {
+        let (unserved, message) = (code == Some(404), tk8s_core::printable(message, 300));
+        let mut state = lock(&self.state);
+        let told = state.told(resource);
+        let before = told.trouble.as_ref().map(|trouble| (trouble.since, trouble.unserved));
+        let since = before.map_or_else(Timestamp::now, |(since, _)| since);
+        told.trouble = Some(Trouble { since, unserved, message: message.clone() });
+        drop(state);
+        if before.map(|(_, unserved)| unserved) != Some(unserved) {
+            if unserved {
+                // What is known of the group's kinds is of another time.
+                self.cluster.forget(&resource.kind.group);
+            }
+            tracing::warn!(kind = %resource.kind, message, "the kind can't be watched");
+            self.changed();
+        }
+    }
+
+    /// The watch of a kind is open.
+    fn is_well(&self, resource: &Resource) {
+        let was = lock(&self.state).told(resource).trouble.take();
+        if was.is_some() {
+            tracing::info!(kind = %resource.kind, "the kind is watched again");
+            self.changed();
+        }
+    }
+
     /// What is kept of an object, and under which name.
     fn read(&self, resource: &Resource, object: Value) -> Option<(ObjectKey, SeenObject)> {
         Some((key_of(resource, &object)?, self.reduce(object)?))
@@ -281,15 +417,32 @@ impl Inner {
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
         let (health, only_ours) = ((self.judge)(&object), only_we_wrote(&object));
         let managed = Managed::of(&object);
+        let api_version = Arc::from(text("/apiVersion").unwrap_or_default());
         let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(&object), managed.foreign());
         let packed = Arc::new(zstd::encode_all(self.masker.mask(object).to_string().as_bytes(), 1).ok()?);
-        Some(SeenObject { uid, resource_version, deleting, health, fields, projection, foreign, only_ours, component, packed })
+        Some(SeenObject {
+            uid,
+            resource_version,
+            deleting,
+            health,
+            fields,
+            projection,
+            foreign,
+            only_ours,
+            component,
+            api_version,
+            packed,
+        })
     }
 }
 
 /// Resource versions are compared as numbers: KEP-5504 makes that a promise, and every API server keeps it.
 fn count(version: &str) -> u64 {
     version.parse().unwrap_or(u64::MAX)
+}
+
+fn version_of(object: &Value) -> Option<String> {
+    object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(String::from)
 }
 
 fn key_of(resource: &Resource, object: &Value) -> Option<ObjectKey> {
@@ -321,55 +474,6 @@ fn label<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.pointer("/metadata/labels")?.get(name)?.as_str()
 }
 
-/// One watch: lists, then follows; begins again by itself when the stream ends or is too old.
-async fn follow(live: Weak<Inner>, cluster: Cluster, instance: InstanceName, resource: Resource) {
-    let kind = &resource.kind;
-    let api = ApiResource {
-        group: kind.group.clone(),
-        version: kind.version.clone(),
-        api_version: kind.api_version(),
-        kind: kind.kind.clone(),
-        plural: resource.plural.clone(),
-    };
-    let objects = kube::Api::<DynamicObject>::all_with(cluster.client().clone(), &api);
-    let config = watcher::Config::default().labels(&format!("{INSTANCE_LABEL}={instance}")).streaming_lists();
-    let mut events = std::pin::pin!(watch_objects(objects, config).default_backoff());
-    let mut listed: HashSet<ObjectKey> = HashSet::new();
-    while let Some(event) = events.next().await {
-        let Some(live) = live.upgrade() else { return };
-        let take = |object: DynamicObject| live.read(&resource, serde_json::to_value(object).ok()?);
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                if let Some((key, seen)) = take(object) {
-                    listed.insert(key.clone());
-                    lock(&live.state).told_of(&resource, key, seen);
-                }
-            }
-            Ok(Event::InitDone) => {
-                let unsure = lock(&live.state).listed(&resource, &listed);
-                make_sure(&live, &resource, unsure).await;
-                live.changed();
-            }
-            Ok(Event::Apply(object)) => {
-                if let Some((key, seen)) = take(object) {
-                    lock(&live.state).told_of(&resource, key, seen);
-                    live.changed();
-                }
-            }
-            Ok(Event::Delete(object)) => {
-                if let Some((key, seen)) = take(object) {
-                    lock(&live.state).told_of_end(&resource, &key, count(&seen.resource_version));
-                    live.changed();
-                }
-            }
-            Err(error) => {
-                tracing::warn!(kind = %kind, error = %tk8s_core::chain(&error), "the watch was interrupted: it is opened again")
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tk8s_core::GroupVersionKind;
@@ -395,6 +499,7 @@ mod tests {
             foreign: Vec::new(),
             only_ours: true,
             component: None,
+            api_version: Arc::from("v1"),
             packed: Arc::default(),
         }
     }
@@ -412,7 +517,8 @@ mod tests {
             state.told_of(&maps(), key(name), seen("u", *version));
         }
         let list = names.iter().map(|(name, _)| key(name)).collect();
-        assert!(state.listed(&maps(), &list).is_empty());
+        let newest = names.iter().map(|(_, version)| *version).max().unwrap_or(0);
+        assert!(state.listed(&maps(), &list, newest).is_empty());
         state
     }
 
@@ -442,7 +548,7 @@ mod tests {
         let mut state = listed(&[("a", 5), ("old", 4)]);
         state.answered(&maps(), key("fresh"), seen("f", 9));
         state.told_of(&maps(), key("a"), seen("u", 8));
-        assert_eq!(state.listed(&maps(), &HashSet::from([key("a")])), [key("fresh")]);
+        assert_eq!(state.listed(&maps(), &HashSet::from([key("a")]), 8), [key("fresh")]);
         assert_eq!(versions(&state), [("a".into(), "8".into()), ("fresh".into(), "9".into())]);
     }
 
@@ -451,7 +557,7 @@ mod tests {
         let mut state = State::default();
         state.answered(&maps(), key("a"), seen("u", 3));
         state.told_of(&maps(), key("b"), seen("v", 4));
-        assert!(state.listed(&maps(), &HashSet::from([key("b")])).is_empty(), "the list is newer: it is gone");
+        assert!(state.listed(&maps(), &HashSet::from([key("b")]), 4).is_empty(), "the list is newer: it is gone");
         assert_eq!(versions(&state), [("b".into(), "4".into())]);
     }
 }

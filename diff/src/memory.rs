@@ -8,7 +8,7 @@ use tk8s_core::{ComponentName, Digest, FIELD_MANAGER, ObjectKey};
 
 use crate::cluster::Resource;
 use crate::live::{Seen, SeenObject};
-use crate::ownership::{FieldRules, FieldSet, Managed, lost};
+use crate::ownership::{FieldRules, FieldSet, Managed, intruders, lost};
 
 /// An object as our last apply left it: its ownership fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,8 @@ pub enum Drift {
     Replaced,
     /// Fields of ours are not ours any more: which, and who has them now, if anybody has.
     Taken(Vec<(String, Option<String>)>),
+    /// Others put these into lists of ours, and they have to go: which, and who.
+    Intruded(Vec<(String, Option<String>)>),
     /// It does not say any more who owns what of it: somebody wiped that, or restored it from a backup.
     Unowned,
     /// Nobody took a field, and some have other values, or more are ours: somebody wrote in our name, a backup was restored,
@@ -114,20 +116,23 @@ impl fmt::Display for Drift {
             Drift::Replaced => f.write_str("another object has its name"),
             Drift::Unowned => f.write_str("it does not say any more who owns its fields"),
             Drift::Changed => f.write_str("fields of ours have other values, or more are ours than we applied"),
-            Drift::Taken(fields) => {
-                for (position, (field, manager)) in fields.iter().take(NAMED).enumerate() {
-                    let separator = if position == 0 { "" } else { ", " };
-                    match manager {
-                        Some(manager) => write!(f, "{separator}{field} was taken by `{manager}`")?,
-                        None => write!(f, "{separator}{field} is nobody's any more")?,
-                    }
-                }
-                match fields.len().saturating_sub(NAMED) {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
-            }
+            Drift::Taken(fields) => named(f, fields, "was taken", "is nobody's any more"),
+            Drift::Intruded(items) => named(f, items, "was put in", "was put in by nobody known"),
         }
+    }
+}
+
+fn named(f: &mut fmt::Formatter<'_>, fields: &[(String, Option<String>)], by: &str, by_nobody: &str) -> fmt::Result {
+    for (position, (field, manager)) in fields.iter().take(NAMED).enumerate() {
+        let separator = if position == 0 { "" } else { ", " };
+        match manager {
+            Some(manager) => write!(f, "{separator}{field} {by} by `{manager}`")?,
+            None => write!(f, "{separator}{field} {by_nobody}")?,
+        }
+    }
+    match fields.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
     }
 }
 
@@ -140,6 +145,16 @@ pub enum Compared {
     Yielded,
     /// Not as we left it.
     Drifted(Drift),
+}
+
+/// What others put into lists of ours and has to go.
+fn intruded(key: &ObjectKey, seen: &SeenObject, rules: &FieldRules) -> Option<Vec<(String, Option<String>)>> {
+    if !rules.strict || seen.foreign.is_empty() {
+        return None;
+    }
+    let object = seen.object();
+    let found = intruders(&Managed::of(&object), &object, &rules.of(key, None)).into_iter();
+    Some(found.map(|one| (one.field, Some(one.manager))).collect()).filter(|items: &Vec<_>| !items.is_empty())
 }
 
 /// Compares an object with what is remembered of it, without asking. An object that is not watched yet says nothing; a
@@ -155,7 +170,13 @@ pub fn compare(known: &Known, key: &ObjectKey, seen: &Seen, rules: &FieldRules) 
         return Compared::Drifted(Drift::Replaced);
     }
     if seen.fields == Some(known.fields) {
-        return if seen.projection == known.projection { Compared::AsLeft } else { Compared::Drifted(Drift::Changed) };
+        // In another version the same fields have other values.
+        let as_applied = *seen.api_version == *known.resource.kind.api_version();
+        return match (!as_applied || seen.projection == known.projection, intruded(key, seen, rules)) {
+            (true, None) => Compared::AsLeft,
+            (true, Some(items)) => Compared::Drifted(Drift::Intruded(items)),
+            (false, _) => Compared::Drifted(Drift::Changed),
+        };
     }
     if seen.fields.is_none() && seen.managed().is_empty() {
         return Compared::Drifted(Drift::Unowned);

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::cluster::{Cluster, Reply, Resource, dry_run_request};
+use crate::giving_up;
 use crate::images::images_as_sent;
 use crate::immutable::{self, may_be_made_anew, overlaid};
 use crate::live::{Live, Seen};
 use crate::memory::{Compared, Known, Memory, Owned, compare, only_we_wrote};
 use crate::ownership::{
-    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, overridden,
-    take_out,
+    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, intruders,
+    overridden, take_out,
 };
 use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Propagation, Prune, Turn};
 use crate::text;
@@ -82,7 +83,7 @@ pub async fn observe(
     kinds.sort();
     kinds.dedup();
     for kind in &kinds {
-        live.watch(kind);
+        live.watch_in(kind);
     }
     // A watch that does not come up costs requests, not correctness.
     live.synced(&kinds, std::time::Duration::from_secs(10)).await;
@@ -93,7 +94,7 @@ pub async fn observe(
     turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
     one_of(errors)?;
     let last = turn.index + 1 == turn.of;
-    let leaving = if last { leaving(cluster, live, memory, &turn, inventory, rules).await? } else { Leaving::default() };
+    let leaving = if last { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
     Ok(Observed { turn, findings, leaving })
 }
 
@@ -216,6 +217,9 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let answered = match question.ask(&seen, &was_ours).await? {
         Said::Yes(answered) => answered,
         Said::Contested(conflict) => return Ok(Finding::Contested(conflict)),
+        Said::Stale(stale) => {
+            return Ok(Finding::Differs(Box::new(stale.change(manifest, resource, masker))));
+        }
         Said::Anew { body, live, uid } => {
             let fields = secret_fields(&body, Some(&live));
             let (sent, live) = (masker.mask_also(body.clone(), &fields), masker.mask_also(live, &fields));
@@ -230,6 +234,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
                 version: None,
                 yielded: Vec::new(),
                 takes_over: false,
+                migrates: Vec::new(),
                 desired,
                 sent: Digest::of(canonical_json(&sent)),
                 diff,
@@ -237,11 +242,14 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
             })));
         }
     };
-    let Answered { body, reply, before, overrides, yielded } = *answered;
+    let Answered { body, reply, before, mut overrides, yielded } = *answered;
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
     let fields = secret_fields(&body, before.as_ref().map(|before| &before.object));
-    let planned = masker.mask_also(answer.clone(), &fields);
+    let object_rules = rules.fields.of(key, manifest.annotation(CONFLICTS));
+    let intruders = intruders(&Managed::of(&answer), &answer, &object_rules);
+    let mut planned = masker.mask_also(answer.clone(), &fields);
+    giving_up::without_intruders(&mut planned, &intruders);
     let before = before.map(|before| Before { object: masker.mask_also(before.object, &fields), ..before });
     let action = match (&seen, &before) {
         _ if status == StatusCode::CREATED => Action::Create,
@@ -250,13 +258,14 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         _ => Action::Adopt,
     };
     let takes_over = action != Action::Create && Managed::of(&answer).has_predecessors_beside_us();
-    if let (Action::Configure, Some(before), false) = (action, &before, takes_over)
+    if let (Action::Configure, Some(before), false, true) = (action, &before, takes_over, intruders.is_empty())
         && text::same(&before.object, &planned)
         && let Some(known) = Known::of_answer(resource, &answer, desired)
         && before.managed.fingerprint() == Some(known.fields)
     {
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
+    overrides.extend(intruders);
     let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from);
     let (uid, version) = match action {
         Action::Create => (None, None),
@@ -274,6 +283,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         version,
         yielded: yielded.iter().map(|path| display(path)).collect(),
         takes_over,
+        migrates: Vec::new(),
         desired,
         sent,
         diff,
@@ -306,7 +316,7 @@ struct Answered {
 
 /// Secret is what either side says is: a field that is not encrypted any more was, and the live object may have lost what
 /// it said.
-fn secret_fields(body: &Value, live: Option<&Value>) -> SecretFields {
+pub(crate) fn secret_fields(body: &Value, live: Option<&Value>) -> SecretFields {
     live.map(SecretFields::of).unwrap_or_default().and(SecretFields::of(body))
 }
 
@@ -321,6 +331,8 @@ enum Said {
         live: Value,
         uid: String,
     },
+    /// Fields were written in versions that are gone: nobody can ask what an apply would do before that is put right.
+    Stale(Box<giving_up::Stale>),
 }
 
 /// One object, and the rules for its fields.
@@ -344,6 +356,14 @@ impl Question<'_> {
             Seen::Present(seen) => Some((seen.object(), seen.managed())),
             _ => None,
         };
+        if let Some((object, managed)) = &before {
+            let gone = giving_up::gone_versions(self.cluster, managed, self.resource).await?;
+            if !gone.is_empty() {
+                let body = self.body(before.as_ref(), &[]).0;
+                let (live, managed) = (object.clone(), managed.clone());
+                return Ok(Said::Stale(Box::new(giving_up::Stale { body, live, managed, gone })));
+            }
+        }
         let mut more: Vec<Path> = Vec::new();
         for round in 1.. {
             let (body, yielded) = self.body(before.as_ref(), &more);
@@ -473,7 +493,6 @@ fn of_another(key: &ObjectKey, found: &Value, manifest: &Manifest) -> Option<Con
 async fn leaving(
     cluster: &Cluster,
     live: &Live,
-    memory: &dyn Memory,
     turn: &Turn,
     inventory: Vec<(ObjectKey, Owned)>,
     rules: &Rules,
@@ -491,24 +510,34 @@ async fn leaving(
     };
     for (key, owned) in inventory.into_iter().filter(|(key, _)| !wanted(key)) {
         let mut keep = |why: &str| kept.push(Kept { key: key.clone(), why: why.into() });
-        let resource = match memory.known(&key) {
-            Some(known) => known.resource,
-            None => match cluster.resource_of(&key).await? {
-                Some(resource) => resource,
-                None => {
+        let seen = live.seen(&key);
+        // Of what was applied last in a version that is gone another one tells, and deletes.
+        let resource = match live.resource_of(&key) {
+            Some(resource) => Some(resource),
+            None => cluster.resource_of(&key).await?,
+        };
+        let Some(resource) = resource else {
+            match seen {
+                // A list, or an event, said so while the kind was there.
+                Seen::Absent => released.push(Kept { key, why: "it is gone, and so is its kind".into() }),
+                _ => keep("the cluster does not serve its kind"),
+            }
+            continue;
+        };
+        let object = match seen {
+            Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.only_ours)),
+            Seen::Absent => None,
+            Seen::Unwatched => match cluster.get(&resource, &key).await {
+                Err(Error::Unserved(_)) => {
                     keep("the cluster does not serve its kind");
                     continue;
                 }
+                found => found?.and_then(|found| {
+                    let uid = found.pointer("/metadata/uid")?.as_str()?.to_owned();
+                    let only_ours = only_we_wrote(&found);
+                    Some((uid, found, only_ours))
+                }),
             },
-        };
-        let object = match live.seen(&key) {
-            Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.only_ours)),
-            Seen::Absent => None,
-            Seen::Unwatched => cluster.get(&resource, &key).await?.and_then(|found| {
-                let uid = found.pointer("/metadata/uid")?.as_str()?.to_owned();
-                let only_ours = only_we_wrote(&found);
-                Some((uid, found, only_ours))
-            }),
         };
         let Some((uid, object, only_ours)) = object else {
             match owned.uid {
@@ -582,7 +611,8 @@ fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
                 change.uid,
                 change.overrides,
                 change.version,
-                change.takes_over
+                change.takes_over,
+                change.migrates
             ])
         })
         .collect();

@@ -7,7 +7,7 @@ use tk8s_core::{Digest, Manifest, ObjectKey};
 use tk8s_history::Release;
 
 use crate::cluster::{Demands, Resource};
-use crate::ownership::Override;
+use crate::ownership::{Managed, Override, Whose};
 
 /// A part of a release that can be planned at once: nothing in it needs something else in it to exist first (a CRD
 /// before its instances, a namespace before its members), and all of it is of one layer.
@@ -101,6 +101,9 @@ pub struct Change {
     /// Whether those who came before us share fields with us: they are taken out of their entries after the apply, or a
     /// field that we give up later would stay.
     pub takes_over: bool,
+    /// API versions in which fields were written before and that are gone: their entries are rewritten first, or the API
+    /// server refuses the apply. Then it is not forced, for nobody could say beforehand what it would take.
+    pub migrates: Vec<String>,
     /// The digest of what is wanted.
     pub desired: Digest,
     /// The digest of the body, in which secrets are keyed hashes: it goes into the plan's digest, which is public.
@@ -118,6 +121,16 @@ impl Change {
         let uid = self.uid.as_deref().filter(|_| self.action != Action::Recreate);
         let version = self.version.as_deref();
         Demands { uid, version, force: !self.overrides.is_empty(), dry_run: false }
+    }
+
+    /// What the object's `managedFields` have to say before the apply, where it gives up what it would keep otherwise.
+    pub fn ownership(&self, managed_fields: &Value) -> Option<Value> {
+        let intruders = self.overrides.iter().filter(|one| one.whose == Whose::Intruder);
+        let items: Vec<_> = intruders.map(|one| one.path.clone()).collect();
+        if items.is_empty() && self.migrates.is_empty() {
+            return None;
+        }
+        Some(Managed::to_be_given_up(managed_fields, &items, &self.migrates, &self.resource.kind.api_version()))
     }
 }
 

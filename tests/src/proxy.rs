@@ -1,5 +1,5 @@
 //! A proxy between the agent and a real API server that does what networks and overloaded servers do: refuses, keeps
-//! silent, loses the question or the answer, ends streams.
+//! silent, is slow, loses the question or the answer, cuts answers off, ends streams, forgets what was before.
 //!
 //! It speaks plain HTTP to the agent and the API server's own protocol to the other side, as the user whose client it was
 //! given, so the audit log tells one agent from another. Every request is counted, whatever became of it.
@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
@@ -36,6 +37,14 @@ pub enum Fault {
     LostQuestion,
     /// The request is carried out, and the connection ends before the answer.
     LostAnswer,
+    /// The answer ends after this many bytes, in good order: nothing but its content says that something is missing.
+    CutOff(usize),
+    /// Request and answer take this long.
+    Slow(Duration),
+    /// A watch is told that its place is too old, as API servers say it: by an event.
+    TooOld,
+    /// A watch is opened, and tells nothing until the stream is ended.
+    Mute,
     /// Nothing is sent on, and nothing is answered, until [`Proxy::calm`] ends the connection.
     Silence,
 }
@@ -58,6 +67,24 @@ impl Seen {
     /// Whether it is a server-side apply that is only tried.
     pub fn is_dry_run(&self) -> bool {
         self.method == Method::PATCH && self.uri.contains("dryRun=All")
+    }
+
+    /// Whether it opens a watch.
+    pub fn is_watch(&self) -> bool {
+        self.method == Method::GET && self.uri.contains("watch=true")
+    }
+
+    /// Whether it asks for all objects of a kind: as a list, or as a watch that begins with one.
+    pub fn is_list(&self) -> bool {
+        self.method == Method::GET
+            && self.uri.contains("labelSelector=")
+            && (!self.is_watch() || self.uri.contains("sendInitialEvents=true"))
+    }
+
+    /// A parameter of its query.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.uri.split_once('?')?;
+        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Whether it keeps the agent informed or in office: the Lease, a list, a watch. Everything else asks about an object.
@@ -179,8 +206,41 @@ async fn pass(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Response<
             if let Some(seconds) = retry_after {
                 response = response.header("retry-after", seconds);
             }
-            let body = Full::new(Bytes::from(status.to_string())).map_err(|never| match never {});
-            Ok(response.body(body.boxed_unsync())?)
+            Ok(response.body(text(status.to_string()))?)
+        }
+        Some(Fault::CutOff(bytes)) => {
+            let (mut parts, body) = send_on(&inner, request).await?.into_parts();
+            parts.headers.remove(http::header::CONTENT_LENGTH);
+            let frames = futures::stream::unfold((body.into_data_stream(), bytes), |(mut frames, left)| async move {
+                let chunk = if left == 0 { None } else { frames.next().await };
+                chunk.map(|chunk| {
+                    let part = chunk.map(|chunk| chunk.slice(..chunk.len().min(left)));
+                    let left = left - part.as_ref().map_or(0, Bytes::len);
+                    (part.map(Frame::data), (frames, left))
+                })
+            });
+            Ok(Response::from_parts(parts, StreamBody::new(Box::pin(frames)).boxed_unsync()))
+        }
+        Some(Fault::Slow(time)) => {
+            tokio::time::sleep(time).await;
+            let answer = send_on(&inner, request).await;
+            tokio::time::sleep(time).await;
+            answer
+        }
+        Some(Fault::TooOld) => {
+            let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "message": "too old resource version: 1 (2)", "reason": "Expired", "code": 410});
+            let event = serde_json::json!({"type": "ERROR", "object": status});
+            Ok(Response::builder().header("content-type", "application/json").body(text(format!("{event}\n")))?)
+        }
+        Some(Fault::Mute) => {
+            let mut ended = inner.streams.subscribe();
+            ended.mark_unchanged();
+            let nothing = futures::stream::once(async move {
+                ended.changed().await.ok();
+                Err(Failure::from("the stream is ended"))
+            });
+            Ok(Response::builder().header("content-type", "application/json").body(StreamBody::new(nothing).boxed_unsync())?)
         }
         Some(Fault::LostQuestion) => Err("the question is lost".into()),
         Some(Fault::LostAnswer) => {
@@ -192,6 +252,10 @@ async fn pass(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Response<
             Err("nobody answers".into())
         }
     }
+}
+
+fn text(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
 async fn send_on(inner: &Inner, request: Request<Incoming>) -> Result<Response<Body>, Failure> {

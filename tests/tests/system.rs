@@ -147,6 +147,41 @@ async fn an_answer_that_is_lost_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_cut_off_is_no_answer() {
+    is_made_good("cut-off", Fault::CutOff(200), 3, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_slow_gets_its_time() {
+    is_made_good("slow", Fault::Slow(Duration::from_millis(700)), 2, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_something_is_too_old_is_asked_about_again() {
+    let fault = Fault::Status { code: 410, reason: "Expired", retry_after: None };
+    is_made_good("says-410", fault, 2, |_| true, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_group_that_fails_stops_only_who_uses_it() {
+    let system = two_components("group-fails").await;
+    let fault = Fault::Status { code: 503, reason: "ServiceUnavailable", retry_after: None };
+    system.proxy.disturb(MANY, fault, |seen| seen.uri.starts_with("/apis/apps/"));
+    system.write("two/more.yaml", &deployment(&system.name, "web", ""));
+    system.write_map("one", "second");
+    system.write_map("two", "second");
+    system.commit("second");
+    system.until_map("one", "second");
+    system.until("the other one is still at it", || system.component("two")["state"] != "Healthy");
+    assert_eq!(system.map("two"), "first", "all of it is asked about before anything is written");
+    system.proxy.calm();
+    system.until_map("two", "second");
+    system.until_all("Healthy");
+    let history: Value = serde_json::from_slice(&system.tk8s(&["history", "two", "--output", "json"]).stdout).unwrap();
+    assert_eq!(history.as_array().unwrap().len(), 2, "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_server_calls_invalid_waits_for_other_content() {
     let system = two_components("says-422").await;
     let fault = Fault::Status { code: 422, reason: "Invalid", retry_after: None };

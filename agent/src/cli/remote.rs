@@ -107,6 +107,11 @@ fn print_status(status: &InstanceStatus) {
     for refused in &status.refused {
         line(&format!("refused {}: {}: {}", refused.reference, refused.reason, refused.message));
     }
+    for alarm in &status.alarms {
+        let component = alarm.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        line(&format!("ALARM {} since {}: {component}{}: {}", alarm.reason, alarm.since, alarm.object, alarm.message));
+        line(&format!("  {}", alarm.next));
+    }
     line(&format!("ledger {} entries; images: unverified", status.ledger.size));
     line("");
     let mut rows = vec![["LAYER", "COMPONENT", "STATE", "HEALTH", "RELEASE", "REVISION", "MESSAGE"].map(String::from).to_vec()];
@@ -133,7 +138,7 @@ fn print_status(status: &InstanceStatus) {
             line(&format!("{}: somebody on the way overwrites {fields} of {}", component.name, altered.object));
         }
         for foreign in &component.foreign_fields {
-            let grave = if foreign.grave { "ALARM: " } else { "" };
+            let grave = if foreign.grave { "grave: " } else { "" };
             let (object, field, manager) = (&foreign.object, &foreign.field, &foreign.manager);
             line(&format!("{}: {grave}{object} has {field}, which `{manager}` put there", component.name));
         }

@@ -4,6 +4,8 @@
 //! Each component has a [`Slot`]: one run at a time, a person's before a queued one, and what waits can be cancelled,
 //! never what writes.
 
+mod alarms;
+mod fullcheck;
 mod operator;
 pub(crate) mod platform;
 mod rendering;
@@ -48,6 +50,7 @@ pub struct Engine {
     pub live: Live,
     pub tenure: Tenure,
     pub metrics: Metrics,
+    alarms: alarms::Alarms,
     rendering: Rendering,
     /// Ends everything that waits.
     pub stop: CancellationToken,
@@ -103,6 +106,7 @@ impl Engine {
             live,
             tenure,
             metrics,
+            alarms: alarms::Alarms::default(),
             rendering,
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
@@ -161,7 +165,7 @@ impl Engine {
         };
         self.watch_what_is_owned();
         self.finish_what_was_begun().await;
-        tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster());
+        tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());
         self.drain().await;
     }
 

@@ -98,6 +98,7 @@ fn field_rules(spec: &ComponentSpec) -> FieldRules {
             tk8s_config::Conflicts::Yield => Conflicts::Yield,
         },
         ignore: spec.ignore.iter().map(ignore_rule).collect(),
+        strict: spec.strict,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Repairs(HashMap<ObjectKey, Repaired>);
 struct Repaired {
     times: u32,
     last: Instant,
+    /// How it was no longer as we had left it, the last time.
+    why: String,
 }
 
 impl Repaired {
@@ -41,7 +43,7 @@ impl Repairs {
         let is_due = |key: &&ObjectKey| self.0.get(*key).is_none_or(|repaired| repaired.due() <= now);
         let due: Vec<_> = drifted.into_iter().filter(is_due).collect();
         for key in &due {
-            let repaired = self.0.entry((*key).clone()).or_insert(Repaired { times: 0, last: now });
+            let repaired = self.0.entry((*key).clone()).or_insert(Repaired { times: 0, last: now, why: String::new() });
             (repaired.times, repaired.last) = (repaired.times.saturating_add(1), now);
         }
         while self.0.len() > MOST
@@ -50,6 +52,23 @@ impl Repairs {
             self.0.remove(&oldest);
         }
         due
+    }
+
+    /// Remembers how an object that is repaired was no longer as we had left it.
+    pub fn explain(&mut self, key: &ObjectKey, why: String) {
+        if let Some(repaired) = self.0.get_mut(key) {
+            repaired.why = why;
+        }
+    }
+
+    /// Every object of which somebody undoes the repairs again and again: how often, and how. Nobody is named any more who
+    /// left the object alone for long.
+    pub fn all_fought(&self, now: Instant) -> Vec<(ObjectKey, u32, String)> {
+        let fought = self
+            .0
+            .iter()
+            .filter(|(_, repaired)| repaired.times >= AT_ONCE && now.saturating_duration_since(repaired.last) < FORGOTTEN);
+        fought.map(|(key, repaired)| (key.clone(), repaired.times, repaired.why.clone())).collect()
     }
 
     /// How often an object was repaired, if somebody undoes it again and again.
@@ -80,6 +99,10 @@ mod tests {
         assert_eq!(repairs.fought(&fought), Some(10));
         assert_eq!(repairs.due([&fought, &other], begun + Duration::from_secs(63)), [&other]);
         assert_eq!(repairs.fought(&other), None);
+        repairs.explain(&fought, "data.at was taken by `somebody`".into());
+        let named = |repairs: &Repairs, seconds| repairs.all_fought(begun + Duration::from_secs(seconds));
+        assert_eq!(named(&repairs, 63), [(fought.clone(), 10, "data.at was taken by `somebody`".into())]);
+        assert_eq!(named(&repairs, 63 + FORGOTTEN.as_secs()), []);
         let later = begun + Duration::from_secs(63) + FORGOTTEN;
         assert_eq!(repairs.due([&fought], later), [&fought]);
         assert_eq!(repairs.fought(&fought), None);

@@ -8,6 +8,7 @@ use tk8s_diff::live::Seen;
 use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
+use super::alarms::{AlarmView, INTERRUPTED};
 use super::platform::Unit;
 use super::slot::Progress;
 use super::standing::Standing;
@@ -36,6 +37,9 @@ pub struct InstanceStatus {
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
     pub refused: Vec<RefusedView>,
+    /// What a person has to look at.
+    #[serde(default)]
+    pub alarms: Vec<AlarmView>,
     pub components: Vec<ComponentStatus>,
     pub ledger: LedgerView,
 }
@@ -176,6 +180,7 @@ impl Engine {
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
+            alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },
             components: {
                 drop(world);
@@ -217,11 +222,12 @@ impl Engine {
         let hold = view.as_ref().and_then(|view| view.hold.as_ref());
         let progress = self.slot(name).progress();
         let standing = view.as_ref().map(Standing::of);
+        let trouble = self.trouble_of(name);
         let (state, message) = match (&progress, &broken) {
             _ if unit.is_none() && known_platform => {
                 (State::Removed, "not part of the platform, or disabled: its objects stay and are not looked after".into())
             }
-            (Progress::Running, _) => (State::Progressing, String::new()),
+            (Progress::Running, _) => (State::Progressing, trouble.unwrap_or_default()),
             (Progress::Waiting(why), _) => (State::Pending, why.clone()),
             (_, Some((reason, message))) => (State::Failed, format!("{reason}: {message}")),
             (Progress::Failed { class, reason, message }, _) => {
@@ -232,6 +238,7 @@ impl Engine {
                 };
                 (state, format!("{reason}: {message}"))
             }
+            (Progress::Settled, None) if trouble.is_some() => (State::Pending, trouble.unwrap_or_default()),
             (Progress::Settled, None) => match &standing {
                 Some(Standing::Runs(_) | Standing::Unhealthy(_)) if hold.is_some() => (State::Held, worst),
                 Some(Standing::Runs(_)) if health <= HealthState::Suspended => (State::Healthy, not_tidy(view.as_ref())),
@@ -256,6 +263,21 @@ impl Engine {
             altered: self.altered_of(name),
             images: ImagesView { policy: "unverified".into() },
         }
+    }
+
+    /// Why not all of a component can be seen: one of its kinds is not served, or can't be watched.
+    fn trouble_of(&self, name: &ComponentName) -> Option<String> {
+        let found = self.memory.keys_of_component(name).into_iter().find_map(|key| {
+            let trouble = self.live.trouble(&key)?;
+            let long = Timestamp::now().duration_since(trouble.since) >= INTERRUPTED;
+            (trouble.unserved || long).then_some((key, trouble))
+        });
+        let (key, trouble) = found?;
+        let why = match trouble.unserved {
+            true => "the cluster does not serve its kind: install its CRD, or write a version of it that is served",
+            false => "its kind can't be watched",
+        };
+        Some(format!("{key}: {why} ({})", trouble.message))
     }
 
     /// What is told of drift: all of it where it is not repaired, else what is undone again and again.

@@ -21,6 +21,8 @@ use crate::disk::disk;
 const SETTLE: Duration = Duration::from_millis(20);
 /// Of how many objects that drifted at once the log tells.
 const TOLD: usize = 5;
+/// After how long a quiet cluster is looked at all the same: some alarms end by time.
+const QUIET: Duration = Duration::from_secs(60);
 /// How often pauses between retries are looked at when the cluster is quiet.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -35,10 +37,16 @@ impl Engine {
     /// Wakes at every change in the cluster.
     pub(super) async fn follow_cluster(self: Arc<Self>) {
         let mut changes = self.live.changes();
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(TICK) => {
+                    self.look_for_alarms();
+                    if looked.elapsed() > QUIET {
+                        looked = Instant::now();
+                        self.look_again();
+                    }
                     if self.attention.swap(false, std::sync::atomic::Ordering::SeqCst) {
                         self.look_for_drift();
                     }
@@ -59,6 +67,7 @@ impl Engine {
         for unit in &self.looked_after() {
             let name = &unit.spec.name;
             let slot = self.slot(name);
+            self.look_for_alarms_of(unit);
             if !slot.is_idle() {
                 continue;
             }
@@ -68,6 +77,8 @@ impl Engine {
             if unit.fields.drift != DriftMode::Repair {
                 drifted.clear();
             }
+            // A kind that is not served can't be written. When it is back, its watch says so.
+            drifted.retain(|(key, _)| !self.is_unserved(key));
             let late =
                 matches!(slot.progress(), Progress::Failed { reason, .. } if reason == NOT_HEALTHY) && self.all_healthy(name);
             let rid = self.is_rid_of(name);
@@ -79,7 +90,15 @@ impl Engine {
             let written = disk(|| self.history.inventory(name)).into_iter().map(|entry| entry.release);
             match (drifted.first(), standing.repaired_by(&view, written)) {
                 (Some(_), Some(current)) => {
-                    let due = slot.repairs().due(drifted.iter().map(|(key, _)| key), Instant::now()).len();
+                    let due = {
+                        let mut repairs = slot.repairs();
+                        let due: Vec<_> =
+                            repairs.due(drifted.iter().map(|(key, _)| key), Instant::now()).into_iter().cloned().collect();
+                        for (key, drift) in drifted.iter().filter(|(key, _)| due.contains(key)) {
+                            repairs.explain(key, drift.to_string());
+                        }
+                        due.len()
+                    };
                     if due == 0 {
                         self.look_again();
                         continue;
@@ -124,6 +143,10 @@ impl Engine {
                 self.memory.yielded(&key, seen);
             }
         }
+    }
+
+    fn is_unserved(&self, key: &ObjectKey) -> bool {
+        self.live.trouble(key).is_some_and(|trouble| trouble.unserved)
     }
 
     /// Whether something that left the release and stayed is gone by now.

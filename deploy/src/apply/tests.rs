@@ -18,6 +18,7 @@ fn change(action: Action, uid: Option<&str>) -> Change {
         version: None,
         yielded: Vec::new(),
         takes_over: false,
+        migrates: Vec::new(),
         desired: Digest::of("web"),
         sent: Digest::of("web"),
         diff: String::new(),

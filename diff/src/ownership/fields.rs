@@ -59,6 +59,17 @@ impl FieldSet {
         path.iter().try_fold(self, |set, step| set.below.get(step))
     }
 
+    /// What is in the set at a field and below it, with the way there.
+    pub(crate) fn only(&self, path: &[String]) -> FieldSet {
+        let Some((step, rest)) = path.split_first() else { return self.clone() };
+        let Some(below) = self.below.get(step) else { return FieldSet::default() };
+        let below = below.only(rest);
+        if below.is_empty() {
+            return FieldSet::default();
+        }
+        FieldSet { member: false, below: BTreeMap::from([(step.clone(), below)]) }
+    }
+
     /// What is in this set and not in the other.
     pub fn minus(&self, other: &FieldSet) -> FieldSet {
         self.combine(Some(other), |ours, theirs| ours && !theirs)

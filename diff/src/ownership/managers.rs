@@ -1,5 +1,7 @@
 //! The `managedFields` of an object: who owns what.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tk8s_core::{Digest, FIELD_MANAGER, canonical_json, printable};
 
@@ -20,6 +22,8 @@ pub struct Entry {
     pub applied: bool,
     /// Through which part of the object: `scale`, `status`; empty for the object itself.
     pub subresource: String,
+    /// In which API version of the object: the names of its fields.
+    pub api_version: String,
     /// What.
     pub fields: FieldSet,
 }
@@ -66,6 +70,7 @@ impl Managed {
             manager: text(entry, "manager"),
             applied: entry["operation"] == "Apply",
             subresource: text(entry, "subresource"),
+            api_version: text(entry, "apiVersion"),
             fields: FieldSet::read(&entry["fieldsV1"]),
         };
         Managed(entries.iter().take(MOST_ENTRIES).map(entry).collect())
@@ -153,6 +158,55 @@ impl Managed {
         Value::Array(left)
     }
 
+    /// The API versions in which the entries are.
+    pub(crate) fn versions(&self) -> BTreeSet<&str> {
+        let entries = self.0.iter().filter(|entry| entry.subresource != "status");
+        entries.map(|entry| entry.api_version.as_str()).filter(|version| !version.is_empty()).collect()
+    }
+
+    /// The items that others put into lists of ours, and who. What came with a request of ours (a policy put it there) is
+    /// not among them: it would come again. Nor are the lists of an object's metadata: finalizers and owners belong to
+    /// whoever wrote them.
+    pub(crate) fn items_of_others(&self) -> Vec<(Path, &Entry)> {
+        let ours = self.ours();
+        let others = self.others().filter(|entry| entry.manager != FIELD_MANAGER);
+        let items = others.flat_map(|entry| {
+            let items = entry.fields.minus(&ours).items_beside(&ours);
+            items.into_iter().map(move |path| (path, entry))
+        });
+        items.filter(|(path, _)| path.first().is_some_and(|step| step != "f:metadata")).collect()
+    }
+
+    /// `managedFields` as they have to be before an apply that gives up what it would keep otherwise: these items are
+    /// ours and nobody else's, and what was written in versions that are gone was written in this one.
+    pub fn to_be_given_up(entries: &Value, items: &[Path], gone: &[String], api_version: &str) -> Value {
+        let managed = Managed::read(entries);
+        let taken = |entry: &Entry| items.iter().fold(FieldSet::default(), |all, path| all.with(&entry.fields.only(path)));
+        let all_taken = managed.others().fold(FieldSet::default(), |all, entry| all.with(&taken(entry)));
+        let mut left = Vec::new();
+        for (index, raw) in entries.as_array().into_iter().flatten().enumerate() {
+            let mut raw = raw.clone();
+            let Some(entry) = managed.0.get(index) else {
+                left.push(raw);
+                continue;
+            };
+            if gone.contains(&entry.api_version) {
+                raw["apiVersion"] = api_version.into();
+            }
+            if entry.is_ours() {
+                raw["fieldsV1"] = entry.fields.with(&all_taken).to_value();
+            } else if entry.subresource != "status" {
+                let fields = entry.fields.minus(&taken(entry));
+                if fields.is_empty() {
+                    continue;
+                }
+                raw["fieldsV1"] = fields.to_value();
+            }
+            left.push(raw);
+        }
+        Value::Array(left)
+    }
+
     /// What others put beside ours: items in lists of which we own items.
     pub fn foreign(&self) -> Vec<Foreign> {
         let ours = self.ours();
@@ -179,6 +233,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_to_be_given_up_is_ours_alone_and_in_a_version_that_is_served() {
+        let path: Path = ["f:spec", "f:template", "f:spec", "f:containers", "k:{\"name\":\"spy\"}"].map(String::from).into();
+        let mut object = object();
+        object["metadata"]["managedFields"][0]["apiVersion"] = "apps/v1beta1".into();
+        object["metadata"]["managedFields"][1]["apiVersion"] = "apps/v1".into();
+        let items = Managed::of(&object).items_of_others().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        assert_eq!(items, std::slice::from_ref(&path));
+        let gone = ["apps/v1beta1".to_owned()];
+        let entries = Managed::to_be_given_up(&object["metadata"]["managedFields"], &items, &gone, "apps/v2");
+        let managed = Managed::read(&entries);
+        assert_eq!(managed.versions(), BTreeSet::from(["apps/v1", "apps/v2"]));
+        assert!(managed.ours().at(&path).is_some());
+        assert!(managed.others().all(|entry| entry.fields.at(&path).is_none()));
+        // What it has in our own items stays its own.
+        assert!(!managed.others().next().unwrap().fields.is_empty());
+        assert_eq!(entries.as_array().unwrap().len(), 3);
+    }
 
     fn object() -> Value {
         let container = |name: &str| format!("k:{{\"name\":\"{name}\"}}");

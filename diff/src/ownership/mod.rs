@@ -9,9 +9,9 @@ mod fields;
 mod managers;
 mod rules;
 
-pub(crate) use fields::take_out;
 pub use fields::{FieldSet, Path, display};
+pub(crate) use fields::{take_out, value_at};
 pub use managers::{Entry, Foreign, Managed};
 pub use rules::altered;
-pub(crate) use rules::{At, give_way, lost, overridden};
+pub(crate) use rules::{At, give_way, intruders, lost, overridden};
 pub use rules::{Conflicts, DriftMode, FieldRules, IgnoreRule, ObjectRules, Override, Whose};

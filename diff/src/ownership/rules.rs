@@ -91,6 +91,8 @@ pub struct FieldRules {
     pub conflicts: Conflicts,
     /// `ignore`.
     pub ignore: Vec<IgnoreRule>,
+    /// `strict`: what others put into lists of ours is taken out.
+    pub strict: bool,
 }
 
 /// The same for one object.
@@ -99,9 +101,15 @@ pub struct ObjectRules {
     conflicts: Conflicts,
     pointers: Vec<String>,
     managers: Vec<String>,
+    strict: bool,
 }
 
 impl FieldRules {
+    /// Whether whatever this manager owns of an object is left to it.
+    pub fn leaves_to(&self, key: &ObjectKey, manager: &str) -> bool {
+        self.ignore.iter().any(|rule| rule.is_about(key) && rule.managers.iter().any(|left| left == manager))
+    }
+
     /// What counts for an object: `tk8s.io/conflicts` on it wins over what its component says.
     pub fn of(&self, key: &ObjectKey, conflicts: Option<&str>) -> ObjectRules {
         let about = || self.ignore.iter().filter(|rule| rule.is_about(key));
@@ -115,6 +123,7 @@ impl FieldRules {
             conflicts,
             pointers: about().flat_map(|rule| rule.pointers.clone()).collect(),
             managers: about().flat_map(|rule| rule.managers.clone()).collect(),
+            strict: self.strict,
         }
     }
 }
@@ -162,6 +171,8 @@ pub enum Whose {
     Adopted,
     /// It is somebody else's.
     Contested,
+    /// Somebody else put it into a list of ours, and it has to go.
+    Intruder,
 }
 
 /// The table.
@@ -185,6 +196,23 @@ pub struct Override {
     pub whose: Whose,
     #[serde(skip)]
     pub(crate) path: Path,
+}
+
+/// What others put into lists of ours, where that is not left to them: each with its path and who put it there.
+pub(crate) fn intruders(managed: &Managed, object: &Value, rules: &ObjectRules) -> Vec<Override> {
+    if !rules.strict {
+        return Vec::new();
+    }
+    let all = managed.others_fields().with(&managed.ours());
+    let items = managed.items_of_others().into_iter();
+    let unwanted = items.filter(|(path, entry)| !rules.leaves_to(entry) && !rules.names(object, &all, path));
+    let mut found: Vec<Override> = Vec::new();
+    for (path, entry) in unwanted {
+        if !found.iter().any(|known| known.path == path) {
+            found.push(Override { field: display(&path), manager: entry.name(), whose: Whose::Intruder, path });
+        }
+    }
+    found
 }
 
 /// Takes out of a body what is left to others, as the object is now. A field that nobody else owns can't be left out, for
@@ -381,7 +409,7 @@ mod tests {
 
     fn rules(managers: &[&str], pointers: &[&str]) -> ObjectRules {
         let text = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        ObjectRules { conflicts: Conflicts::Report, pointers: text(pointers), managers: text(managers) }
+        ObjectRules { conflicts: Conflicts::Report, pointers: text(pointers), managers: text(managers), strict: true }
     }
 
     #[test]
@@ -484,6 +512,31 @@ mod tests {
         let before = At { object: &before, managed: &nobody };
         let found = overridden(before, At { object: &after, managed: &ours }, |_| false, &ObjectRules::default());
         assert_eq!(found.iter().map(|one| (one.field.as_str(), one.whose)).collect::<Vec<_>>(), [(".data.a", Whose::Adopted)]);
+    }
+
+    #[test]
+    fn an_item_that_somebody_put_in_has_to_go_unless_it_is_left_to_them() {
+        let list = |name: &str| json!({"f:spec": {"f:ports": {format!("k:{{\"name\":\"{name}\"}}"): {".": {}, "f:name": {}}}}});
+        let held = json!({"f:metadata": {"f:finalizers": {"v:\"theirs\"": {}}}});
+        let managed = managed(&[
+            entry(
+                "tk8s-agent",
+                "",
+                true,
+                json!({"f:spec": list("web")["f:spec"], "f:metadata": {"f:finalizers": {"v:\"ours\"": {}}}}),
+            ),
+            entry("tk8s-agent", "", false, list("by-a-policy")),
+            entry("somebody", "", false, list("spy")),
+            entry("a-controller", "", false, held),
+        ]);
+        let live = json!({"spec": {"ports": [{"name": "web"}, {"name": "spy"}, {"name": "by-a-policy"}]}});
+        let found = |rules: &ObjectRules| {
+            intruders(&managed, &live, rules).into_iter().map(|one| (one.field, one.manager)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&rules(&[], &[])), [(".spec.ports[name=\"spy\"]".to_owned(), "somebody".to_owned())]);
+        assert_eq!(found(&rules(&["somebody"], &[])), []);
+        assert_eq!(found(&rules(&[], &["/spec/ports/1"])), []);
+        assert_eq!(found(&ObjectRules::default()), []);
     }
 
     #[test]

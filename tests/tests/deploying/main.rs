@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 
 mod changes;
+mod giving_up;
 mod ownership;
 
 use std::time::{Duration, Instant};

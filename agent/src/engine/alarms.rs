@@ -1,0 +1,257 @@
+//! Alarms: what a person has to look at, because the agent can't, or must not, put it right by itself.
+//!
+//! An alarm stands for as long as its cause does. Whoever finds causes tells all of one reason at once, by one call of
+//! [`Engine::alarm`]: new ones begin to stand, and those that are not among them any more end. They are shown by `status`
+//! and counted in the metrics; what else is done about them is done elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tk8s_core::{ComponentName, Environment, FIELD_MANAGER, ObjectKey, Timestamp, printable};
+use tk8s_diff::ownership::{FieldRules, Foreign};
+use tokio::time::Instant;
+
+use super::Engine;
+use super::platform::Unit;
+
+/// Causes of one reason in one component that are told; whoever has more looks at all of them anyway.
+const MOST: usize = 100;
+/// For how long a watch may be interrupted before anybody hears of it: API servers are restarted.
+pub(super) const INTERRUPTED: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
+/// Why an alarm stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Somebody put a container or a volume into an object of ours, in production.
+    ForeignItem,
+    /// Somebody undoes repairs again and again.
+    RepairUndone,
+    /// The cluster does not serve a kind that is owned.
+    KindNotServed,
+    /// A kind that is owned can't be watched.
+    KindNotWatched,
+}
+
+impl Reason {
+    const ALL: [Reason; 4] = [Reason::ForeignItem, Reason::RepairUndone, Reason::KindNotServed, Reason::KindNotWatched];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Reason::ForeignItem => "ForeignItem",
+            Reason::RepairUndone => "RepairUndone",
+            Reason::KindNotServed => "KindNotServed",
+            Reason::KindNotWatched => "KindNotWatched",
+        }
+    }
+
+    /// What to do about it.
+    fn next(self) -> &'static str {
+        match self {
+            Reason::ForeignItem => {
+                "find out who put it there; `strict: true` takes it out, and a manager in `ignore` may keep it"
+            }
+            Reason::RepairUndone => "let one of the two give way: take the manager off the object, or name it in `ignore`",
+            Reason::KindNotServed => "install its CRD again, or write a version in Git that is served",
+            Reason::KindNotWatched => "look at the API server's message: the agent's rights, a conversion webhook, an APIService",
+        }
+    }
+}
+
+/// One cause: which object (or kind), and what is with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub object: String,
+    pub message: String,
+}
+
+/// One alarm, as people and programs see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmView {
+    pub reason: String,
+    pub since: Timestamp,
+    /// None where it is about the whole instance.
+    pub component: Option<ComponentName>,
+    pub object: String,
+    pub message: String,
+    /// What to do next.
+    pub next: String,
+}
+
+type Place = (Reason, Option<ComponentName>, String);
+
+/// The alarms that stand.
+#[derive(Default)]
+pub struct Alarms(Mutex<BTreeMap<Place, (Timestamp, String)>>);
+
+impl Alarms {
+    /// These are all causes of this reason in this component, as it is now.
+    fn stand(&self, reason: Reason, component: Option<&ComponentName>, causes: Vec<Cause>, now: Timestamp) {
+        let mut standing = self.lock();
+        let causes: BTreeMap<_, _> = causes.into_iter().take(MOST).map(|cause| (cause.object, cause.message)).collect();
+        standing.retain(|(of, at, object), _| {
+            let ends = *of == reason && at.as_ref() == component && !causes.contains_key(object);
+            if ends {
+                tracing::info!(reason = reason.as_str(), component = component.map(ComponentName::as_str), object, "alarm ended");
+            }
+            !ends
+        });
+        for (object, message) in causes {
+            let place = (reason, component.cloned(), object.clone());
+            if !standing.contains_key(&place) {
+                tracing::warn!(
+                    reason = reason.as_str(),
+                    component = component.map(ComponentName::as_str),
+                    object,
+                    message,
+                    "ALARM"
+                );
+            }
+            standing.entry(place).or_insert_with(|| (now, String::new())).1 = printable(&message, 500);
+        }
+    }
+
+    /// Components that nobody looks after have no alarms.
+    fn keep(&self, looked_after: impl Fn(&ComponentName) -> bool) {
+        self.lock().retain(|(_, component, _), _| component.as_ref().is_none_or(&looked_after));
+    }
+
+    /// All of them, the longest standing first.
+    pub fn list(&self) -> Vec<AlarmView> {
+        let view = |((reason, component, object), (since, message)): (&Place, &(Timestamp, String))| AlarmView {
+            reason: reason.as_str().into(),
+            since: *since,
+            component: component.clone(),
+            object: object.clone(),
+            message: message.clone(),
+            next: reason.next().into(),
+        };
+        let mut all: Vec<_> = self.lock().iter().map(view).collect();
+        all.sort_by_key(|alarm| alarm.since);
+        all
+    }
+
+    fn count(&self, reason: Reason) -> usize {
+        self.lock().keys().filter(|(of, ..)| *of == reason).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, (Timestamp, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// All causes of one reason in one component, or in the instance, as it is now: those that are not told any more end.
+    pub(super) fn alarm(&self, reason: Reason, component: Option<&ComponentName>, causes: Vec<Cause>) {
+        self.alarms.stand(reason, component, causes, Timestamp::now());
+        self.count_alarms(&[reason]);
+    }
+
+    fn count_alarms(&self, reasons: &[Reason]) {
+        for reason in reasons {
+            let gauge = self.metrics.alarms.get_or_create(&crate::metrics::Metrics::reason(reason.as_str())).clone();
+            gauge.set(self.alarms.count(*reason) as i64);
+        }
+    }
+
+    /// Looks for what the watches, and the repairs, say that a person should know of a component.
+    pub(super) fn look_for_alarms_of(&self, unit: &Unit) {
+        let name = &unit.spec.name;
+        self.alarm(Reason::ForeignItem, Some(name), self.foreign_items(unit));
+        let fought = self.slot(name).repairs().all_fought(Instant::now());
+        let causes = fought.into_iter().map(|(key, times, why)| {
+            let message = format!("it was put back {times} times, and each time somebody undid it: {why}");
+            Cause { object: key.to_string(), message }
+        });
+        self.alarm(Reason::RepairUndone, Some(name), causes.collect());
+    }
+
+    fn foreign_items(&self, unit: &Unit) -> Vec<Cause> {
+        if self.environment() != Environment::Production {
+            return Vec::new();
+        }
+        let keys = self.memory.keys_of_component(&unit.spec.name).into_iter();
+        keys.filter_map(|key| foreign_item(&key, &self.live.grave(&key), &unit.fields)).collect()
+    }
+
+    /// The same, of all kinds.
+    pub(super) fn look_for_alarms(&self) {
+        let (mut unserved, mut unwatched) = (Vec::new(), Vec::new());
+        for ((group, kind), trouble) in self.live.troubles() {
+            let object = if group.is_empty() { kind } else { format!("{kind}.{group}") };
+            let cause = Cause { object, message: trouble.message };
+            match trouble.unserved {
+                true => unserved.push(cause),
+                false if Timestamp::now().duration_since(trouble.since) >= INTERRUPTED => unwatched.push(cause),
+                false => {}
+            }
+        }
+        self.alarm(Reason::KindNotServed, None, unserved);
+        self.alarm(Reason::KindNotWatched, None, unwatched);
+        let looked_after = self.looked_after();
+        self.alarms.keep(|name| looked_after.iter().any(|unit| unit.spec.name == *name));
+        self.count_alarms(&Reason::ALL);
+    }
+}
+
+/// What of an object's grave items is nobody's by any agreement. What a policy adds to our own requests was agreed to by
+/// whoever installed the policy.
+fn foreign_item(key: &ObjectKey, grave: &[Foreign], rules: &FieldRules) -> Option<Cause> {
+    let alarming = grave.iter().filter(|foreign| foreign.manager != FIELD_MANAGER && !rules.leaves_to(key, &foreign.manager));
+    let told: Vec<_> = alarming.map(|foreign| format!("`{}` put in {}", foreign.manager, foreign.field)).collect();
+    (!told.is_empty()).then(|| Cause { object: key.to_string(), message: told.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use tk8s_diff::ownership::IgnoreRule;
+
+    use super::*;
+
+    #[test]
+    fn a_container_that_somebody_put_in_alarms_unless_it_was_agreed_to() {
+        let key = ObjectKey { group: "apps".into(), kind: "Deployment".into(), namespace: Some("a".into()), name: "web".into() };
+        let by = |manager: &str| Foreign { field: ".spec.x".into(), manager: manager.into(), grave: true };
+        let rule = IgnoreRule { managers: vec!["mesh".into()], ..IgnoreRule::default() };
+        let rules = FieldRules { ignore: vec![rule], ..FieldRules::default() };
+        assert_eq!(foreign_item(&key, &[by("mesh"), by(FIELD_MANAGER)], &rules), None);
+        let found = foreign_item(&key, &[by("mesh"), by("somebody"), by("else")], &rules).unwrap();
+        assert_eq!(found.message, "`somebody` put in .spec.x, `else` put in .spec.x");
+        assert_eq!(foreign_item(&key, &[by("mesh")], &FieldRules::default()).unwrap().object, key.to_string());
+    }
+
+    fn cause(object: &str, message: &str) -> Cause {
+        Cause { object: object.into(), message: message.into() }
+    }
+
+    fn standing(alarms: &Alarms) -> Vec<(String, String, i64)> {
+        let second = |alarm: &AlarmView| alarm.since.as_second();
+        alarms.list().into_iter().map(|alarm| (alarm.object.clone(), alarm.message.clone(), second(&alarm))).collect()
+    }
+
+    #[test]
+    fn an_alarm_stands_from_its_first_cause_until_nobody_names_it_any_more() {
+        let (alarms, web) = (Alarms::default(), "web".parse::<ComponentName>().unwrap());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        alarms.stand(Reason::RepairUndone, Some(&web), vec![cause("a", "once"), cause("b", "once")], at(1));
+        alarms.stand(Reason::ForeignItem, Some(&web), vec![cause("c", "spy")], at(2));
+        alarms.stand(Reason::RepairUndone, Some(&web), vec![cause("a", "twice")], at(3));
+        assert_eq!(standing(&alarms), [("a".into(), "twice".into(), 1), ("c".into(), "spy".into(), 2)]);
+        // Of another component, or of nobody: theirs stand by themselves.
+        alarms.stand(Reason::RepairUndone, None, Vec::new(), at(4));
+        assert_eq!(standing(&alarms).len(), 2);
+        alarms.stand(Reason::RepairUndone, Some(&web), Vec::new(), at(5));
+        assert_eq!(standing(&alarms).len(), 1);
+        alarms.keep(|_| false);
+        assert!(alarms.list().is_empty());
+    }
+
+    #[test]
+    fn alarms_are_bounded() {
+        let alarms = Alarms::default();
+        let many = (0..10 * MOST).map(|number| cause(&number.to_string(), &"x".repeat(10_000))).collect();
+        alarms.stand(Reason::KindNotServed, None, many, Timestamp::UNIX_EPOCH);
+        assert_eq!(alarms.list().len(), MOST);
+        assert!(alarms.list().iter().all(|alarm| alarm.message.len() < 600 && !alarm.next.is_empty()));
+    }
+}
