@@ -9,8 +9,8 @@ mod fields;
 mod managers;
 mod rules;
 
-pub(crate) use fields::take_out;
 pub use fields::{FieldSet, Path, display};
+pub(crate) use fields::{is_at, take_out};
 pub use managers::{Entry, Foreign, Managed};
 pub use rules::altered;
 pub(crate) use rules::{At, give_way, lost, overridden};
