@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 
 mod changes;
+mod looking;
 mod ownership;
 
 use std::time::{Duration, Instant};
