@@ -24,6 +24,8 @@ const LARGEST: usize = 32 * 1024 * 1024;
 const AT_ONCE: usize = 32;
 /// A request that takes longer than this counts no more: what hangs for one component must not hold up the others.
 const SLOW: Duration = Duration::from_secs(1);
+/// Warnings of one answer that are kept; each is cut as well.
+const MOST_WARNINGS: usize = 10;
 /// The longest pause between two tries of one request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -241,7 +243,8 @@ impl Cluster {
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
+            let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
+            let warnings = warnings.take(MOST_WARNINGS).collect();
             let retry_after =
                 parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
             Ok(Reply { status: parts.status, body, warnings, retry_after })
