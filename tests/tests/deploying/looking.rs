@@ -326,7 +326,7 @@ async fn a_look_is_coloured_where_it_is_asked_for_and_its_exit_code_tells_a_diff
         "-p",
         r#"{"data":{"theirs":"1"}}"#,
     ]);
-    write(&map.replace("data: {", "data: {theirs: \"2\", "));
+    write(&map.replace("\ndata: {", "\ndata: {theirs: \"2\", "));
     let contested = said(&diff(plane, directory.path(), &[]));
     assert!(contested.contains("refused: .data.theirs is owned by `operator`"), "{contested}");
     // What can't be compared.
