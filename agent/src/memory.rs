@@ -30,6 +30,9 @@ struct Entry {
     /// Fields that somebody on the way to the API server overwrites.
     #[serde(default)]
     altered: Vec<String>,
+    /// What the API server warned about when it was written.
+    #[serde(default)]
+    warnings: Vec<String>,
     /// It is no longer part of the component's release, and still there: kept, or held by a finalizer.
     #[serde(default)]
     left: bool,
@@ -123,8 +126,8 @@ impl Remembered {
         if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
             let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
             if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
-                let (key, altered) = (answer.key.clone(), answer.altered.clone());
-                self.put(Entry { key, component, known, release: release.0, unsure: false, altered, left: false });
+                let (key, altered, warnings) = (answer.key.clone(), answer.altered.clone(), answer.warnings.clone());
+                self.put(Entry { key, component, known, release: release.0, unsure: false, altered, warnings, left: false });
             }
         }
     }
@@ -134,8 +137,8 @@ impl Remembered {
         let ReleaseId { component, number } = &plan.release().id;
         for (key, known) in plan.confirmed() {
             let (key, component, known) = (key.clone(), component.clone(), known.clone());
-            let altered = self.altered(&key);
-            self.put(Entry { key, component, known, release: number.0, unsure: false, altered, left: false });
+            let (altered, warnings) = (self.altered(&key), self.warnings(&key));
+            self.put(Entry { key, component, known, release: number.0, unsure: false, altered, warnings, left: false });
         }
         self.mark(plan.unchanged(), false);
     }
@@ -206,6 +209,11 @@ impl Remembered {
     /// Fields of an object that were answered otherwise than they were sent.
     pub fn altered(&self, key: &ObjectKey) -> Vec<String> {
         self.read().by_key.get(key).map(|entry| entry.altered.clone()).unwrap_or_default()
+    }
+
+    /// What the API server warned about when an object was last written.
+    pub fn warnings(&self, key: &ObjectKey) -> Vec<String> {
+        self.read().by_key.get(key).map(|entry| entry.warnings.clone()).unwrap_or_default()
     }
 
     /// Every kind that is owned.

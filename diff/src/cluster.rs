@@ -26,6 +26,8 @@ const AT_ONCE: usize = 32;
 const SLOW: Duration = Duration::from_secs(1);
 /// For how long an answer about a served version holds: as long as a plan takes to ask about many objects of it.
 const MOMENT: Duration = Duration::from_secs(5);
+/// Warnings of one answer that are kept; each is cut as well.
+const MOST_WARNINGS: usize = 10;
 /// The longest pause between two tries of one request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -303,7 +305,8 @@ impl Cluster {
                 Err(_) if !parts.status.is_success() => Value::Null,
                 Err(error) => return Err(fail(format!("its answer is cut off, or no JSON: {error}"))),
             };
-            let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
+            let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
+            let warnings = warnings.take(MOST_WARNINGS).collect();
             let retry_after =
                 parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
             Ok(Reply { status: parts.status, body, warnings, retry_after })

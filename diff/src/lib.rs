@@ -4,6 +4,7 @@
 
 pub mod cluster;
 mod error;
+mod fold;
 mod giving_up;
 mod images;
 mod immutable;
@@ -13,13 +14,17 @@ pub mod memory;
 pub mod observe;
 mod order;
 pub mod ownership;
+mod predecessors;
 mod preview;
 mod sealed;
+mod spelled;
 mod text;
 
 pub use error::Error;
+pub use fold::Folded;
 pub use images::images_as_sent;
 pub use observe::{Rules, observe, plan, rehearse};
 pub use order::{WAVE, in_order, order, rank, turns};
-pub use preview::{PreviewDiff, preview};
+pub use predecessors::{Leftover, Predecessor, predecessors};
+pub use preview::{Look, PreviewDiff, preview};
 pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Propagation, Prune, Turn};

@@ -46,14 +46,55 @@ impl Masker {
 
     /// What is masked stays as it is, so that masking twice is masking once.
     fn hide(&self, value: &mut Value) {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let digits = text.strip_prefix("(masked ").and_then(|text| text.strip_suffix(')'));
-        if digits.is_some_and(|digits| digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        if is_masked(value) {
             return;
         }
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("because HMAC takes keys of any length");
         mac.update(text.as_bytes());
         *value = format!("(masked {})", hex::encode(&mac.finalize().into_bytes()[..6])).into();
+    }
+}
+
+/// Whether a value is what is left of a secret.
+fn is_masked(value: &Value) -> bool {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("(masked ")?.strip_suffix(')'));
+    digits.is_some_and(|digits| digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Two masked objects as people read them: that there is a secret, and whether it changes. Nothing is left that says more
+/// about a value, or that could be compared with a guess or with another day's diff.
+pub(crate) fn in_words(live: Option<&mut Value>, planned: &mut Value) {
+    say(live.as_deref(), planned);
+    if let Some(live) = live {
+        say(None, live);
+    }
+}
+
+fn say(before: Option<&Value>, value: &mut Value) {
+    if is_masked(value) {
+        let changed = before.is_some_and(|before| before != value);
+        *value = if changed { "(masked, changed)" } else { "(masked)" }.into();
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                say(before.and_then(|before| before.get(name)), value);
+            }
+        }
+        Value::Array(items) => {
+            let before = before.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            for (index, item) in items.iter_mut().enumerate() {
+                // The items of nearly every list have names; without them only the place is left.
+                let same = match item.get("name") {
+                    Some(name) => before.iter().find(|before| before.get("name") == Some(name)),
+                    None => before.get(index),
+                };
+                say(same, item);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -86,6 +127,25 @@ mod tests {
         assert_ne!(masker.mask(secret("x")), masker.mask(secret("y")));
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}});
         assert_eq!(masker.mask(map.clone()), map);
+    }
+
+    #[test]
+    fn people_read_that_a_secret_changes_and_nothing_about_what_it_is() {
+        let masker = Masker::new(&[7; 32]);
+        let secret = |data: Value| masker.mask(json!({"apiVersion": "v1", "kind": "Secret", "data": data}));
+        let (mut live, mut planned) =
+            (secret(json!({"a": "1", "b": "1", "gone": "1"})), secret(json!({"a": "1", "b": "2", "new": "1"})));
+        in_words(Some(&mut live), &mut planned);
+        assert_eq!(live["data"], json!({"a": "(masked)", "b": "(masked)", "gone": "(masked)"}));
+        assert_eq!(planned["data"], json!({"a": "(masked)", "b": "(masked, changed)", "new": "(masked)"}));
+        let pod = |env: Value| {
+            let said = r#"["/spec/env/*/value"]"#;
+            masker.mask(json!({"kind": "Pod", "metadata": {"annotations": {tk8s_core::SECRET_FIELDS_ANNOTATION: said}}, "spec": {"env": env}}))
+        };
+        let mut live = pod(json!([{"name": "a", "value": "1"}]));
+        let mut planned = pod(json!([{"name": "new", "value": "9"}, {"name": "a", "value": "1"}]));
+        in_words(Some(&mut live), &mut planned);
+        assert_eq!(planned["spec"]["env"], json!([{"name": "new", "value": "(masked)"}, {"name": "a", "value": "(masked)"}]));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Rules {
 }
 
 /// The annotation that says what happens to fields of others on one object.
-const CONFLICTS: &str = "tk8s.io/conflicts";
+pub(crate) const CONFLICTS: &str = "tk8s.io/conflicts";
 
 /// What the cluster said to one object of a turn.
 #[derive(Debug)]

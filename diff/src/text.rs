@@ -1,20 +1,29 @@
 //! Two objects as one unified diff for people.
 
-use serde_json::{Map, Value};
+use std::time::Duration;
+
+use serde_json::Value;
 use similar::TextDiff;
+
+use crate::mask::in_words;
+use crate::spelled::yaml;
 
 /// Longer diffs say how much was left out.
 const LONGEST: usize = 256 * 1024;
+/// After this the rest of two objects that have hardly a line in common is told as removed and added.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The difference between what is there and what is planned, both masked; empty if there is none.
 pub(crate) fn unified(name: &str, live: Option<&Value>, planned: &Value) -> String {
-    let (before, after) = (live.map_or(String::new(), |live| yaml(&readable(live))), yaml(&readable(planned)));
+    let (mut live, mut planned) = (live.map(readable), readable(planned));
+    in_words(live.as_mut(), &mut planned);
+    let (before, after) = (live.as_ref().map_or(String::new(), yaml), yaml(&planned));
     if before == after {
         return String::new();
     }
     let header = (format!("live: {name}"), format!("planned: {name}"));
-    let mut text =
-        TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).header(&header.0, &header.1).to_string();
+    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(&before, &after);
+    let mut text = diff.unified_diff().context_radius(3).header(&header.0, &header.1).to_string();
     if text.len() > LONGEST {
         let mut end = LONGEST;
         while !text.is_char_boundary(end) {
@@ -32,7 +41,7 @@ pub(crate) fn same(live: &Value, planned: &Value) -> bool {
 }
 
 /// Without what the API server counts and notes for itself.
-fn readable(object: &Value) -> Value {
+pub(crate) fn readable(object: &Value) -> Value {
     let mut object = object.clone();
     if let Value::Object(fields) = &mut object {
         fields.remove("status");
@@ -43,22 +52,6 @@ fn readable(object: &Value) -> Value {
         }
     }
     object
-}
-
-/// YAML with the fields in the order in which people write them.
-fn yaml(object: &Value) -> String {
-    let Value::Object(fields) = object else { return String::new() };
-    let mut text = String::new();
-    let first = ["apiVersion", "kind", "metadata"];
-    let ordered = first
-        .iter()
-        .filter_map(|name| fields.get_key_value(*name))
-        .chain(fields.iter().filter(|(name, _)| !first.contains(&name.as_str())));
-    for (name, value) in ordered {
-        let one = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
-        text.push_str(&serde_yaml::to_string(&one).expect("because JSON is YAML"));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -77,5 +70,18 @@ mod tests {
         assert!(same(&live, &live) && !same(&live, &planned));
         assert_eq!(unified("x", Some(&live), &live), "");
         assert!(unified("x", None, &planned).contains("+kind: ConfigMap"));
+    }
+
+    #[test]
+    fn a_secret_that_changes_is_told_as_changed_and_two_diffs_of_it_are_equal() {
+        let secret = |value: &str, key: u8| {
+            crate::mask::Masker::new(&[key; 32])
+                .mask(json!({"apiVersion": "v1", "kind": "Secret", "data": {"k": value, "same": "x"}}))
+        };
+        let diff = |value: &str, key: u8| unified("Secret n/a", Some(&secret("before", key)), &secret(value, key));
+        let changed = diff("a", 1);
+        assert!(changed.contains("-  k: (masked)\n+  k: (masked, changed)\n   same: (masked)\n"), "{changed}");
+        assert_eq!(changed, diff("something longer", 2), "it says nothing about the value");
+        assert_eq!(diff("before", 1), "");
     }
 }

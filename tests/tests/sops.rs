@@ -92,7 +92,7 @@ async fn what_was_decrypted_is_applied_and_shown_by_nobody() {
         .output()
         .unwrap();
     let diff = String::from_utf8(diff.stdout).unwrap();
-    assert!(diff.contains("-  k: (masked ") && !diff.contains("public"), "{diff}");
+    assert!(diff.contains("-  k: (masked)\n+  k: (masked, changed)") && !diff.contains("public"), "{diff}");
     says_nothing("the diff", &diff);
     // Open in Git, and back again without it.
     system.write("sealed/several.yaml", PUBLIC);

@@ -647,3 +647,30 @@ async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_thr
     assert_eq!(left.split(' ').filter(|name| name.starts_with('m')).count(), 0, "{left}");
     assert!(!confirm(&system, &plan).status.success(), "nothing waits for it any more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_warns_about_is_shown_where_an_operator_looks() {
+    let mut system = two_components("warned").await;
+    let name = system.name.clone();
+    system.write(
+        "one/warned.yaml",
+        &format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: old, namespace: {name}}}\nspec: {{replicas: 0, selector: {{matchLabels: {{app: old}}}}, template: {{metadata: {{labels: {{app: old}}}}, spec: {{nodeSelector: {{beta.kubernetes.io/os: linux}}, containers: [{{name: web, image: 'web:1'}}]}}}}}}\n"
+        ),
+    );
+    system.commit("an old label");
+    let shown = |words: &[&str]| String::from_utf8_lossy(&system.tk8s(words).stdout).into_owned();
+    let warning = "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated";
+    system.until("the warning", || shown(&["status"]).contains(warning));
+    system.until_all("Healthy");
+    let history = shown(&["history", "one"]);
+    assert!(history.contains(&format!("the API server warns about Deployment.apps {name}/old: {warning}")), "{history}");
+    let told = system.component("one")["warnings"].clone();
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(system.component("two")["warnings"], serde_json::json!([]));
+    // It is still known after a restart, without asking again.
+    system.stop();
+    system.start();
+    system.until_all("Healthy");
+    assert!(String::from_utf8_lossy(&system.tk8s(&["status"]).stdout).contains(warning));
+}

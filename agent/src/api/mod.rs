@@ -132,6 +132,9 @@ pub struct ReleaseEntry {
     pub trust: tk8s_core::Trust,
     /// Whether it is what runs.
     pub current: bool,
+    /// What the API server warned about its objects, if it is what runs.
+    #[serde(default)]
+    pub warnings: Vec<crate::engine::WarningView>,
 }
 
 async fn history(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
@@ -141,6 +144,10 @@ async fn history(State(shared): State<Shared>, Path(name): Path<String>) -> Resu
     let entries: Vec<_> = releases
         .into_iter()
         .map(|known| ReleaseEntry {
+            warnings: match current.as_ref() == Some(&known.release.id) {
+                true => shared.engine.warnings_of(&name),
+                false => Vec::new(),
+            },
             release: known.release.id.number,
             revision: known.release.revision.label().into(),
             commit: known.release.revision.commit.clone(),

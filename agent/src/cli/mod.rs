@@ -3,6 +3,7 @@
 //! 0: yes, or done. 1: no, failed or refused. 2: wrong usage, or it could not be looked at. 64: the configuration or platform
 //! file is refused. 69: the agent can't be reached.
 
+mod difference;
 mod finding;
 mod notes;
 mod offline;
@@ -61,21 +62,9 @@ enum Command {
     /// Verify a revision of a local repository, or a raw Git object. Exit code 0 only for yes.
     Verify(Verify),
     /// Show what applying a directory would change in a cluster, with your own credentials. Changes nothing.
-    Diff {
-        /// A directory with a platform file, or of manifests.
-        directory: PathBuf,
-        /// The cluster; otherwise KUBECONFIG.
-        #[arg(long, value_name = "FILE")]
-        kubeconfig: Option<PathBuf>,
-        /// Exit with 1 if anything differs.
-        #[arg(long)]
-        exit_code: bool,
-        /// The agent's file, for its age keys and variables, and for how kustomize and Helm are found and limited.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-        #[command(flatten)]
-        given: Given,
-    },
+    ///
+    /// Exit code 0: shown. 1: with `--exit-code`, something differs. 2: something could not be compared.
+    Diff(Diff),
     /// What runs, how it is, and what was refused.
     Status {
         #[command(flatten)]
@@ -129,6 +118,29 @@ enum Command {
         #[command(flatten)]
         agent: Agent,
     },
+}
+
+#[derive(Args)]
+struct Diff {
+    /// A directory with a platform file, or of manifests.
+    directory: PathBuf,
+    /// The cluster; otherwise KUBECONFIG.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Exit with 1 if anything differs.
+    #[arg(long)]
+    exit_code: bool,
+    /// Show what the API server fills in and what others own, too.
+    #[arg(long)]
+    all: bool,
+    /// Whether to colour; `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", default_value_t)]
+    color: clap::ColorChoice,
+    /// The agent's file, for its instance, age keys and variables, and for how kustomize and Helm are found and limited.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
 }
 
 #[derive(Args)]
@@ -224,9 +236,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Check { directory, config, given } => offline::check(directory.as_deref(), config.as_deref(), given, format),
         Command::Render(render) => offline::render(render, format),
         Command::Verify(verify) => offline::verify(&verify, format),
-        Command::Diff { directory, kubeconfig, exit_code, config, given } => {
-            offline::diff(&directory, kubeconfig.as_deref(), exit_code, config.as_deref(), given, format).await
-        }
+        Command::Diff(diff) => difference::diff(diff, format).await,
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,
         Command::History { component, agent } => remote::history(&agent, &component, format).await,

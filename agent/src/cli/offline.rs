@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tk8s_config::AgentConfig;
-use tk8s_core::{Classified as _, ComponentName, LayerId, Manifest, Timestamp, chain};
-use tk8s_diff::cluster::Cluster;
+use tk8s_core::{ComponentName, LayerId, Timestamp, chain};
 use tk8s_diff::mask::Masker;
 use tk8s_gitsync::Signers;
 use tk8s_render::Renderers;
@@ -21,11 +20,11 @@ use crate::error::Error;
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 
 /// Prints an error with everything below it.
-fn complain(what: &str, error: &dyn std::error::Error) {
+pub(super) fn complain(what: &str, error: &dyn std::error::Error) {
     eprintln!("{what}: {}", chain(error));
 }
 
-fn read_config(path: &Path) -> Result<AgentConfig, Exit> {
+pub(super) fn read_config(path: &Path) -> Result<AgentConfig, Exit> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         eprintln!("could not read the agent's file `{}`: {error}", path.display());
         Exit::BadConfiguration
@@ -171,71 +170,6 @@ pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
         }
     }
     Exit::Yes
-}
-
-/// `tk8s-agent diff DIR`.
-pub(super) async fn diff(
-    directory: &Path,
-    kubeconfig: Option<&Path>,
-    exit_code: bool,
-    config: Option<&Path>,
-    given: Given,
-    format: Format,
-) -> Exit {
-    let renderers = match renderers(config, given) {
-        Ok(renderers) => renderers,
-        Err(exit) => return exit,
-    };
-    let mut rendered = Vec::new();
-    let keep = |shown: Shown<'_>| {
-        rendered.push((shown.spec.name.clone(), shown.preview));
-        Ok(())
-    };
-    let looked = match working::look(directory, None, &renderers, keep) {
-        Ok(looked) => looked,
-        Err(exit) => return exit,
-    };
-    let mut failed = looked.report.has_errors();
-    working::complain(looked.report);
-    if looked.platform_refused {
-        return Exit::BadConfiguration;
-    }
-    let client = match crate::run::connect(kubeconfig).await {
-        Ok(client) => client,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return Exit::No;
-        }
-    };
-    let cluster = Cluster::new(client, Vec::new());
-    let masker = Masker::new(&rand::random::<[u8; 32]>());
-    let (mut differs, mut answers) = (false, Vec::new());
-    for (component, preview) in rendered {
-        let objects: Vec<Manifest> =
-            tk8s_diff::in_order(preview.into_objects()).into_iter().map(|placed| placed.manifest).collect();
-        for (key, result) in tk8s_diff::preview(&cluster, objects, &masker).await {
-            match result {
-                Ok(found) => {
-                    differs |= found.action != tk8s_diff::Action::Unchanged;
-                    if format == Format::Text && !found.diff.is_empty() {
-                        line(found.diff.trim_end());
-                    }
-                    answers.push(
-                        json!({"component": component, "object": key.to_string(), "action": found.action, "diff": found.diff}),
-                    );
-                }
-                Err(error) => {
-                    complain(&key.to_string(), &error);
-                    failed = true;
-                    answers.push(json!({"component": component, "object": key.to_string(), "problem": {"reason": error.reason(), "message": chain(&error)}}));
-                }
-            }
-        }
-    }
-    if format == Format::Json {
-        output::json(&answers);
-    }
-    if failed || (exit_code && differs) { Exit::No } else { Exit::Yes }
 }
 
 /// `tk8s-agent verify`.

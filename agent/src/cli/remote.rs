@@ -137,6 +137,9 @@ fn print_status(status: &InstanceStatus) {
             let fields = altered.fields.join(", ");
             line(&format!("{}: somebody on the way overwrites {fields} of {}", component.name, altered.object));
         }
+        for warning in &component.warnings {
+            line(&format!("{}: the API server warns about {}: {}", component.name, warning.object, warning.message));
+        }
         for foreign in &component.foreign_fields {
             let grave = if foreign.grave { "grave: " } else { "" };
             let (object, field, manager) = (&foreign.object, &foreign.field, &foreign.manager);
@@ -181,6 +184,12 @@ pub(super) async fn history(agent: &Agent, component: &ComponentName, format: Fo
                 ]);
             }
             table(&rows);
+            for release in &releases {
+                for warning in &release.warnings {
+                    let (number, object, message) = (release.release, &warning.object, &warning.message);
+                    line(&format!("{number}: the API server warns about {object}: {message}"));
+                }
+            }
             Exit::Yes
         },
     )

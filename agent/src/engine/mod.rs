@@ -32,7 +32,7 @@ pub use operator::{RollbackRequest, RolledBack};
 use platform::Units;
 pub use rendering::Rendering;
 use slot::Slot;
-pub use status::InstanceStatus;
+pub use status::{InstanceStatus, WarningView};
 
 use crate::disk::disk;
 use crate::error::Error;

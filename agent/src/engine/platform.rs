@@ -85,7 +85,7 @@ pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Err
         .collect()
 }
 
-fn field_rules(spec: &ComponentSpec) -> FieldRules {
+pub fn field_rules(spec: &ComponentSpec) -> FieldRules {
     FieldRules {
         drift: match spec.drift {
             Drift::Repair => DriftMode::Repair,

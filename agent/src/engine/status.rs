@@ -112,6 +112,9 @@ pub struct ComponentStatus {
     /// What somebody on the way to the API server overwrites of what is sent.
     #[serde(default)]
     pub altered: Vec<AlteredView>,
+    /// What the API server warned about when objects were last written: an API that goes away, a field that does nothing.
+    #[serde(default)]
+    pub warnings: Vec<WarningView>,
     pub images: ImagesView,
 }
 
@@ -130,6 +133,13 @@ pub struct DriftView {
 pub struct AlteredView {
     pub object: String,
     pub fields: Vec<String>,
+}
+
+/// A warning of the API server about one object.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WarningView {
+    pub object: String,
+    pub message: String,
 }
 
 /// Something that others put into a list of ours.
@@ -261,6 +271,7 @@ impl Engine {
             drift: unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default(),
             foreign_fields: self.foreign_of(name),
             altered: self.altered_of(name),
+            warnings: self.warnings_of(name),
             images: ImagesView { policy: "unverified".into() },
         }
     }
@@ -301,6 +312,15 @@ impl Engine {
         let of = |key: ObjectKey| AlteredView { object: key.to_string(), fields: self.memory.altered(&key) };
         let all = self.memory.keys_of_component(name).into_iter().map(of);
         all.filter(|view| !view.fields.is_empty()).take(MOST_TOLD).collect()
+    }
+
+    /// Of the release that runs: bounded, as is how long one is and how many one answer may bring.
+    pub fn warnings_of(&self, name: &ComponentName) -> Vec<WarningView> {
+        let of = |key: ObjectKey| {
+            let object = key.to_string();
+            self.memory.warnings(&key).into_iter().map(move |message| WarningView { object: object.clone(), message })
+        };
+        self.memory.keys_of_component(name).into_iter().flat_map(of).take(MOST_TOLD).collect()
     }
 
     fn foreign_of(&self, name: &ComponentName) -> Vec<ForeignView> {

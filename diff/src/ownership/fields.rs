@@ -70,6 +70,27 @@ impl FieldSet {
         FieldSet { member: false, below: BTreeMap::from([(step.clone(), below)]) }
     }
 
+    /// Whether it is a field that is in the set as a whole, with all that is in it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.member && self.below.is_empty()
+    }
+
+    /// What is in the set below one step.
+    pub(crate) fn step(&self, step: &str) -> Option<&FieldSet> {
+        self.below.get(step)
+    }
+
+    /// The step that means this item of a list, and what is in the set of it.
+    pub(crate) fn item(&self, item: &Value) -> Option<(&str, &FieldSet)> {
+        let found = self.below.iter().find(|(step, _)| is_at(item, step));
+        found.map(|(step, set)| (step.as_str(), set))
+    }
+
+    /// Whether it knows items of a list by their places, which say nothing about another version of the list.
+    pub(crate) fn counts_items(&self) -> bool {
+        self.below.keys().any(|step| step.starts_with("i:"))
+    }
+
     /// What is in this set and not in the other.
     pub fn minus(&self, other: &FieldSet) -> FieldSet {
         self.combine(Some(other), |ours, theirs| ours && !theirs)
@@ -225,7 +246,7 @@ pub(crate) fn follow<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
 
 /// Whether an item of a list is the one that a step means. A key that the item does not have may be filled in by the API
 /// server (the protocol of a port), so that it does not count against it.
-fn is_at(item: &Value, step: &str) -> bool {
+pub(crate) fn is_at(item: &Value, step: &str) -> bool {
     if let Some(value) = step.strip_prefix("v:") {
         return serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item);
     }

@@ -10,7 +10,7 @@ mod managers;
 mod rules;
 
 pub use fields::{FieldSet, Path, display};
-pub(crate) use fields::{take_out, value_at};
+pub(crate) use fields::{is_at, take_out, value_at};
 pub use managers::{Entry, Foreign, Managed};
 pub use rules::altered;
 pub(crate) use rules::{At, give_way, intruders, lost, overridden};

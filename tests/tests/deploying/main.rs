@@ -5,6 +5,7 @@
 
 mod changes;
 mod giving_up;
+mod looking;
 mod ownership;
 
 use std::time::{Duration, Instant};
