@@ -439,7 +439,8 @@ mod tests {
         let names: Vec<_> = (0..5).map(|index| format!("f{index}.yaml")).collect();
         let files: Vec<_> = names.iter().map(|name| (name.as_str(), bomb.as_str())).collect();
         let error = keys(&files, &component(Some("ns"))).unwrap_err();
-        assert!(error.starts_with("2 findings: f0.yaml:7: it is not YAML"), "{error}");
+        assert!(error.starts_with("3 findings: f0.yaml:1: an object of 11534450 bytes"), "{error}");
+        assert!(error.contains("f0.yaml:7: it is not YAML"), "{error}");
         assert!(error.contains("f1.yaml:5: its values take more than 25165824 bytes"), "{error}");
     }
 
