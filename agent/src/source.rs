@@ -57,6 +57,7 @@ fn limits(given: &LimitsConfig) -> Limits {
         fetch_bytes: given.fetch_bytes.unwrap_or(default.fetch_bytes),
         mirror_bytes: given.mirror_bytes.unwrap_or(default.mirror_bytes),
         objects: given.objects.unwrap_or(default.objects),
+        delta_bytes: given.delta_bytes.unwrap_or(default.delta_bytes),
         object_bytes: given.object_bytes.unwrap_or(default.object_bytes),
         unpacked_bytes: given.unpacked_bytes.unwrap_or(default.unpacked_bytes),
         refs: given.refs.unwrap_or(default.refs),

@@ -75,8 +75,25 @@ struct Body {
     delta: Option<Vec<u8>>,
 }
 
+/// What is known of an object that has passed by.
+struct Passed {
+    /// Where it begins in the pack.
+    offset: u64,
+    /// Its bytes, unpacked; for a delta of what it makes.
+    size: u64,
+    /// What it is based on, if that stands before it.
+    base: Option<u32>,
+    /// How many are based on it.
+    based: u32,
+    /// Whether its base is named by an id.
+    by_id: bool,
+}
+
 struct Scanner {
     id_length: usize,
+    /// Where the next byte stands in the pack.
+    position: u64,
+    passed: Vec<Passed>,
     next: Next,
     left: u32,
     unpacked: u64,
@@ -93,6 +110,8 @@ impl Scanner {
     fn new(id_length: usize) -> Scanner {
         Scanner {
             id_length,
+            position: 0,
+            passed: Vec::new(),
             next: Next::Start,
             left: 0,
             unpacked: 0,
@@ -104,12 +123,14 @@ impl Scanner {
 
     fn feed(&mut self, mut bytes: &[u8], talk: &Talk) -> Result<(), Error> {
         while !bytes.is_empty() {
-            bytes = match &mut self.next {
+            let left = match &mut self.next {
                 Next::Start => self.start(bytes, talk)?,
                 Next::Header => self.header(bytes, talk)?,
                 Next::Body(_) => self.body(bytes, talk)?,
                 Next::End => return Ok(()),
             };
+            self.position += (bytes.len() - left.len()) as u64;
+            bytes = left;
         }
         Ok(())
     }
@@ -135,6 +156,14 @@ impl Scanner {
         let Some((kind, size)) = object_header(&self.held, self.id_length).map_err(|why| lies(talk, why))? else {
             return Ok(&bytes[1..]);
         };
+        let offset = (self.position + 1).saturating_sub(self.held.len() as u64);
+        let base = (kind == OFFSET_DELTA).then(|| offset.checked_sub(distance(&self.held))).flatten();
+        let base = base.and_then(|base| self.passed.binary_search_by_key(&base, |passed| passed.offset).ok());
+        if let Some(base) = base {
+            self.passed[base].based += 1;
+        }
+        let base = base.and_then(|base| u32::try_from(base).ok());
+        self.passed.push(Passed { offset, size, base, based: 0, by_id: kind == ID_DELTA });
         self.held.clear();
         if size > talk.limits().object_bytes {
             return Err(too_large(talk, "bytes in one object", talk.limits().object_bytes, "objectBytes"));
@@ -178,6 +207,13 @@ impl Scanner {
             }
             self.left -= 1;
             self.next = if self.left == 0 { Next::End } else { Next::Header };
+            if self.left == 0 {
+                let limit = talk.limits().delta_bytes;
+                if held_at_once(&self.passed) > limit {
+                    return Err(too_large(talk, "bytes in memory to resolve its deltas", limit, "deltaBytes"));
+                }
+                self.passed = Vec::new();
+            }
         } else if taken == 0 && out == 0 {
             return Err(lies(talk, "an object in it can't be unpacked"));
         }
@@ -186,6 +222,9 @@ impl Scanner {
                 return Err(too_large(talk, "bytes in one object", talk.limits().object_bytes, "objectBytes"));
             }
             self.grow(size, talk)?;
+            if let Some(passed) = self.passed.last_mut() {
+                passed.size = size;
+            }
         }
         Ok(&bytes[taken..])
     }
@@ -197,6 +236,22 @@ impl Scanner {
         }
         Ok(())
     }
+}
+
+/// What whoever resolves the deltas has to hold at once, at worst: of a chain, every object that more than one is based on
+/// waits for all of these. A base that is named by an id may be any other object, so of these each counts, at an eighth: in
+/// what servers send they are based on what was fetched before, and wait for nothing.
+fn held_at_once(passed: &[Passed]) -> u64 {
+    let mut chains: Vec<u64> = Vec::with_capacity(passed.len());
+    let (mut most, mut named) = (0, 0);
+    for object in passed {
+        let above = object.base.and_then(|base| chains.get(base as usize)).copied().unwrap_or_default();
+        let chain = above.saturating_add(if object.based > 1 { object.size } else { 0 });
+        chains.push(chain);
+        most = most.max(chain);
+        named += if object.by_id { object.size / 8 } else { 0 };
+    }
+    most.saturating_add(named)
 }
 
 fn lies(talk: &Talk, why: &str) -> Error {
@@ -228,6 +283,14 @@ fn object_header(held: &[u8], id_length: usize) -> Result<Option<(u8, u64)>, &'s
         _ => return Err("an object in it has no kind that is known"),
     };
     Ok(complete.then_some((kind, size)))
+}
+
+/// How far before a delta its base begins, by the end of its header.
+fn distance(held: &[u8]) -> u64 {
+    let size = held.iter().position(|byte| byte & 0x80 == 0).map_or(held.len(), |end| end + 1);
+    let digit = |byte: &u8| u64::from(byte & 0x7f);
+    let Some((first, more)) = held[size..].split_first() else { return u64::MAX };
+    more.iter().fold(digit(first), |distance, byte| distance.saturating_add(1).saturating_mul(128).saturating_add(digit(byte)))
 }
 
 /// The size of what a delta makes: the second of the two numbers at its beginning.

@@ -117,6 +117,8 @@ pub struct Limits {
     pub objects: u32,
     /// Bytes of one object, unpacked.
     pub object_bytes: u64,
+    /// Bytes of unpacked objects that resolving deltas holds at once.
+    pub delta_bytes: u64,
     /// Bytes of all objects of one fetch, unpacked.
     pub unpacked_bytes: u64,
     /// Refs that a server shows.
@@ -134,7 +136,8 @@ impl Default for Limits {
             fetch_bytes: 512 * MIB,
             mirror_bytes: 2048 * MIB,
             objects: 1_000_000,
-            object_bytes: 64 * MIB,
+            object_bytes: 16 * MIB,
+            delta_bytes: 32 * MIB,
             unpacked_bytes: 8192 * MIB,
             refs: 10_000,
             commits: 1_000_000,

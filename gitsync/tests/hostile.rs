@@ -330,6 +330,58 @@ fn a_pack_that_lies_or_grows_beyond_bounds_is_refused_before_it_is_held() {
     }
 }
 
+/// How far back a base is, as a pack has it.
+fn back(distance: usize) -> Vec<u8> {
+    let (mut bytes, mut rest) = (vec![distance as u8 & 0x7f], distance >> 7);
+    while rest > 0 {
+        rest -= 1;
+        bytes.insert(0, rest as u8 & 0x7f | 0x80);
+        rest >>= 7;
+    }
+    bytes
+}
+
+/// Whoever resolves a chain holds what others wait for: a small pack could fill the memory level by level.
+#[test]
+fn a_chain_of_deltas_that_all_wait_for_each_other_is_refused_before_it_is_resolved() {
+    let home = Home::new();
+    home.accepted();
+    let mib = 1024 * 1024;
+    let zeros = vec![0; mib];
+    let same = delta(mib as u64, mib as u64, &[0xf0, 0xff, 0xff, 0x0f, 0xf0, 0, 0, 0x10]);
+    let chain = |levels: usize, side: bool| {
+        let (mut entries, mut last) = (vec![entry(3, mib as u64, b"", &zeros)], 0);
+        let mut ends: Vec<usize> = vec![entries[0].len()];
+        for _ in 0..levels {
+            let begins = if last == 0 { 0 } else { ends[last - 1] };
+            for _ in 0..if side { 2 } else { 1 } {
+                let end = ends[ends.len() - 1];
+                entries.push(entry(6, same.len() as u64, &back(end - begins), &same));
+                ends.push(end + entries[entries.len() - 1].len());
+            }
+            last = entries.len() - 1;
+        }
+        pack(entries.len() as u32, &entries)
+    };
+    let named = |count: usize| pack(count as u32, &vec![entry(7, same.len() as u64, &[7; 20], &same); count]);
+    let small = |limits: &mut Limits| limits.delta_bytes = 8 * mib as u64;
+    for (what, bytes, refused) in [
+        ("all wait", chain(9, true), true),
+        ("as many as may", chain(8, true), false),
+        ("none waits", chain(40, false), false),
+        ("named by id", named(65), true),
+        ("as many as may, named by id", named(64), false),
+    ] {
+        home.next();
+        let head = home.repository.git(&["rev-parse", "HEAD"]);
+        let listing = refs(&[(&head, b"refs/heads/main")]);
+        let (reason, message) = home.refused(&home.limited(small), move |seen| scripted(seen, &listing, &bytes));
+        // What is right but brings nothing that was promised fails later.
+        assert_eq!(message.contains("`repository.limits.deltaBytes`"), refused, "{what}: {message}");
+        assert_eq!(reason, if refused { "LimitExceeded" } else { "FetchFailed" }, "{what}: {message}");
+    }
+}
+
 #[test]
 fn an_object_that_the_server_left_out_is_noticed_when_it_is_needed_and_fetched_by_the_next_look() {
     let home = Home::new();
