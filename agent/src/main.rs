@@ -21,6 +21,11 @@ mod trust;
 
 use clap::Parser as _;
 
+/// One arena that gives back what is freed: with one for each thread, each would keep the most that it ever needed. How it is
+/// set up stands in `.cargo/config.toml`, and what that gained in `docs/performance.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     // A child of the launcher: it gives up its rights while it is one thread, and becomes another program.
     let mut words = std::env::args_os().skip(1);
