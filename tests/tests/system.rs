@@ -674,3 +674,71 @@ async fn what_the_api_server_warns_about_is_shown_where_an_operator_looks() {
     system.until_all("Healthy");
     assert!(String::from_utf8_lossy(&system.tk8s(&["status"]).stdout).contains(warning));
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn no_component_however_hostile_makes_the_agent_large_or_keeps_another_from_being_applied() {
+    let full = "take more than 25165824 bytes of memory";
+    let hostile = [
+        ("text", "an object of 16777"),
+        ("keys", full),
+        ("pairs", full),
+        ("items", full),
+        ("aliases", full),
+        ("twins", full),
+        ("bomb", "kustomize"),
+        ("loop", "OutOfMemory: helm was ended"),
+    ];
+    let mut system = System::new("hostile").await;
+    let name = system.name.clone();
+    let head = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {name}}}\n");
+    let files = [
+        ("text/a.yaml", format!("{head}v: {}\n", "x".repeat(16 * 1024 * 1024 - 200))),
+        ("keys/a.yaml", (0..500_000).fold(head.clone(), |text, index| text + &format!("k{index}: 1\n"))),
+        ("pairs/a.yaml", format!("{head}v: [{}]\n", "a: 1, ".repeat(250_000))),
+        (
+            "items/a.yaml",
+            (0..100_001).fold("kind: List\nitems:\n".into(), |text: String, index| {
+                text + &format!("- {{kind: ConfigMap, apiVersion: v1, metadata: {{name: a{index}}}}}\n")
+            }),
+        ),
+        ("aliases/a.yaml", format!("{head}a: &x \"{}\"\nb: [{}]\n", "x".repeat(1 << 20), "*x, ".repeat(1000))),
+        ("twins/a.yaml", format!("{head}---\n").repeat(50_000)),
+        ("bomb/kustomization.yaml", "resources: [a.yaml]\n".into()),
+        (
+            "bomb/a.yaml",
+            (1..10).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, level| {
+                text + &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", "))
+            }),
+        ),
+        ("loop/Chart.yaml", "apiVersion: v2\nname: loop\nversion: 1.0.0\n".into()),
+        ("loop/templates/a.yaml", format!("{{{{ range until 100000000 }}}}{head}---\n{{{{ end }}}}")),
+    ];
+    for (path, text) in &files {
+        system.write(path, text);
+    }
+    system.write_map("good", "first");
+    let component = |name: &str| format!("{{name: {name}, path: {name}, namespace: hostile}}");
+    let components: Vec<_> = hostile.iter().map(|(name, _)| component(name)).chain([component("good")]).collect();
+    let layer = format!("{{number: 0, name: all, components: [{}]}}", components.join(", "));
+    system.write("tk8s.yaml", &format!("apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers: [{layer}]\n"));
+    system.commit("all of them");
+    let programs = tk8s_tests::renderers();
+    system.more = format!(
+        "render: {{memory: 256MiB, timeout: 30s, kustomize: {programs}/kustomize, helm: {programs}/helm}}"
+    );
+    system.timeout = "30s";
+    system.start();
+    // What it holds itself: pages of files, the program's own first, can be dropped at any time.
+    let peak = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", system.process().unwrap())).unwrap();
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        let kib = |name: &str| line(name).trim_end_matches(" kB").parse::<u64>().unwrap();
+        (kib("VmHWM:") - kib("RssFile:")) / 1024
+    };
+    system.until_map("good", "first");
+    for (component, word) in hostile {
+        let message = || system.component(component)["message"].as_str().unwrap_or_default().to_owned();
+        system.until(&format!("{component} is refused: {word}"), || message().contains(word));
+        println!("{component}, {} MiB: {}", peak(), message());
+    }
+    assert!(peak() <= 64, "{} MiB", peak());
+}
