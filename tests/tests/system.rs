@@ -723,9 +723,7 @@ async fn no_component_however_hostile_makes_the_agent_large_or_keeps_another_fro
     system.write("tk8s.yaml", &format!("apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers: [{layer}]\n"));
     system.commit("all of them");
     let programs = tk8s_tests::renderers();
-    system.more = format!(
-        "render: {{memory: 256MiB, timeout: 30s, kustomize: {programs}/kustomize, helm: {programs}/helm}}"
-    );
+    system.more = format!("render: {{memory: 256MiB, timeout: 30s, kustomize: {programs}/kustomize, helm: {programs}/helm}}");
     system.timeout = "30s";
     system.start();
     // What it holds itself: pages of files, the program's own first, can be dropped at any time.
