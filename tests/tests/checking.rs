@@ -213,6 +213,56 @@ fn programs_are_found_and_limited_as_the_agents_file_says_which_is_checked_too()
     assert_eq!((code, &ours["line"], &ours["next"]), (2, &json!(8), &json!("did you mean `memory`?")));
 }
 
+/// As in a pod of the Restricted profile: nobody's account, no capability, and none to be had. What such a pod has besides, a
+/// read-only root and a system call filter of the container runtime, takes a kubelet.
+#[test]
+fn programs_render_for_an_account_without_any_right_and_are_limited_all_the_same() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bomb: String = (1..10).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, level| {
+        text + &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", "))
+    });
+    let directory = tree(&[
+        ("good/kustomization.yaml", "namespace: shop\nresources: [a.yaml]\n"),
+        ("good/a.yaml", MAP),
+        ("bomb/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("bomb/a.yaml", &bomb),
+        ("chart/Chart.yaml", "apiVersion: v2\nname: chart\nversion: 1.0.0\n"),
+        ("chart/templates/a.yaml", MAP),
+        ("scratch/.keep", ""),
+        ("tk8s.yaml", &platform(&["name: good, path: good", "name: chart, path: chart, namespace: shop", "name: bomb, path: bomb"])),
+    ]);
+    let (top, bin) = (directory.path(), directory.path().join(".bin"));
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::copy(program("tk8s-agent"), bin.join("tk8s-agent")).unwrap();
+    for name in ["kustomize", "helm"] {
+        std::fs::copy(Path::new(&renderers()).join(name), bin.join(name)).unwrap();
+    }
+    std::fs::set_permissions(top, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(top.join("scratch"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let run = |component: &str| {
+        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let agent = bin.join("tk8s-agent");
+        let mut command = Command::new(if root { Path::new("setpriv") } else { &agent });
+        if root {
+            let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--no-new-privs"];
+            command.args(nobody).arg(&agent);
+        }
+        let output = command
+            .args(["render", top.to_str().unwrap(), "--component", component, "--output", "json"])
+            .env("TMPDIR", top.join("scratch"))
+            .output()
+            .unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    for component in ["good", "chart"] {
+        let (code, said) = run(component);
+        assert!(code == Some(0) && said.contains("\"NAME\""), "{said}");
+    }
+    let (code, said) = run("bomb");
+    assert!(code == Some(1) && said.contains("kustomize was ended because it ran out of memory"), "{said}");
+    assert_eq!(std::fs::read_dir(top.join("scratch")).unwrap().count(), 1, "nothing is left but what was there");
+}
+
 #[test]
 fn rendering_prints_all_objects_or_none_and_all_that_is_wrong() {
     let components = ["name: good, path: good, namespace: shop", "name: bad, path: bad, namespace: shop"];
