@@ -69,7 +69,8 @@ pub(crate) fn mark_broken(mirror: &Path) {
 /// Opens the mirror, or makes it, with the object format of the remote.
 pub(crate) fn open_or_create(mirror: &Path, format: gix::hash::Kind) -> Result<gix::Repository, Error> {
     let fail = |why: String| Error::Mirror { path: mirror.into(), why: tk8s_core::printable(&why, 300) };
-    let options = || gix::open::Options::isolated().open_path_as_is(true);
+    // Each thread that resolves deltas holds a few objects as a whole: with one, what that takes is known.
+    let options = || gix::open::Options::isolated().open_path_as_is(true).config_overrides(["pack.threads=1"]);
     if mirror.exists() {
         let repository = options().open(mirror).map_err(|error| fail(error.to_string()))?.to_thread_local();
         if repository.object_hash() != format {

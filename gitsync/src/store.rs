@@ -85,7 +85,10 @@ impl Store {
         if actual != oid {
             return Err(damaged("its bytes are not what its id says".into()));
         }
-        Ok((object.kind, object.detach().data))
+        let (kind, mut data) = (object.kind, object.detach().data);
+        // What it was made of may be far larger, and stood in the same place.
+        data.shrink_to_fit();
+        Ok((kind, data))
     }
 
     /// The size of an object as the storage states it, without its bytes.

@@ -59,7 +59,7 @@ pub struct Bounds {
 impl Default for Bounds {
     /// Several times the largest charts and bundles that people use; an API server takes 3 MiB as one object.
     fn default() -> Bounds {
-        Bounds { file: 16 * MIB, files: 64 * MIB, values: 24 * MIB as usize, objects: 100_000 }
+        Bounds { file: 8 * MIB, files: 64 * MIB, values: 24 * MIB as usize, objects: 100_000 }
     }
 }
 

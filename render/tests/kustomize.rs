@@ -309,8 +309,8 @@ fn one_file_or_byte_more_than_the_limit_is_refused() {
     let error = repository.refusal(&component("a"));
     assert_eq!(error, "files of a kustomization: 10001, at most 10000 are read");
     repository.write("b/kustomization.yaml", "resources: [large.yaml]\n");
-    repository.write("b/large.yaml", &"#".repeat(16 * 1024 * 1024 + 1));
-    assert!(repository.refusal(&component("b")).contains("at most 16777216 are read"));
+    repository.write("b/large.yaml", &"#".repeat(8 * 1024 * 1024 + 1));
+    assert!(repository.refusal(&component("b")).contains("at most 8388608 are read"));
     repository.write("b/large.yaml", "");
     repository.write("b/kustomization.yaml", &"#".repeat(1024 * 1024 + 1));
     assert!(repository.refusal(&component("b")).contains("at most 1048576 are read"));

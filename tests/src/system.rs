@@ -121,9 +121,10 @@ impl System {
     pub fn configuration(&self) -> String {
         let at = |file: &str| self.file(file).display().to_string();
         let (url, interval, timeout, name) = (&self.repository_url, self.interval, self.timeout, &self.name);
-        let auth = match url.starts_with("ssh:") {
-            true => format!(", auth: {{sshKeyFile: {}, knownHostsFile: {}}}", at("ssh.key"), at("known_hosts")),
-            false => String::new(),
+        let auth = match url.split(':').next() {
+            Some("ssh") => format!(", auth: {{sshKeyFile: {}, knownHostsFile: {}}}", at("ssh.key"), at("known_hosts")),
+            Some("git") => ", allowInsecure: true".to_owned(),
+            _ => String::new(),
         };
         format!(
             r#"apiVersion: agent.tk8s.io/v1alpha1
