@@ -314,8 +314,8 @@ fn one_file_or_byte_more_than_the_limit_is_refused() {
     repository.write("b/large.yaml", "");
     repository.write("b/kustomization.yaml", &"#".repeat(1024 * 1024 + 1));
     assert!(repository.refusal(&component("b")).contains("at most 1048576 are read"));
-    let large = "#".repeat(16 * 1024 * 1024);
-    let names: Vec<_> = (0..5).map(|number| format!("{number}.yaml")).collect();
+    let large = "#".repeat(8 * 1024 * 1024);
+    let names: Vec<_> = (0..9).map(|number| format!("{number}.yaml")).collect();
     names.iter().for_each(|name| repository.write(&format!("c/{name}"), &large));
     repository.write("c/kustomization.yaml", &format!("resources: [{}]\n", names.join(", ")));
     assert!(repository.refusal(&component("c")).contains("at most 67108864 are read"));
