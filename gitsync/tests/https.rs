@@ -209,6 +209,9 @@ fn a_credential_never_leaves_the_scheme_host_and_port_it_is_for() {
     }
     // Nothing arrived there, with or without a credential.
     assert!(other.seen().is_empty() && plain.seen().is_empty());
+    // With more headers than anybody has.
+    let wordy = home.serve(|_| Answer::Plain(200, vec![("X-Long", "x".repeat(128 * 1024))], Vec::new()));
+    assert_eq!(refused(&home.source(&wordy)).0, "HttpFailed");
     // In circles, and in the middle of a fetch.
     let circles = home.serve(|seen| Answer::Plain(302, vec![("Location", seen.path.clone())], Vec::new()));
     assert_eq!(refused(&home.source(&circles)).0, "RedirectRefused");

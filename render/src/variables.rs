@@ -100,3 +100,17 @@ pub(crate) fn is_name(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     text.bytes().next().is_some_and(letter) && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit()) && text.len() <= 100
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_a_variable_has_an_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, vec![b'x'; LARGEST as usize]).unwrap();
+        assert_eq!(read(file.path()).unwrap().len() as u64, LARGEST);
+        std::fs::write(&file, vec![b'x'; LARGEST as usize + 1]).unwrap();
+        assert!(read(file.path()).unwrap_err().ends_with("is larger than 1048576 bytes"));
+    }
+}

@@ -255,3 +255,16 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_of_keys_that_is_too_large_is_none() {
+    let good = String::from_utf8(fixture("age-key.txt")).unwrap();
+    let padded = |bytes: usize| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("{good}#{}", "x".repeat(bytes - good.len() - 1))).unwrap();
+        open_documents(text("types.yaml").as_bytes(), "a.yaml", &AgeKeys::load([&file.path().to_path_buf()]))
+    };
+    assert!(padded(64 * 1024).is_ok());
+    let refused = padded(64 * 1024 + 1).err().unwrap().to_string();
+    assert!(refused.contains("is larger than 65536 bytes, so it is no file of age keys"), "{refused}");
+}

@@ -170,6 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn more_decrypted_values_than_can_be_looked_for_are_refused() {
+        let refused = |texts: Vec<String>| Secrets::new(texts).err().unwrap().to_string();
+        assert!(Secrets::new(vec!["hunter2".into(); MOST]).is_ok());
+        let said = refused(vec!["hunter2".into(); MOST + 1]);
+        assert!(said.contains("decrypted values") && said.contains("10001, at most 10000"), "{said}");
+        let said = refused(vec!["x".repeat(MOST_BYTES + 1)]);
+        assert!(said.contains("bytes of values") && said.contains("1048577, at most 1048576"), "{said}");
+    }
+
+    #[test]
     fn values_are_found_inside_of_texts_in_base64_and_line_by_line() {
         let secrets = Secrets::new(vec![
             "hunter2".into(),
