@@ -319,45 +319,38 @@ fn application(object: &Value) -> Option<Listed> {
 
 /// A `Kustomization` of Flux that is about this cluster.
 fn kustomization(object: &Value) -> Option<Listed> {
-    let claim = named(object, "Kustomization")?;
-    let spec = &object["spec"];
-    if spec["kubeConfig"].is_object() {
-        return None;
-    }
-    let mut dangers = Vec::new();
-    match spec["suspend"] == true {
-        true => dangers.push("it is suspended: it does nothing, unless it is resumed".into()),
-        false => {
-            dangers.push("it puts its own state back at each interval".into());
-            let policy = spec["deletionPolicy"].as_str().unwrap_or("MirrorPrune");
-            if spec["prune"] == true {
-                dangers.push("it deletes what leaves its Git (prune)".into());
-            }
-            if policy == "Delete" || policy == "WaitForTermination" || policy == "MirrorPrune" && spec["prune"] == true {
-                dangers.push("deleting it deletes what it has".into());
-            }
+    of_flux(object, "Kustomization", |spec| {
+        let mut dangers = vec!["it puts its own state back at each interval".into()];
+        let policy = spec["deletionPolicy"].as_str().unwrap_or("MirrorPrune");
+        if spec["prune"] == true {
+            dangers.push("it deletes what leaves its Git (prune)".into());
         }
-    }
-    let next = suspended("kustomization", &claim);
-    Some(Listed { inventory: inventory(object), claim, dangers, next })
+        if policy == "Delete" || policy == "WaitForTermination" || policy == "MirrorPrune" && spec["prune"] == true {
+            dangers.push("deleting it deletes what it has".into());
+        }
+        dangers
+    })
 }
 
 /// A `HelmRelease` of Flux that is about this cluster.
 fn helm_release(object: &Value) -> Option<Listed> {
-    let claim = named(object, "HelmRelease")?;
+    of_flux(object, "HelmRelease", |_| {
+        vec!["it puts its own state back when its chart or values change".into(), "deleting it uninstalls what it has".into()]
+    })
+}
+
+/// What Flux looks after, in this cluster. `active`: what there is to fear of it, by its `spec`, unless it is suspended.
+fn of_flux(object: &Value, kind: &'static str, active: impl FnOnce(&Value) -> Vec<String>) -> Option<Listed> {
+    let claim = named(object, kind)?;
     let spec = &object["spec"];
     if spec["kubeConfig"].is_object() {
         return None;
     }
-    let mut dangers = Vec::new();
-    match spec["suspend"] == true {
-        true => dangers.push("it is suspended: it does nothing, unless it is resumed".into()),
-        false => {
-            dangers.push("it puts its own state back when its chart or values change".into());
-            dangers.push("deleting it uninstalls what it has".into());
-        }
-    }
-    let next = suspended("helmrelease", &claim);
+    let dangers = match spec["suspend"] == true {
+        true => vec!["it is suspended: it does nothing, unless it is resumed".into()],
+        false => active(spec),
+    };
+    let next = suspended(&kind.to_lowercase(), &claim);
     Some(Listed { inventory: inventory(object), claim, dangers, next })
 }
 
