@@ -70,6 +70,19 @@ impl System {
         }
     }
 
+    /// Two components, each of one ConfigMap, in one layer, deployed; with further lines of the agent's file.
+    pub async fn two_components(name: &str, more: &str) -> System {
+        let mut system = System::new(name).await;
+        system.more = more.into();
+        system.write_platform(&[&["one", "two"]]);
+        system.write_map("one", "first");
+        system.write_map("two", "first");
+        system.commit("first");
+        system.start();
+        system.until_all("Healthy");
+        system
+    }
+
     /// From the next start on the agent speaks to the API server itself, past the proxy.
     pub fn leave_out_the_proxy(&self) {
         self.plane.write_kubeconfig_as(&self.name, &self.file("kubeconfig"));

@@ -14,21 +14,9 @@ fn about(component: &'static str) -> impl Fn(&Seen) -> bool + Send + 'static {
     move |seen| seen.uri.split('?').next().is_some_and(|path| path.ends_with(&format!("/configmaps/{component}")))
 }
 
-/// Two components in one layer, deployed.
-async fn two_components(name: &str) -> System {
-    let mut system = System::new(name).await;
-    system.write_platform(&[&["one", "two"]]);
-    system.write_map("one", "first");
-    system.write_map("two", "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
-    system
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_to_one_component_renders_and_asks_nothing_of_another() {
-    let system = two_components("counted").await;
+    let system = System::two_components("counted", "").await;
     let renders = async |component: &str| system.counter("tk8s_renders_total", &format!("component=\"{component}\"")).await;
     let before = (renders("one").await, renders("two").await);
     system.proxy.take_seen();
@@ -48,7 +36,7 @@ async fn a_push_to_one_component_renders_and_asks_nothing_of_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
-    let mut system = two_components("quiet").await;
+    let mut system = System::two_components("quiet", "").await;
     let looks = async |system: &System| system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
     system.proxy.take_seen();
     let known = system.plane.audited(&system.name).len();
@@ -78,7 +66,7 @@ async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
 
 /// What a fault at a component's requests leads to: what its status says meanwhile, if it says anything.
 async fn is_made_good(name: &str, fault: Fault, times: usize, kind: fn(&Seen) -> bool, says: Option<(&str, &str)>) {
-    let system = two_components(name).await;
+    let system = System::two_components(name, "").await;
     let one = about("one");
     system.proxy.disturb(times, fault, move |seen| one(seen) && kind(seen));
     system.write_map("one", "second");
@@ -164,7 +152,7 @@ async fn an_answer_that_something_is_too_old_is_asked_about_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_group_that_fails_stops_only_who_uses_it() {
-    let system = two_components("group-fails").await;
+    let system = System::two_components("group-fails", "").await;
     let fault = Fault::Status { code: 503, reason: "ServiceUnavailable", retry_after: None };
     system.proxy.disturb(MANY, fault, |seen| seen.uri.starts_with("/apis/apps/"));
     system.write("two/more.yaml", &deployment(&system.name, "web", ""));
@@ -183,7 +171,7 @@ async fn an_api_group_that_fails_stops_only_who_uses_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_server_calls_invalid_waits_for_other_content() {
-    let system = two_components("says-422").await;
+    let system = System::two_components("says-422", "").await;
     let fault = Fault::Status { code: 422, reason: "Invalid", retry_after: None };
     system.proxy.disturb(1, fault, about("one"));
     system.write_map("one", "second");
@@ -201,7 +189,7 @@ async fn what_the_api_server_calls_invalid_waits_for_other_content() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_whose_creation_was_not_answered_is_still_ours_to_delete() {
-    let system = two_components("made-unheard").await;
+    let system = System::two_components("made-unheard", "").await;
     system.proxy.disturb(1, Fault::LostAnswer, |seen| seen.is_patch() && seen.uri.contains("/configmaps/extra"));
     let name = &system.name;
     system.write(
@@ -220,7 +208,7 @@ async fn an_object_whose_creation_was_not_answered_is_still_ours_to_delete() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_there_before_is_adopted_and_never_deleted() {
-    let system = two_components("adopted").await;
+    let system = System::two_components("adopted", "").await;
     let name = system.name.clone();
     let manifest =
         format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: extra, namespace: {name}}}\ndata: {{at: theirs}}\n");
@@ -265,7 +253,7 @@ async fn a_layer_starts_when_what_it_stands_on_is_healthy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_sends_what_differs_and_git_does_not_undo_it() {
-    let system = two_components("rolled-back").await;
+    let system = System::two_components("rolled-back", "").await;
     let name = system.name.clone();
     let maps = |at: &str| {
         let map = |extra: &str, at: &str| {
@@ -316,7 +304,7 @@ async fn a_rollback_sends_what_differs_and_git_does_not_undo_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_component_loses_nothing() {
-    let system = two_components("emptied").await;
+    let system = System::two_components("emptied", "").await;
     system.write("one/all.yaml", "# nothing\n");
     system.write_map("two", "second");
     system.commit("empty");
@@ -327,7 +315,7 @@ async fn an_emptied_component_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_git_server_that_hangs_holds_up_nothing_that_runs() {
-    let mut system = two_components("git-hangs").await;
+    let mut system = System::two_components("git-hangs", "").await;
     system.stop();
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     system.repository_url = format!("ssh://git@{}/nobody/answers.git", hanging.local_addr().unwrap());
@@ -389,7 +377,7 @@ async fn a_webhook_wakes_the_agent_only_if_it_was_signed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_health_and_metrics_answer_without_the_token() {
-    let system = two_components("tokens").await;
+    let system = System::two_components("tokens", "").await;
     let status = async |listener: &str, request: &str, token: &str| {
         system.http(listener, request, &[("Authorization", &format!("Bearer {token}"))], "").await.0
     };
@@ -527,7 +515,7 @@ async fn a_mistake_that_is_taken_back_is_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_release_is_tried_again_when_a_person_asks() {
-    let system = two_components("denied").await;
+    let system = System::two_components("denied", "").await;
     system.kubectl(&["create", "configmap", "extra", "--from-literal=at=theirs", "--field-manager=somebody"]);
     let name = &system.name;
     system.write(
@@ -553,7 +541,7 @@ async fn a_denied_release_is_tried_again_when_a_person_asks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_is_lost_is_made_anew_and_drift_is_seen_as_before() {
-    let mut system = two_components("view-lost").await;
+    let mut system = System::two_components("view-lost", "").await;
     system.stop();
     std::fs::remove_dir_all(system.file("history/view")).unwrap();
     // Nor is there a Git server to be asked.
@@ -651,7 +639,7 @@ async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_thr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_server_warns_about_is_shown_where_an_operator_looks() {
-    let mut system = two_components("warned").await;
+    let mut system = System::two_components("warned", "").await;
     let name = system.name.clone();
     system.write(
         "one/warned.yaml",

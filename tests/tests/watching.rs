@@ -9,19 +9,6 @@ use tk8s_tests::system::System;
 
 const MANY: usize = 10_000;
 
-/// Two components, each of one ConfigMap, deployed.
-async fn deployed(name: &str, more: &str) -> System {
-    let mut system = System::new(name).await;
-    system.more = more.into();
-    system.write_platform(&[&["one", "two"]]);
-    system.write_map("one", "first");
-    system.write_map("two", "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
-    system
-}
-
 fn of_maps(seen: &Seen) -> bool {
     seen.uri.starts_with("/api/v1/configmaps?")
 }
@@ -49,7 +36,7 @@ fn history(system: &System, component: &str) -> Vec<(u64, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_ends_is_resumed_where_it_was_and_without_a_list() {
-    let system = deployed("resumed", "").await;
+    let system = System::two_components("resumed", "").await;
     // Not ours: no event of the watch tells of it.
     system.kubectl(&["create", "configmap", "noise"]);
     let newest = system.kubectl(&["get", "configmap", "one", "-o", "jsonpath={.metadata.resourceVersion}"]);
@@ -91,7 +78,7 @@ async fn a_watch_is_resumed_at_its_last_bookmark() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_too_old_is_left_for_a_new_list() {
-    let system = deployed("too-old", "").await;
+    let system = System::two_components("too-old", "").await;
     let refused = Fault::Status { code: 410, reason: "Expired", retry_after: None };
     for fault in [Fault::TooOld, refused] {
         system.proxy.take_seen();
@@ -105,7 +92,7 @@ async fn a_place_that_is_too_old_is_left_for_a_new_list() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_cut_off_says_of_nothing_that_it_is_gone() {
-    let mut system = deployed("cut-off-lists", "").await;
+    let mut system = System::two_components("cut-off-lists", "").await;
     let uids = |system: &System| system.kubectl(&["get", "configmap", "one", "two", "-o", "jsonpath={.items[*].metadata.uid}"]);
     let before = uids(&system);
     // First where lists are streamed, then where the server knows pages only.
@@ -201,7 +188,7 @@ fn alarms(system: &System) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_that_is_undone_again_and_again_raises_an_alarm_that_names_who() {
-    let system = deployed("undone", "").await;
+    let system = System::two_components("undone", "").await;
     let patch = ["patch", "configmap", "one", "--type=merge", "--field-manager=rival", "-p", r#"{"data":{"at":"theirs"}}"#];
     for _ in 0..5 {
         assert_eq!(alarms(&system), []);
@@ -289,7 +276,7 @@ async fn a_conversion_that_fails_stops_only_who_uses_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_check_finds_what_a_watch_missed_and_costs_one_list_of_each_kind() {
-    let mut system = deployed("full-check", "apply: {fullCheck: 2s}").await;
+    let mut system = System::two_components("full-check", "apply: {fullCheck: 2s}").await;
     // From here on the watch tells nothing.
     system.proxy.disturb(MANY, Fault::Mute, resumes);
     system.proxy.end_streams();
@@ -320,7 +307,7 @@ async fn a_full_check_finds_what_a_watch_missed_and_costs_one_list_of_each_kind(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_check_whose_list_is_cut_off_changes_nothing() {
-    let system = deployed("check-cut-off", "apply: {fullCheck: 1s}").await;
+    let system = System::two_components("check-cut-off", "apply: {fullCheck: 1s}").await;
     system.until("the watch is open", || system.proxy.seen().iter().any(lists));
     let failed = async || system.counter("tk8s_full_checks_total", "outcome=\"failed\"").await;
     system.proxy.take_seen();
