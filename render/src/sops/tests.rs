@@ -150,6 +150,7 @@ fn one_changed_bit_anywhere_is_refused() {
         ("type unknown", good.replacen("type:str]", "type:odd]", 1), "type that is not known"),
         ("rule", good.replace("^(data|stringData)$", "^stringData|name$"), "has to be encrypted is not"),
         ("pattern", good.replace("^(data|stringData)$", "(((("), "no pattern"),
+        ("large pattern", good.replace("^(data|stringData)$", "(a{1000}){1000}"), "no pattern"),
         (
             "no mac",
             good.lines().filter(|line| !line.trim().starts_with("mac:")).map(|line| format!("{line}\n")).collect(),
@@ -267,4 +268,14 @@ fn a_file_of_keys_that_is_too_large_is_none() {
     assert!(padded(64 * 1024).is_ok());
     let refused = padded(64 * 1024 + 1).err().unwrap().to_string();
     assert!(refused.contains("is larger than 65536 bytes, so it is no file of age keys"), "{refused}");
+}
+
+#[test]
+fn a_file_of_variables_names_as_many_keys_as_it_may() {
+    let refused = |index: usize| {
+        let text = format!("A=x\nsops_age__list_{index}__map_enc=x\n");
+        open_variables(&text, "a.env", &keys("age-key.txt")).err().unwrap().to_string()
+    };
+    assert!(refused(1000).contains("names too many keys"), "{}", refused(1000));
+    assert!(!refused(999).contains("names too many keys"), "{}", refused(999));
 }
