@@ -6,6 +6,8 @@
 mod check;
 mod follow;
 mod list;
+mod packed;
+mod touched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 pub use check::Checked;
+use packed::{Packed, Packer};
+pub use touched::Touched;
 
 use crate::cluster::{Cluster, Resource};
 use crate::mask::Masker;
@@ -46,7 +50,7 @@ pub struct SeenObject {
     pub component: Option<ComponentName>,
     /// The API version in which it was read: its fields have other values in another one.
     pub api_version: Arc<str>,
-    packed: Arc<Vec<u8>>,
+    packed: Packed,
 }
 
 impl SeenObject {
@@ -57,8 +61,7 @@ impl SeenObject {
 
     /// The object itself, masked.
     pub fn object(&self) -> Value {
-        let text = zstd::decode_all(self.packed.as_slice()).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or(Value::Null)
+        self.packed.unpack()
     }
 }
 
@@ -93,9 +96,11 @@ struct Inner {
     instance: InstanceName,
     judge: fn(&Value) -> Health,
     masker: Masker,
+    packer: Packer,
     state: Mutex<State>,
     watched: Mutex<HashMap<(String, String), (Resource, AbortHandle)>>,
     changes: watch::Sender<u64>,
+    touched: Mutex<Touched>,
     /// Wakes the watches that pause after a refusal.
     again: Arc<Notify>,
 }
@@ -136,6 +141,17 @@ impl State {
         if !self.knows_newer(&key, version) {
             self.objects.insert(key, seen);
         }
+    }
+
+    /// Whether the watch says only what is known: this version of the object, in this version of the API.
+    fn told_again(&mut self, resource: &Resource, key: &ObjectKey, version: &str, api_version: &str) -> bool {
+        let known = self.objects.get(key);
+        if known.is_none_or(|known| known.resource_version != version || *known.api_version != *api_version) {
+            return false;
+        }
+        let told = self.told(resource);
+        told.until = told.until.max(count(version));
+        true
     }
 
     /// The watch says that an object was deleted, by this version.
@@ -207,9 +223,11 @@ impl Live {
             instance,
             judge,
             masker,
+            packer: Packer::new(),
             state: Mutex::default(),
             watched: Mutex::default(),
             changes: watch::Sender::new(0),
+            touched: Mutex::default(),
             again: Arc::default(),
         }))
     }
@@ -311,14 +329,12 @@ impl Live {
 
     /// An answer to an apply of ours. Usually newer than what the watch said so far.
     pub fn answered(&self, resource: &Resource, answer: &Value) {
-        if let Some((key, seen)) = self.0.read(resource, answer.clone()) {
-            let is_definition = key.kind == "CustomResourceDefinition";
-            lock(&self.0.state).answered(resource, key, seen);
-            if is_definition {
-                self.try_again();
-            }
+        let Some((key, seen)) = self.0.read(resource, answer.clone()) else { return };
+        lock(&self.0.state).answered(resource, key.clone(), seen);
+        if key.kind == "CustomResourceDefinition" {
+            self.try_again();
         }
-        self.0.changed();
+        self.0.changed(&key);
     }
 
     /// This incarnation of an object is known to be gone.
@@ -328,7 +344,12 @@ impl Live {
             state.objects.remove(key);
         }
         drop(state);
-        self.0.changed();
+        self.0.changed(key);
+    }
+
+    /// What may have changed since this was asked for the last time: for the one who looks for drift.
+    pub fn touched(&self) -> Touched {
+        std::mem::take(&mut *lock(&self.0.touched))
     }
 
     /// Counts up whenever something changed.
@@ -348,7 +369,15 @@ impl Live {
 }
 
 impl Inner {
-    fn changed(&self) {
+    /// Something was told of an object.
+    fn changed(&self, key: &ObjectKey) {
+        lock(&self.touched).add(key);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Something was told of many.
+    fn much_changed(&self) {
+        *lock(&self.touched) = Touched::Anything;
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -359,16 +388,21 @@ impl Inner {
 
     /// The watch, or a list, says that an object is so.
     fn told_of(&self, resource: &Resource, object: Value) -> Option<ObjectKey> {
-        let (key, seen) = self.read(resource, object)?;
+        let (key, version) = (key_of(resource, &object)?, version_of(&object)?);
+        // Our own writes come back: what the answer told already is not read once more.
+        if lock(&self.state).told_again(resource, &key, &version, api_version_of(&object)) {
+            return Some(key);
+        }
+        let seen = self.reduce(object)?;
         lock(&self.state).told_of(resource, key.clone(), seen);
         Some(key)
     }
 
     /// The watch says that an object was deleted.
-    fn told_of_end(&self, resource: &Resource, object: Value) {
-        if let (Some(key), Some(version)) = (key_of(resource, &object), version_of(&object)) {
-            lock(&self.state).told_of_end(resource, &key, count(&version));
-        }
+    fn told_of_end(&self, resource: &Resource, object: Value) -> Option<ObjectKey> {
+        let (key, version) = (key_of(resource, &object)?, version_of(&object)?);
+        lock(&self.state).told_of_end(resource, &key, count(&version));
+        Some(key)
     }
 
     /// A list is complete; those that it can't know of.
@@ -392,7 +426,7 @@ impl Inner {
                 self.cluster.forget(&resource.kind.group);
             }
             tracing::warn!(kind = %resource.kind, message, "the kind can't be watched");
-            self.changed();
+            self.much_changed();
         }
     }
 
@@ -401,7 +435,7 @@ impl Inner {
         let was = lock(&self.state).told(resource).trouble.take();
         if was.is_some() {
             tracing::info!(kind = %resource.kind, "the kind is watched again");
-            self.changed();
+            self.much_changed();
         }
     }
 
@@ -417,9 +451,9 @@ impl Inner {
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
         let (health, only_ours) = ((self.judge)(&object), only_we_wrote(&object));
         let managed = Managed::of(&object);
-        let api_version = Arc::from(text("/apiVersion").unwrap_or_default());
+        let api_version = Arc::from(api_version_of(&object));
         let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(&object), managed.foreign());
-        let packed = Arc::new(zstd::encode_all(self.masker.mask(object).to_string().as_bytes(), 1).ok()?);
+        let packed = self.packer.pack(&self.masker.mask(object))?;
         Some(SeenObject {
             uid,
             resource_version,
@@ -439,6 +473,10 @@ impl Inner {
 /// Resource versions are compared as numbers: KEP-5504 makes that a promise, and every API server keeps it.
 fn count(version: &str) -> u64 {
     version.parse().unwrap_or(u64::MAX)
+}
+
+fn api_version_of(object: &Value) -> &str {
+    object.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn version_of(object: &Value) -> Option<String> {
@@ -500,7 +538,7 @@ mod tests {
             only_ours: true,
             component: None,
             api_version: Arc::from("v1"),
-            packed: Arc::default(),
+            packed: Packed::default(),
         }
     }
 
@@ -541,6 +579,17 @@ mod tests {
         assert_eq!(versions(&state), [("a".into(), "5".into())]);
         state.answered(&maps(), key("b"), seen("b", 9));
         assert_eq!(versions(&state), [("a".into(), "5".into()), ("b".into(), "9".into())]);
+    }
+
+    #[test]
+    fn what_an_answer_told_already_is_not_read_again_but_counts_as_told() {
+        let mut state = listed(&[("a", 5)]);
+        state.answered(&maps(), key("a"), seen("u", 9));
+        assert!(!state.told_again(&maps(), &key("a"), "10", "v1") && !state.told_again(&maps(), &key("a"), "9", "v2"));
+        assert!(!state.told_again(&maps(), &key("b"), "9", "v1"));
+        assert!(state.told_again(&maps(), &key("a"), "9", "v1"));
+        state.answered(&maps(), key("b"), seen("v", 9));
+        assert_eq!(versions(&state), [("a".into(), "9".into())], "the watch is past the version of that answer");
     }
 
     #[test]

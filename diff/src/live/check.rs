@@ -57,7 +57,7 @@ impl Live {
         let there = self.versions_of(resource);
         missed.extend(absent.into_iter().filter(|key| told.contains_key(key) && !there.contains_key(key)));
         if !missed.is_empty() {
-            self.0.changed();
+            self.0.much_changed();
         }
         Ok(Checked { objects, missed })
     }

@@ -145,7 +145,7 @@ impl Follower {
                         Some(list) => list.extend(key),
                         None => {
                             self.at = version.or(self.at.take());
-                            live.changed();
+                            key.iter().for_each(|key| live.changed(key));
                         }
                     }
                 }
@@ -153,8 +153,7 @@ impl Follower {
                     if list.is_none() {
                         self.at = version_of(&object).or(self.at.take());
                     }
-                    live.told_of_end(&self.resource, object);
-                    live.changed();
+                    live.told_of_end(&self.resource, object).iter().for_each(|key| live.changed(key));
                 }
                 WatchEvent::Bookmark(mark) => {
                     let version = mark.metadata.resource_version;
@@ -196,7 +195,7 @@ impl Follower {
     async fn listed(&self, live: &Inner, list: &HashSet<tk8s_core::ObjectKey>, version: &str) {
         let unsure = live.listed(&self.resource, list, version);
         make_sure(live, &self.resource, unsure).await;
-        live.changed();
+        live.much_changed();
     }
 
     /// What it means that a watch could not be opened.
