@@ -111,12 +111,37 @@ impl Remembered {
         self.unsure.write().unwrap_or_else(PoisonError::into_inner).remove(component);
     }
 
-    /// From here on, until an answer is heard, these objects may be as they were or as they are meant to be.
-    pub fn begun(&self, intent: &Intent) {
+    /// From here on, until an answer is heard, these objects may be as they were or as they are meant to be. Those of which
+    /// it was known until now.
+    pub fn begun(&self, intent: &Intent) -> HashSet<ObjectKey> {
         let mut entries = self.write();
+        let mut known = HashSet::new();
         for key in intent.changes.iter().chain(&intent.creates) {
-            if let Some(entry) = entries.by_key.get_mut(key) {
+            if let Some(entry) = entries.by_key.get_mut(key).filter(|entry| !entry.unsure) {
                 entry.unsure = true;
+                known.insert(key.clone());
+            }
+        }
+        known
+    }
+
+    /// Objects of this intent that another component made, by key and UID: whoever takes them over may delete them some day.
+    pub fn handed_over(&self, intent: &Intent) -> HashSet<(ObjectKey, String)> {
+        let mut handed = HashSet::new();
+        for key in intent.changes.iter().chain(&intent.creates) {
+            let Some(other) = self.owner_of(key).filter(|owner| *owner != intent.release.component) else { continue };
+            let made = self.inventory(&other).into_iter().find(|(of, owned)| of == key && owned.created == Some(true));
+            handed.extend(made.and_then(|(key, owned)| Some((key, owned.uid?))));
+        }
+        handed
+    }
+
+    /// These were known, and nothing was written to them after all.
+    pub fn untouched<'a>(&self, keys: impl Iterator<Item = &'a ObjectKey>) {
+        let mut entries = self.write();
+        for key in keys {
+            if let Some(entry) = entries.by_key.get_mut(key) {
+                entry.unsure = false;
             }
         }
     }
@@ -195,6 +220,11 @@ impl Remembered {
         self.read().by_key.get(key).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.component.clone())
     }
 
+    /// The component that an object is known to belong to, however sure that is, and also if it left the release.
+    pub fn owner_of(&self, key: &ObjectKey) -> Option<ComponentName> {
+        self.read().by_key.get(key).map(|entry| entry.component.clone())
+    }
+
     /// What is remembered of objects that left a component's release and are still owned.
     pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
         self.entries_of(component, true)
@@ -263,11 +293,14 @@ impl Memory for Remembered {
     }
 }
 
-/// What the inventory learns from the API server's answers.
-pub fn objects(answers: &[Answer], intent: &Intent) -> Vec<AppliedObject> {
+/// What the inventory learns from the API server's answers. `handed` are objects that another component of ours made.
+pub fn objects(answers: &[Answer], intent: &Intent, handed: &HashSet<(ObjectKey, String)>) -> Vec<AppliedObject> {
+    let creates: HashSet<&ObjectKey> = intent.creates.iter().collect();
     let object = |answer: &Answer| {
-        let asked = answer.created || intent.creates.contains(&answer.key);
-        AppliedObject { key: answer.key.clone(), uid: answer.uid.clone(), created: asked.then_some(answer.created) }
+        let (key, uid) = (answer.key.clone(), answer.uid.clone());
+        let created = answer.created || (!handed.is_empty() && handed.contains(&(key.clone(), uid.clone())));
+        let asked = created || creates.contains(&key);
+        AppliedObject { key, uid, created: asked.then_some(created) }
     };
     answers.iter().map(object).collect()
 }

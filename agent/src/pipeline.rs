@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{InstanceName, Timestamp};
+use tk8s_core::{ComponentName, InstanceName, Removal, Timestamp};
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
 use tk8s_diff::{self as diff, cluster::Cluster, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
@@ -40,6 +40,11 @@ pub fn build(
 ) -> Result<Resolved, Error> {
     let rendered = render::render(tree, component, renderers)?; //                  4  the mirror, a child process
     Ok(images::resolve(rendered, policy)?) //                                       5  nothing, for now
+}
+
+/// In place of steps 4 and 5, of a component that the tree takes away.
+pub fn remove(tree: &VerifiedTree, component: &ComponentName, removal: Removal) -> Result<Resolved, Error> {
+    Ok(images::resolve(render::removal(tree, component, removal), images::Policy::Unverified)?)
 }
 
 /// What steps 6 to 14 need beside what they hand over.
@@ -88,15 +93,21 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         run.tenure.check()?;
         let begun = disk(|| run.history.begin(approved.intent(), now()))?; //                                         10 disk
         let options = ApplyOptions { concurrency: run.concurrency, deadline };
-        run.memory.begun(begun.intent());
+        let handed = run.memory.handed_over(begun.intent());
+        let known = run.memory.begun(begun.intent());
         let number = begun.intent().release.number;
         let heard = |answer: &deploy::Answer| run.memory.answered(answer, number);
         let applied = match deploy::apply(run.cluster, run.live, approved, begun, &options, &heard).await {
             Ok(applied) => applied, //                                                                                11 WRITES
-            Err(failed) => return Err(close(run, failed.answers, failed.begun, failed.error, (index, of))),
+            Err(failed) => {
+                run.memory.untouched(failed.untouched.iter().filter(|key| known.contains(key)));
+                let objects = crate::memory::objects(&failed.answers, failed.begun.intent(), &handed);
+                return Err(close(run, &objects, failed.begun, failed.error, (index, of)));
+            }
         };
         let objects =
-            [crate::memory::objects(applied.answers(), applied.begun().intent()), crate::memory::found(applied.plan())].concat();
+            [crate::memory::objects(applied.answers(), applied.begun().intent(), &handed), crate::memory::found(applied.plan())]
+                .concat();
         disk(|| run.history.applied(applied.begun(), &objects, now()))?;
         run.memory.confirm(applied.plan());
         run.memory.leave(applied.plan());
@@ -141,7 +152,7 @@ fn unpruned(run: &Run<'_>, failed: deploy::PruneFailed, (turn, turns): (u32, u32
 /// Writes down how a turn ended whose writes stopped halfway: what was answered is in the inventory, the rest is not.
 fn close(
     run: &Run<'_>,
-    answers: Vec<deploy::Answer>,
+    objects: &[tk8s_history::AppliedObject],
     begun: tk8s_history::Begun,
     error: deploy::Error,
     turn: (u32, u32),
@@ -150,7 +161,7 @@ fn close(
     let message = format!("{}: {}", error.reason(), tk8s_core::chain(&error));
     let outcome = Outcome { status: Status::Failed, turn: turn.0, turns: turn.1, message, trigger: run.trigger.as_str().into() };
     let written = disk(|| {
-        run.history.applied(&begun, &crate::memory::objects(&answers, begun.intent()), now())?;
+        run.history.applied(&begun, objects, now())?;
         run.history.record(begun, outcome, now())
     });
     match written {

@@ -23,7 +23,7 @@ pub use agent::{
     VariableConfig, WaiveConfig, WebhookConfig,
 };
 pub use ownership::{Conflicts, Drift, IgnoreSpec};
-pub use platform::{ComponentKind, ComponentSpec, HelmSpec, OnFailure, Platform, PruneSpec};
+pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};
 pub use repository::{AuthConfig, LimitsConfig, ProxyConfig, RepositoryConfig};
 

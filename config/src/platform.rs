@@ -20,6 +20,16 @@ pub enum OnFailure {
     Continue,
 }
 
+/// What becomes of a component's objects when it leaves the platform, or is disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Deletion {
+    /// They stay, and nobody looks after them.
+    #[default]
+    Orphan,
+    /// They are deleted, as far as `prune` lets them be.
+    Delete,
+}
+
 /// What turns a component's directory into objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComponentKind {
@@ -95,6 +105,8 @@ pub struct ComponentSpec {
     pub health_timeout: Option<Duration>,
     /// What may be deleted.
     pub prune: PruneSpec,
+    /// What becomes of its objects when it is taken away.
+    pub deletion: Deletion,
     /// What its failure stops.
     pub on_failure: OnFailure,
     /// What happens to drift.
@@ -121,6 +133,7 @@ struct Defaults {
     namespace: Option<String>,
     health_timeout: Option<Duration>,
     prune: Option<PruneSpec>,
+    deletion: Option<Deletion>,
     on_failure: Option<OnFailure>,
     drift: Option<Drift>,
     conflicts: Option<Conflicts>,
@@ -166,6 +179,7 @@ impl Platform {
             depends_on: Vec::new(),
             health_timeout: None,
             prune: PruneSpec::default(),
+            deletion: Deletion::Orphan,
             on_failure: OnFailure::Stop,
             drift: Drift::Repair,
             conflicts: Conflicts::Report,
@@ -287,6 +301,7 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         namespace: fields.parse::<ComponentName>("namespace").map(String::from),
         health_timeout: fields.duration("healthTimeout"),
         prune: read_prune(fields),
+        deletion: fields.choice("deletion", &[("orphan", Deletion::Orphan), ("delete", Deletion::Delete)]),
         on_failure: fields.choice("onFailure", &[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]),
         drift: fields.choice("drift", &[("repair", Drift::Repair), ("report", Drift::Report), ("ignore", Drift::Ignore)]),
         conflicts: fields
@@ -383,12 +398,16 @@ fn read_component(
     }
     let substitute = fields.boolean("substitute").unwrap_or(false);
     let enabled = fields.boolean("enabled").unwrap_or(true);
+    let prune = own.prune.or_else(|| defaults.prune.clone()).unwrap_or_default();
+    let deletion = own.deletion.or(defaults.deletion).unwrap_or_default();
+    if deletion == Deletion::Delete && !prune.enabled {
+        fields.problem("deletion", "`prune.enabled: false` says that nothing of it is ever deleted");
+    }
     fields.finish(&[
         ("dependencies", "write `dependsOn`"),
         ("serviceAccount", "impersonation is not supported yet"),
         ("ignoreDifferences", "write `ignore`"),
         ("windows", "windows are not supported yet"),
-        ("deletion", "components that leave the platform keep their objects"),
     ]);
     Some(ComponentSpec {
         name: name?,
@@ -404,7 +423,8 @@ fn read_component(
         enabled,
         depends_on,
         health_timeout: own.health_timeout.or(defaults.health_timeout),
-        prune: own.prune.or_else(|| defaults.prune.clone()).unwrap_or_default(),
+        prune,
+        deletion,
         on_failure: own.on_failure.or(defaults.on_failure).unwrap_or_default(),
         drift: own.drift.or(defaults.drift).unwrap_or_default(),
         conflicts: own.conflicts.or(defaults.conflicts).unwrap_or_default(),

@@ -4,12 +4,14 @@
 //! Promises: nothing is sent before the ledger's entry for exactly this plan was shown; every answer is heard, also those
 //! that come after something failed, and those that are not as planned. Doesn't wait for anything to become healthy.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tk8s_core::ObjectKey;
 use tk8s_diff::cluster::{Cluster, Demands, apply_request, ownership_request};
 use tk8s_diff::live::Live;
 use tk8s_diff::memory::only_we_wrote;
@@ -39,6 +41,22 @@ pub struct ApplyFailed {
     pub begun: Begun,
     /// Why: the first thing that failed.
     pub error: Error,
+    /// What is as it was, beyond doubt: it was not sent, or the one request about it was refused.
+    pub untouched: Vec<ObjectKey>,
+}
+
+/// Why one object was not written.
+struct NotWritten {
+    error: Error,
+    /// Whether it is as it was, beyond doubt.
+    untouched: bool,
+}
+
+/// Whatever was asked before it, nobody knows.
+impl<E: Into<Error>> From<E> for NotWritten {
+    fn from(error: E) -> NotWritten {
+        NotWritten { error: error.into(), untouched: false }
+    }
 }
 
 /// Sends every change of a plan. `heard` hears each answer that is as planned, as soon as it is there: what is not has to
@@ -58,10 +76,11 @@ pub async fn apply(
     let intent = begun.intent();
     if intent.plan != plan.digest() || intent.release != plan.release().id || (intent.turn, intent.turns) != plan.position() {
         let error = Error::NotBegun { begun: intent.plan, plan: plan.digest() };
-        return Err(Box::new(ApplyFailed { answers: Vec::new(), begun, error }));
+        return Err(Box::new(ApplyFailed { answers: Vec::new(), begun, error, untouched: Vec::new() }));
     }
     tk8s_core::crash::point("P4");
     let mut answers = Vec::new();
+    let mut unsent: HashSet<&ObjectKey> = plan.changes().iter().map(|change| &change.key).collect();
     for rank in plan.changes().chunk_by(|a, b| rank(&a.key) == rank(&b.key)) {
         let mut waiting = rank.iter();
         let mut under_way = FuturesUnordered::new();
@@ -71,11 +90,15 @@ pub async fn apply(
                 && under_way.len() < options.concurrency.max(1)
                 && let Some(change) = waiting.next()
             {
+                unsent.remove(&change.key);
                 under_way.push(async move { (change, send(cluster, change, options.deadline).await) });
             }
             match under_way.next().await {
                 None => break,
-                Some((_, Err(error))) => failed = failed.or(Some(error)),
+                Some((change, Err(NotWritten { error, untouched }))) => {
+                    unsent.extend(untouched.then_some(&change.key));
+                    failed = failed.or(Some(error));
+                }
                 Some((change, Ok(answer))) => {
                     tk8s_core::crash::point("P5");
                     hear(cluster, live, change, &answer);
@@ -90,7 +113,8 @@ pub async fn apply(
         }
         drop(under_way);
         if let Some(error) = failed {
-            return Err(Box::new(ApplyFailed { answers, begun, error }));
+            let untouched = unsent.into_iter().cloned().collect();
+            return Err(Box::new(ApplyFailed { answers, begun, error, untouched }));
         }
     }
     tk8s_core::crash::point("P6");
@@ -108,7 +132,7 @@ fn hear(cluster: &Cluster, live: &Live, change: &Change, answer: &Answer) {
     }
 }
 
-async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Answer, Error> {
+async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Answer, NotWritten> {
     let key = &change.key;
     if change.action == Action::Recreate {
         remove(cluster, change, deadline).await?;
@@ -123,12 +147,13 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
     let reply = cluster.exchange_until(request, deadline).await?;
     let unserved = reply.status == StatusCode::NOT_FOUND && !reply.is_not_found();
     if let Some(error) = overtaken(change, reply.status, &reply.body).filter(|_| !unserved) {
-        return Err(error);
+        return Err(error.into());
     }
     let status = reply.status;
-    let reply = reply.yes_to(key, &change.body)?;
-    let uid = reply.body.pointer("/metadata/uid").and_then(Value::as_str).ok_or_else(|| Error::NoObject(key.clone()))?;
     let sent_twice = tries.into_inner() > 1;
+    let untouched = !sent_twice && version.is_none() && change.action != Action::Recreate;
+    let reply = reply.yes_to(key, &change.body).map_err(|error| NotWritten { error: error.into(), untouched })?;
+    let uid = reply.body.pointer("/metadata/uid").and_then(Value::as_str).ok_or_else(|| Error::NoObject(key.clone()))?;
     let uid = uid.to_owned();
     let created =
         // A creation whose answer was lost is sent again, and then answered by "it is there".

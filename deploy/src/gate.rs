@@ -247,7 +247,7 @@ fn conflicting(conflict: &Conflict) -> String {
 /// An empty release would delete everything. Rendering refuses to make one; the gate does not rely on that.
 fn emptied(subject: &Subject<'_>) -> Option<String> {
     let (release, prune) = (subject.release, subject.prune.len());
-    (release.objects == 0 && prune > 0)
+    (release.objects == 0 && release.removal.is_none() && prune > 0)
         .then(|| format!("the release holds no object and would delete {prune}: nothing is deleted"))
 }
 
@@ -264,7 +264,10 @@ fn unconfirmed(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> O
     let asked_for = subject.prune.iter().filter(|prune| prune.confirm).count();
     let why = match () {
         () if count > objects => format!("more than the {objects} of `prune.budget`"),
-        () if count > 2 && count * 100 > owned * percent => format!("more than the {percent}% of `prune.budget`"),
+        // Taking a component away is always all of it.
+        () if subject.release.removal.is_none() && count > 2 && count * 100 > owned * percent => {
+            format!("more than the {percent}% of `prune.budget`")
+        }
         () if asked_for > 0 => format!("and {asked_for} of them say `tk8s.io/prune: \"confirm\"`"),
         () => return None,
     };

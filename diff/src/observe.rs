@@ -560,10 +560,10 @@ async fn leaving(
         // A run that was killed could not write down whether it made the object: then it did if nobody else wrote to it.
         let created = owned.created.unwrap_or(only_ours);
         match () {
+            () if label != Some(component) => released.push(Kept { key, why: "it belongs to another component now".into() }),
             () if rules.wanted_elsewhere.contains(&key) => keep("another component takes it over"),
             () if !rules.prune => keep("`prune` is off"),
-            () if turn.all.is_empty() => keep("the release is empty"),
-            () if label != Some(component) => released.push(Kept { key, why: "it belongs to another component now".into() }),
+            () if turn.all.is_empty() && turn.release.removal.is_none() => keep("the release is empty"),
             () if owned.uid.as_ref().is_some_and(|known| *known != uid) => {
                 released.push(Kept { key, why: "another object has its name now".into() });
             }

@@ -71,7 +71,7 @@ fn wave(manifest: &Manifest) -> Result<i32, Error> {
 }
 
 /// Cuts a release into turns: one for each layer, inside a layer one for each wave, and inside that the namespaces and CRDs
-/// that other objects of the layer need come before all of it.
+/// that other objects of the layer need come before all of it. A removal is one turn without objects.
 pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Error> {
     let (release, objects) = desired.into_parts();
     let all: Arc<Vec<ObjectKey>> = Arc::new(objects.iter().map(|placed| placed.manifest.key().clone()).collect());
@@ -88,6 +88,9 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Err
             waves.entry(wave(&manifest)?).or_default().push(manifest);
         }
         groups.extend([first].into_iter().chain(waves.into_values()).filter(|group| !group.is_empty()));
+    }
+    if release.removal.is_some() {
+        groups.push(Vec::new());
     }
     let of = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     let turn = |(index, objects)| Turn { release: Arc::clone(&release), index, of, objects, all: Arc::clone(&all) };

@@ -236,6 +236,7 @@ impl History {
             content,
             input: parts.input,
             objects: parts.objects.len(),
+            removal: parts.removal,
             staged_at: now,
         };
         let mut events = vec![Event::Staged { release: release.clone(), blob, images: parts.images.len() }];

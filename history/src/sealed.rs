@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{Digest, Environment, ObjectKey, Placed, ReleaseId, Revision, Timestamp, Trust};
+use tk8s_core::{Digest, Environment, ObjectKey, Placed, ReleaseId, Removal, Revision, Timestamp, Trust};
 
 /// The header of a release: everything but its objects. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Release {
     pub input: Option<Digest>,
     /// How many objects.
     pub objects: usize,
+    /// Set if this release takes the component away: it has no object, on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
     /// When it was staged, by our clock.
     pub staged_at: Timestamp,
 }

@@ -49,6 +49,7 @@ pub fn resolve(rendered: Rendered, policy: Policy) -> Result<Resolved, Error> {
         objects: parts.objects,
         input: parts.input,
         warnings: parts.warnings,
+        removal: parts.removal,
         images,
     }))
 }

@@ -1,7 +1,7 @@
 //! [`Resolved`]: the proof that every image of a release was judged.
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, Digest, Environment, Placed, Revision, Trust};
+use tk8s_core::{ComponentName, Digest, Environment, Placed, Removal, Revision, Trust};
 
 /// What was decided about an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub struct ResolvedParts {
     pub input: Option<Digest>,
     /// What rendering wants people to know.
     pub warnings: Vec<String>,
+    /// Set if the revision takes the component away.
+    pub removal: Option<Removal>,
     /// Every image of the objects, once.
     pub images: Vec<ImageUse>,
 }

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use findings::{Several, Warning};
 pub use renderers::{Bounds, Capabilities, Options, Renderers};
 pub use scope::{Scope, Scopes};
-pub use sealed::{Preview, Rendered, RenderedParts, preview, render};
+pub use sealed::{Preview, Rendered, RenderedParts, preview, removal, render};
 pub use sops::AgeKeys;
 pub use variables::{VariableSource, Variables};
 pub use working::WorkingDirectory;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tk8s_core::{ComponentName, Digest, Environment, Placed, Revision, SourceTree, Trust};
+use tk8s_core::{ComponentName, Digest, Environment, Placed, Removal, Revision, SourceTree, Trust};
 use tk8s_gitsync::VerifiedTree;
 
 use crate::{Component, Error, Renderers, Warning, files, input};
 
-/// The objects of one component of a verified tree. Made by [`render`] only; taken by `images::resolve`.
+/// The objects of one component of a verified tree. Made by [`render`] and [`removal`] only; taken by `images::resolve`.
 #[derive(Debug)]
 pub struct Rendered(RenderedParts);
 
@@ -28,6 +28,8 @@ pub struct RenderedParts {
     pub input: Option<Digest>,
     /// What people should know.
     pub warnings: Vec<String>,
+    /// Set if the tree takes the component away. There are no objects then, and only then.
+    pub removal: Option<Removal>,
 }
 
 impl Rendered {
@@ -55,7 +57,24 @@ pub fn render(tree: &Arc<VerifiedTree>, component: &Component, renderers: &Rende
         objects: objects.placed,
         input: input(&**tree, component, renderers)?,
         warnings: objects.warnings.iter().map(ToString::to_string).collect(),
+        removal: None,
     }))
+}
+
+/// What a verified tree says of a component that is not part of it any more: no object at all, on purpose. That the tree's
+/// platform does not name the component, or disables it, is for the caller to know.
+pub fn removal(tree: &VerifiedTree, component: &ComponentName, removal: Removal) -> Rendered {
+    let revision = tree.revision();
+    Rendered(RenderedParts {
+        component: component.clone(),
+        revision: revision.revision().clone(),
+        trust: revision.trust().clone(),
+        environment: revision.environment(),
+        objects: Vec::new(),
+        input: None,
+        warnings: Vec::new(),
+        removal: Some(removal),
+    })
 }
 
 /// Objects for people to look at. Can never be planned.

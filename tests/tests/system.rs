@@ -178,12 +178,49 @@ async fn what_the_api_server_calls_invalid_waits_for_other_content() {
     system.write_map("two", "second");
     system.commit("second");
     system.until_map("two", "second");
-    // `Failed` at first, and `Denied` once it is known from the history alone.
-    system.until("one is refused", || system.component("one")["message"].as_str().is_some_and(|it| it.contains("Invalid")));
+    system.until_says("one", "Denied", "Invalid");
     assert_eq!(system.map("one"), "first");
     system.write_map("one", "third");
     system.commit("third");
     system.until_map("one", "third");
+    system.until_all("Healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_refused_for_good_is_made_once_it_is_not() {
+    let system = System::two_components("refuses-repair", "").await;
+    let policy = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: refuses-repair}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: refuses-repair}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [configmaps]}]
+  validations: [{expression: "request.userInfo.username != 'refuses-repair'", message: not now}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: refuses-repair}
+spec: {policyName: refuses-repair, validationActions: [Deny]}
+"#;
+    system.plane.apply(policy);
+    let drift = |value: &str| {
+        let patch = format!(r#"{{"data":{{"at":"{value}"}}}}"#);
+        system.kubectl(&["patch", "configmap", "one", "--type=merge", "-p", &patch]);
+    };
+    // The API server takes a moment to know of a policy; until then repairs go through.
+    let round = std::cell::Cell::new(0);
+    system.until("a repair is refused", || {
+        round.set(round.get() + 1);
+        drift(&format!("somebody's {}", round.get()));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        system.component("one")["message"].as_str().is_some_and(|message| message.contains("not now"))
+    });
+    assert!(system.map("one").starts_with("somebody's"));
+    system.kubectl(&["delete", "validatingadmissionpolicybinding", "refuses-repair"]);
+    system.until_map("one", "first");
     system.until_all("Healthy");
 }
 
@@ -635,6 +672,77 @@ async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_thr
     let left = system.kubectl(&["get", "configmaps", "-o", "jsonpath={.items[*].metadata.name}"]);
     assert_eq!(left.split(' ').filter(|name| name.starts_with('m')).count(), 0, "{left}");
     assert!(!confirm(&system, &plan).status.success(), "nothing waits for it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_leaves_the_platform_takes_its_objects_along_only_if_the_platform_said_so() {
+    let mut system = System::new("leaving").await;
+    let platform = |system: &System, components: &[&str]| {
+        let text = format!(
+            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- number: 0\n  name: base\n  namespace: leaving\n  components:\n  - {}\n",
+            components.join("\n  - ")
+        );
+        system.write("tk8s.yaml", &text);
+    };
+    let (one, two, three) =
+        ("{name: one, path: one}", "{name: two, path: two, deletion: delete}", "{name: three, path: three, deletion: delete}");
+    platform(&system, &[one, two, three]);
+    let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{at: first}}\n");
+    for component in ["one", "two", "three"] {
+        system.write_map(component, "first");
+    }
+    system.write("two/moves.yaml", &map("moves"));
+    system.write("two/kept.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: leaving-kept}\n");
+    system.commit("three components");
+    system.start();
+    system.until_all("Healthy");
+    let uid = |system: &System, name: &str| {
+        system.kubectl(&["get", "configmap", name, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}"])
+    };
+    let (of_one, of_moves) = (uid(&system, "one"), uid(&system, "moves"));
+
+    // While a person holds it, it stays; and that it is to go is not forgotten by a restart.
+    assert!(system.tk8s(&["hold", "two", "--reason", "somebody looks at it"]).status.success());
+    std::fs::remove_file(system.file("repository/two/moves.yaml")).unwrap();
+    system.write("three/moves.yaml", &map("moves"));
+    platform(&system, &[three]);
+    system.commit("one and two leave, and something of two stays with three");
+    system.until_says("one", "Removed", "its 1 objects stay");
+    system.until_says("two", "Held", "");
+    system.until_says("three", "Healthy", "");
+    system.stop();
+    system.start();
+    system.until_says("two", "Held", "");
+    assert!(!uid(&system, "two").is_empty() && system.component("two")["release"] == 1);
+    assert!(system.tk8s(&["resume", "two"]).status.success());
+    system.until_says("two", "Removed", "1 of its objects had to stay");
+    assert_eq!(
+        (uid(&system, "two"), uid(&system, "moves"), uid(&system, "one")),
+        (String::new(), of_moves, of_one),
+        "no more than was to go, and nothing anew"
+    );
+    assert_eq!(system.kubectl(&["get", "namespace", "leaving-kept", "-o", "jsonpath={.status.phase}"]), "Active");
+
+    // Disabled, enabled again, disabled again.
+    let disable = |system: &System| {
+        platform(system, &["{name: three, path: three, deletion: delete, enabled: false}"]);
+        system.commit("three is disabled");
+        system.until_says("three", "Removed", "nothing of it is left");
+        assert_eq!(uid(system, "three"), "");
+    };
+    disable(&system);
+    platform(&system, &[three]);
+    system.commit("three is enabled again");
+    system.until_says("three", "Healthy", "");
+    assert!(!uid(&system, "three").is_empty());
+    disable(&system);
+
+    // It was a release: it is in the history, and is undone like any other.
+    let history = String::from_utf8_lossy(&system.tk8s(&["history", "three"]).stdout).into_owned();
+    assert_eq!(history.matches("taken away").count(), 2, "{history}");
+    let back = system.tk8s(&["rollback", "three"]);
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+    assert!(!uid(&system, "three").is_empty() && !uid(&system, "moves").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,7 +178,8 @@ pub(super) async fn history(agent: &Agent, component: &ComponentName, format: Fo
                     format!("{}{}", release.release, if release.current { " *" } else { "" }),
                     release.revision.clone(),
                     minutes(release.staged_at),
-                    release.objects.to_string(),
+                    // A release without objects takes the component away.
+                    if release.objects == 0 { "taken away".into() } else { release.objects.to_string() },
                     release.outcome.clone().unwrap_or("unfinished".into()),
                     signer,
                 ]);

@@ -5,7 +5,9 @@
 //! never what writes.
 
 mod alarms;
+mod attention;
 mod fullcheck;
+mod leaving;
 mod operator;
 pub(crate) mod platform;
 mod rendering;
@@ -62,8 +64,8 @@ pub struct Engine {
     wanted: RwLock<wanted::Wanted>,
     wake: Notify,
     asked: std::sync::atomic::AtomicBool,
-    /// Something may have drifted while nobody could look.
-    attention: std::sync::atomic::AtomicBool,
+    /// Components that may have drifted while nobody could look.
+    attention: Mutex<attention::Attention>,
     /// Taken by a rollout: two never decide at the same time.
     deciding: tokio::sync::Mutex<()>,
 }
@@ -72,6 +74,8 @@ pub struct Engine {
 #[derive(Default)]
 struct World {
     units: Option<Arc<Units>>,
+    /// Components that are being taken away.
+    leaving: Vec<Arc<platform::Unit>>,
     refused: Vec<tk8s_gitsync::Refusal>,
     /// Why the agent's file, as it is now, is not in force.
     misconfigured: Option<(String, String)>,
@@ -115,7 +119,7 @@ impl Engine {
             wanted: RwLock::default(),
             wake: Notify::new(),
             asked: false.into(),
-            attention: false.into(),
+            attention: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
         })
     }
@@ -151,9 +155,21 @@ impl Engine {
         disk(|| self.history.components()).iter().map(platform::default_unit).collect()
     }
 
-    /// Looks for drift soon, though no watch told anything.
-    fn look_again(&self) {
-        self.attention.store(true, std::sync::atomic::Ordering::SeqCst);
+    /// Looks soon for drift of a component, though no watch told anything.
+    fn look_again(&self, component: &ComponentName) {
+        self.attend(attention::Attention::Some([component.clone()].into()));
+    }
+
+    fn attend(&self, to: attention::Attention) {
+        self.attention.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(to);
+    }
+
+    /// What has to be looked at now: what somebody asked for, and what the watches told.
+    fn attention(&self) -> attention::Attention {
+        let asked = std::mem::take(&mut *self.attention.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let mut attention = attention::Attention::to(self.live.touched(), |key| self.memory.owner_of(key));
+        attention.extend(asked);
+        attention
     }
 
     /// Runs until told to stop: first what was left unfinished, then Git and the cluster, for ever.

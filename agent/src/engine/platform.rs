@@ -138,9 +138,14 @@ pub fn remember(history: &History, text: Option<&[u8]>) {
 }
 
 /// The platform as it was last accepted; none on a first start or when the cache was lost.
-pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>> {
+pub fn remembered_platform(history: &History) -> Option<Platform> {
     let text = history.cache_get(CACHE_KEY)?;
-    let platform = if text == NO_FILE { whole() } else { Platform::parse(&text, PLATFORM_FILE).ok()? };
+    if text == NO_FILE { Some(whole()) } else { Platform::parse(&text, PLATFORM_FILE).ok() }
+}
+
+/// The same, as the engine uses it.
+pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>> {
+    let platform = remembered_platform(history)?;
     let units = units(&config.repository.path, &platform).ok()?;
     Some(Arc::new(Units { units }))
 }
@@ -148,10 +153,15 @@ pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>>
 /// A component that the platform does not name (any more), with default settings; but nothing of it is deleted, because
 /// nobody knows what its settings would have kept.
 pub fn default_unit(name: &ComponentName) -> Arc<Unit> {
+    Arc::new(bare_unit(name))
+}
+
+/// The same, to be changed.
+pub fn bare_unit(name: &ComponentName) -> Unit {
     let platform = Platform::whole(name.clone());
     let unit = units(&TreePath::root(), &platform).ok().and_then(|units| units.into_iter().next());
     let unit = unit.expect("because a platform of one component has one, and the root is a valid path");
     let mut unit = Arc::into_inner(unit).expect("because it was just made");
     unit.spec.prune.enabled = false;
-    Arc::new(unit)
+    unit
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tk8s_core::{Class, Classified as _, ComponentName, Digest, Timestamp, chain};
+use tk8s_core::{Class, Classified as _, ComponentName, Digest, ReleaseId, Timestamp, chain};
 use tk8s_deploy::Trigger;
 use tk8s_gitsync::VerifiedTree;
 use tk8s_history::{ComponentView, RefusedRevision};
 use tk8s_images::Resolved;
 
 use super::Engine;
+use super::attention::Attention;
 use super::platform::{self, Unit, Units};
 use super::run::{Job, NOT_HEALTHY};
 use super::slot::Progress;
@@ -26,7 +27,13 @@ enum Need {
     /// Git brought content that is not the newest release's.
     Release(Box<Resolved>),
     /// The newest release is not what runs.
-    Finish(tk8s_core::ReleaseId),
+    Finish(ReleaseId),
+}
+
+impl Need {
+    fn to_finish(release: Option<ReleaseId>) -> Need {
+        release.map_or(Need::Nothing, Need::Finish)
+    }
 }
 
 impl Engine {
@@ -104,9 +111,14 @@ impl Engine {
             disk(|| self.history.accept(&revision, &trust, Timestamp::now()))?;
             tracing::info!(revision = revision.label(), commit = %revision.commit, ?trust, "revision accepted");
         }
+        let before = platform::remembered_platform(&self.history).map_or_else(Vec::new, |before| before.components().to_vec());
+        self.stage_removals(&before, &platform, tree)?;
         platform::remember(&self.history, text.as_deref());
         let units = Arc::new(Units { units });
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
+        self.find_who_leaves();
+        // Others may be left other fields by now.
+        self.attend(Attention::All);
         let began = std::time::Instant::now();
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
@@ -133,9 +145,11 @@ impl Engine {
         }
         self.change_world(|world| world.broken = broken);
         tracing::debug!(runs = needs.len(), took_us = began.elapsed().as_micros(), "rendered what changed");
+        let runs: Vec<_> = needs.iter().map(|(unit, _)| unit.spec.name.clone()).collect();
+        let removals = self.removals(&before, &platform, &runs, asked);
         // Every place says that it waits before any run looks at what it stands on.
-        for (unit, _) in &needs {
-            self.slot(&unit.spec.name).set(Progress::Waiting("its turn".into()));
+        for name in runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)) {
+            self.slot(name).set(Progress::Waiting("its turn".into()));
         }
         for (unit, need) in needs {
             match need {
@@ -143,6 +157,9 @@ impl Engine {
                 Need::Release(resolved) => self.start(Arc::clone(unit), Job::New(resolved), Trigger::Sync),
                 Need::Finish(release) => self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart),
             }
+        }
+        for (unit, release) in removals {
+            self.start(unit, Job::Known(release), Trigger::Sync);
         }
         Ok(())
     }
@@ -184,14 +201,14 @@ impl Engine {
             let held_content = disk(|| self.content_of(name, hold.release));
             if hold.rejects(content) || Some(content) == held_content {
                 self.drop_what_waits(name, content);
-                return Ok(self.unfinished(view.as_ref(), asked, name));
+                return Ok(Need::to_finish(self.unfinished(view.as_ref(), asked, name)));
             }
             disk(|| self.history.resume(name, "git: new content", Timestamp::now()))?;
         } else if let Some(view) = &view
             && view.latest.content == content
         {
             self.drop_what_waits(name, content);
-            return Ok(self.unfinished(Some(view), asked, name));
+            return Ok(Need::to_finish(self.unfinished(Some(view), asked, name)));
         }
         if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running)
             && self.memory.waiting_content(name) == Some(content)
@@ -213,42 +230,43 @@ impl Engine {
         if other && matches!(slot.progress(), Progress::Waiting(_)) {
             slot.supersede();
             slot.set(Progress::Settled);
+            self.look_again(name);
         }
         if !matches!(slot.progress(), Progress::Running) {
             self.memory.nothing_under_way(name);
         }
     }
 
-    /// Nothing, or the release that has to be finished: a hold's, or the newest one.
-    fn unfinished(&self, view: Option<&ComponentView>, asked: bool, name: &ComponentName) -> Need {
-        let Some(view) = view else { return Need::Nothing };
+    /// The release that has to be finished, if there is one: a hold's, or the newest one.
+    pub(super) fn unfinished(&self, view: Option<&ComponentView>, asked: bool, name: &ComponentName) -> Option<ReleaseId> {
+        let view = view?;
         let slot = self.slot(name);
         let progress = slot.progress();
         if matches!(progress, Progress::Waiting(_) | Progress::Running) {
-            return Need::Nothing;
+            return None;
         }
         let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
         match Standing::of(view) {
-            Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Need::Finish(release),
+            Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
             Standing::Runs(release) => {
                 tracing::debug!(%release, "is what runs");
                 if matches!(progress, Progress::Failed { .. }) {
                     // What failed came from content that is gone, or was a repair: then drift is seen again.
                     slot.set(Progress::Settled);
-                    self.look_again();
+                    self.look_again(name);
                 }
-                Need::Nothing
+                None
             }
             Standing::Unfinished(release) if asked || due || view.unfinished.is_some() || progress == Progress::Settled => {
-                Need::Finish(release)
+                Some(release)
             }
-            Standing::Unhealthy(release) | Standing::Denied(release) if asked => Need::Finish(release),
+            Standing::Unhealthy(release) | Standing::Denied(release) if asked => Some(release),
             standing => {
                 // What was refused before this content went and came back stands again.
                 if let Some(failed) = self.failed_before(&standing, view) {
                     slot.set(failed);
                 }
-                Need::Nothing
+                None
             }
         }
     }
@@ -256,12 +274,11 @@ impl Engine {
     /// How a component is that does not run as it ought to and that nobody tries again: as its last run left it.
     pub(super) fn failed_before(&self, standing: &Standing, view: &ComponentView) -> Option<Progress> {
         let message = view.latest_outcome.as_ref().map_or_else(String::new, |outcome| outcome.message.clone());
-        let (class, reason) = match standing {
-            Standing::Unhealthy(_) => (Class::Stalled, NOT_HEALTHY),
-            Standing::Denied(_) => (Class::Denied, "Denied"),
-            Standing::Runs(_) | Standing::Unfinished(_) => return None,
-        };
-        Some(Progress::Failed { class, reason: reason.into(), message })
+        match standing {
+            Standing::Unhealthy(_) => Some(Progress::Failed { class: Class::Stalled, reason: NOT_HEALTHY.into(), message }),
+            Standing::Denied(_) => Some(denied(&message)),
+            Standing::Runs(_) | Standing::Unfinished(_) => None,
+        }
     }
 
     fn remembered_content(&self, name: &ComponentName, input: Digest) -> Option<Digest> {
@@ -277,7 +294,8 @@ impl Engine {
     /// Finishes what a stopped process left: without Git, from what is recorded.
     pub(super) async fn finish_what_was_begun(self: &Arc<Self>) {
         let _deciding = self.deciding.lock().await;
-        for unit in &self.looked_after() {
+        self.find_who_leaves();
+        for unit in &self.looked_after_or_leaving() {
             let name = &unit.spec.name;
             let Some(view) = disk(|| self.history.component(name)) else { continue };
             let standing = Standing::of(&view);
@@ -308,7 +326,7 @@ impl Engine {
     pub(super) async fn retry_what_is_due(self: &Arc<Self>) {
         // Whoever decides now decides about these as well; the next tick is soon enough.
         let Ok(_deciding) = self.deciding.try_lock() else { return };
-        for unit in &self.looked_after() {
+        for unit in &self.looked_after_or_leaving() {
             let slot = self.slot(&unit.spec.name);
             let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
             if !due || !slot.is_idle() {
@@ -341,4 +359,11 @@ impl Engine {
     fn waits_for_content(&self, name: &ComponentName, view: &ComponentView) -> bool {
         self.memory.waiting_content(name).is_some_and(|content| content != view.latest.content)
     }
+}
+
+/// A denial as history has it, `Reason: message`, as it was shown when it was new.
+pub(super) fn denied(words: &str) -> Progress {
+    let word = |reason: &str| !reason.is_empty() && reason.chars().all(|c| c.is_ascii_alphanumeric());
+    let (reason, message) = words.split_once(": ").filter(|(reason, _)| word(reason)).unwrap_or(("Denied", words));
+    Progress::Failed { class: Class::Denied, reason: reason.into(), message: message.into() }
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tk8s_config::OnFailure;
-use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Timestamp, chain};
+use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Removal, Timestamp, chain};
 use tk8s_deploy::{Applied, GateRules, PruneBudget, Trigger};
 use tk8s_diff::ownership::DriftMode;
-use tk8s_history::{Desired, Outcome, Status};
+use tk8s_history::{Desired, Outcome, Release, Status};
 use tk8s_images::Resolved;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::platform::Unit;
 use super::slot::{Progress, Slot};
+use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
 use crate::pipeline;
@@ -47,6 +48,7 @@ impl Engine {
                 if slot.is_current(ticket) {
                     slot.set(blocked);
                 }
+                engine.look_again(&unit.spec.name);
                 return;
             }
             engine.take_turn_or_say_so(&unit, &slot, ticket, cancel, job, &trigger).await;
@@ -114,8 +116,9 @@ impl Engine {
             return Err(Error::Superseded);
         }
         slot.set(Progress::Running);
+        let known = if let Job::Known(release) = &job { Some(release.clone()) } else { None };
         let result = self.deploy(unit, cancel, job, trigger, heard).await;
-        let progress = progress_of(&unit.spec.name, &result);
+        let progress = self.denial(&unit.spec.name, known.as_ref(), &result).unwrap_or(progress_of(&unit.spec.name, &result));
         let word = match &result {
             Ok(outcome) => format!("{:?}", outcome.status),
             Err(error) => error.reason().to_owned(),
@@ -129,8 +132,18 @@ impl Engine {
                 slot.again_in(PRUNE_AGAIN);
             }
         }
-        self.look_again();
+        self.look_again(&unit.spec.name);
         result
+    }
+
+    /// What was refused before anything was written is shown as it will be after a restart. `release`: what was to run, where
+    /// it is not the newest.
+    fn denial(&self, name: &ComponentName, release: Option<&ReleaseId>, result: &Result<Outcome, Error>) -> Option<Progress> {
+        result.as_ref().err()?;
+        let view = disk(|| self.history.component(name))?;
+        let standing = Standing::of(&view);
+        let of_it = matches!(standing, Standing::Denied(_)) && release.is_none_or(|release| release == standing.release());
+        if of_it { self.failed_before(&standing, &view) } else { None }
     }
 
     async fn deploy(
@@ -161,7 +174,7 @@ impl Engine {
             memory: &self.memory,
             metrics: &self.metrics,
             trigger,
-            gate: self.gate_rules(unit, &release),
+            gate: self.gate_rules(unit, desired.release()),
             rules: self.rules(unit, &desired, trigger),
             concurrency: config.apply.concurrency,
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
@@ -204,6 +217,9 @@ impl Engine {
     /// What may be deleted, and whose fields are whose. A person who wants a release back gets all of it.
     fn rules(&self, unit: &Unit, desired: &Desired, trigger: &Trigger) -> tk8s_diff::Rules {
         let mut rules = tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(&unit.spec.name, desired), ..unit.rules() };
+        if let Some(Removal { protect, .. }) = &desired.release().removal {
+            (rules.prune, rules.protect) = (true, protect.clone());
+        }
         if matches!(trigger, Trigger::Rollback { .. }) {
             rules.fields.drift = DriftMode::Repair;
         }
@@ -226,10 +242,11 @@ impl Engine {
         about.into_iter().filter(elsewhere).collect()
     }
 
-    fn gate_rules(&self, unit: &Unit, release: &ReleaseId) -> GateRules {
+    fn gate_rules(&self, unit: &Unit, release: &Release) -> GateRules {
         let component = &unit.spec.name;
-        let budget = PruneBudget { objects: unit.spec.prune.budget_objects, percent: unit.spec.prune.budget_percent };
-        let confirmed = disk(|| self.history.confirmed(release));
+        let objects = release.removal.as_ref().map_or(unit.spec.prune.budget_objects, |removal| removal.budget);
+        let budget = PruneBudget { objects, percent: unit.spec.prune.budget_percent };
+        let confirmed = disk(|| self.history.confirmed(&release.id));
         let view = disk(|| self.history.component(component));
         let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
         let namespace = crate::run::namespace(&self.config());

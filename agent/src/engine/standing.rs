@@ -87,6 +87,7 @@ mod tests {
             content: Digest::of("two"),
             input: None,
             objects: 1,
+            removal: None,
             staged_at: Timestamp::UNIX_EPOCH,
         };
         let (current, healthy) = (Some(id(1)), Some(id(1)));

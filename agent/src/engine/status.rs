@@ -82,7 +82,7 @@ pub enum State {
     Denied,
     /// The last run failed; what ran before still runs.
     Failed,
-    /// Recorded, but no longer part of the platform; its objects stay.
+    /// Recorded, but no longer part of the platform; what is left of its objects is not looked after.
     Removed,
 }
 
@@ -234,8 +234,8 @@ impl Engine {
         let standing = view.as_ref().map(Standing::of);
         let trouble = self.trouble_of(name);
         let (state, message) = match (&progress, &broken) {
-            _ if unit.is_none() && known_platform => {
-                (State::Removed, "not part of the platform, or disabled: its objects stay and are not looked after".into())
+            _ if unit.is_none() && known_platform && !is_leaving(view.as_ref()) => {
+                (State::Removed, self.left_of(name, view.as_ref()))
             }
             (Progress::Running, _) => (State::Progressing, trouble.unwrap_or_default()),
             (Progress::Waiting(why), _) => (State::Pending, why.clone()),
@@ -273,6 +273,18 @@ impl Engine {
             altered: self.altered_of(name),
             warnings: self.warnings_of(name),
             images: ImagesView { policy: "unverified".into() },
+        }
+    }
+
+    /// What is left of a component that the platform does not name any more.
+    fn left_of(&self, name: &ComponentName, view: Option<&tk8s_history::ComponentView>) -> String {
+        let removal = view.is_some_and(|view| view.latest.removal.is_some());
+        match (disk(|| self.history.inventory(name)).len(), removal) {
+            (0, _) => "taken away, and nothing of it is left; a rollback brings it back".into(),
+            (left, true) => format!("taken away; {left} of its objects had to stay, and are not looked after"),
+            (left, false) => format!(
+                "not part of the platform, or disabled: its {left} objects stay and are not looked after (`deletion: delete` would have deleted them)"
+            ),
         }
     }
 
@@ -364,6 +376,11 @@ impl Engine {
         }
         worst
     }
+}
+
+/// Whether taking the component away is not done yet.
+fn is_leaving(view: Option<&tk8s_history::ComponentView>) -> bool {
+    view.is_some_and(|view| view.latest.removal.is_some() && view.current.as_ref() != Some(&view.latest.id))
 }
 
 /// What the newest release, though healthy, did not bring to an end.

@@ -11,6 +11,7 @@ use tk8s_diff::ownership::DriftMode;
 use tokio::time::Instant;
 
 use super::Engine;
+use super::attention::Attention;
 use super::platform::Unit;
 use super::run::{Job, NOT_HEALTHY};
 use super::slot::Progress;
@@ -45,11 +46,9 @@ impl Engine {
                     self.look_for_alarms();
                     if looked.elapsed() > QUIET {
                         looked = Instant::now();
-                        self.look_again();
+                        self.attend(Attention::All);
                     }
-                    if self.attention.swap(false, std::sync::atomic::Ordering::SeqCst) {
-                        self.look_for_drift();
-                    }
+                    self.look_for_drift();
                     self.retry_what_is_due().await;
                     continue;
                 }
@@ -62,13 +61,19 @@ impl Engine {
         }
     }
 
-    /// Compares what was remembered of each owned object with what the watches say; no request is sent for it.
+    /// Compares what was remembered of owned objects with what the watches say, in the components that something happened to;
+    /// no request is sent for it.
     fn look_for_drift(self: &Arc<Self>) {
-        for unit in &self.looked_after() {
+        let attention = self.attention();
+        if attention == Attention::None {
+            return;
+        }
+        for unit in self.looked_after().iter().filter(|unit| attention.is_for(&unit.spec.name)) {
             let name = &unit.spec.name;
             let slot = self.slot(name);
             self.look_for_alarms_of(unit);
             if !slot.is_idle() {
+                // Whoever runs asks for another look when it ends.
                 continue;
             }
             self.give_up_what_is_left_to_others(unit);
@@ -100,7 +105,7 @@ impl Engine {
                         due.len()
                     };
                     if due == 0 {
-                        self.look_again();
+                        self.look_again(name);
                         continue;
                     }
                     for (key, drift) in drifted.iter().take(TOLD) {

@@ -21,6 +21,7 @@ fn release(environment: Environment, trust: Trust, number: u64, objects: usize) 
         content: Digest::of("content"),
         input: None,
         objects,
+        removal: None,
         staged_at: "2026-01-01T00:00:00Z".parse().unwrap(),
     }
 }

@@ -76,6 +76,7 @@ pub(crate) fn parts(component: &str, value: &str) -> ResolvedParts {
         objects: vec![object("ConfigMap", "b", value), object("Secret", "a", "aHVudGVyMg==")],
         input: None,
         warnings: vec!["look out".into()],
+        removal: None,
         images: vec![],
     }
 }
