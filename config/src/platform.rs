@@ -10,11 +10,12 @@ use crate::fields::Fields;
 use crate::ownership::{self, Conflicts, Drift, IgnoreSpec};
 use crate::{Problem, Problems};
 
-/// What happens to the layers above when a component fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// What happens when a release of a component does not become healthy in time, or can't be applied to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
+    /// Its last healthy release is put back, once, and held; what stands on it does not start.
+    Rollback,
     /// What stands on it does not start.
-    #[default]
     Stop,
     /// What stands on it starts all the same.
     Continue,
@@ -107,8 +108,8 @@ pub struct ComponentSpec {
     pub prune: PruneSpec,
     /// What becomes of its objects when it is taken away.
     pub deletion: Deletion,
-    /// What its failure stops.
-    pub on_failure: OnFailure,
+    /// What happens when it fails; by the environment if not given.
+    pub on_failure: Option<OnFailure>,
     /// What happens to drift.
     pub drift: Drift,
     /// What happens to fields that belong to others.
@@ -180,7 +181,7 @@ impl Platform {
             health_timeout: None,
             prune: PruneSpec::default(),
             deletion: Deletion::Orphan,
-            on_failure: OnFailure::Stop,
+            on_failure: None,
             drift: Drift::Repair,
             conflicts: Conflicts::Report,
             strict: false,
@@ -302,7 +303,10 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         health_timeout: fields.duration("healthTimeout"),
         prune: read_prune(fields),
         deletion: fields.choice("deletion", &[("orphan", Deletion::Orphan), ("delete", Deletion::Delete)]),
-        on_failure: fields.choice("onFailure", &[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]),
+        on_failure: fields.choice(
+            "onFailure",
+            &[("rollback", OnFailure::Rollback), ("stop", OnFailure::Stop), ("continue", OnFailure::Continue)],
+        ),
         drift: fields.choice("drift", &[("repair", Drift::Repair), ("report", Drift::Report), ("ignore", Drift::Ignore)]),
         conflicts: fields
             .choice("conflicts", &[("report", Conflicts::Report), ("force", Conflicts::Force), ("yield", Conflicts::Yield)]),
@@ -425,7 +429,7 @@ fn read_component(
         health_timeout: own.health_timeout.or(defaults.health_timeout),
         prune,
         deletion,
-        on_failure: own.on_failure.or(defaults.on_failure).unwrap_or_default(),
+        on_failure: own.on_failure.or(defaults.on_failure),
         drift: own.drift.or(defaults.drift).unwrap_or_default(),
         conflicts: own.conflicts.or(defaults.conflicts).unwrap_or_default(),
         strict: own.strict.or(defaults.strict).unwrap_or_default(),

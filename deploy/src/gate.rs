@@ -25,6 +25,8 @@ pub enum Trigger {
         /// Why, if they said so.
         reason: Option<String>,
     },
+    /// A release failed, and the last healthy one is put back.
+    AutomaticRollback,
     /// Someone changed or removed what we own.
     Drift,
     /// The agent was restarted and finishes or repeats what it had begun.
@@ -37,9 +39,15 @@ impl Trigger {
         match self {
             Trigger::Sync => "sync",
             Trigger::Rollback { .. } => "rollback",
+            Trigger::AutomaticRollback => "automaticRollback",
             Trigger::Drift => "drift",
             Trigger::Restart => "restart",
         }
+    }
+
+    /// Whether a former release is put back.
+    pub fn is_rollback(&self) -> bool {
+        matches!(self, Trigger::Rollback { .. } | Trigger::AutomaticRollback)
     }
 
     fn is_a_persons(&self) -> bool {
@@ -254,10 +262,11 @@ fn emptied(subject: &Subject<'_>) -> Option<String> {
 /// Of how many objects that would be deleted a message tells.
 const TOLD: usize = 5;
 
-/// An accident in Git must not empty a cluster. A person who rolls back has said what they want.
+/// An accident in Git must not empty a cluster. A person who rolls back has said what they want, and what a failed release
+/// brought has to go with it.
 fn unconfirmed(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Option<String> {
     let (count, owned) = (subject.prune.len(), subject.owned.max(subject.prune.len()));
-    if trigger.is_a_persons() || rules.confirmed.as_ref() == Some(&subject.deletions) {
+    if trigger.is_rollback() || rules.confirmed.as_ref() == Some(&subject.deletions) {
         return None;
     }
     let PruneBudget { objects, percent } = rules.budget;

@@ -133,6 +133,9 @@ pub struct Hold {
     pub reason: String,
     /// Who asked for it.
     pub by: String,
+    /// Whether nobody asked: a release failed and was rolled back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
 }
 
 impl Hold {

@@ -528,6 +528,84 @@ async fn what_becomes_healthy_late_is_healthy_then_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_does_not_become_healthy_undoes_itself_once_and_holds_up_only_what_stands_on_it() {
+    let mut system = System::new("undoes").await;
+    system.write(
+        "tk8s.yaml",
+        "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n\
+         - {number: 0, name: low, components: [{name: good, path: good}, {name: bad, path: bad, onFailure: rollback, healthTimeout: 3s}]}\n\
+         - {number: 1, name: high, components: [{name: above, path: above}, {name: beside, path: beside, dependsOn: [good]}]}\n",
+    );
+    let all = |system: &System, at: &str| {
+        for component in ["good", "bad", "above", "beside"] {
+            system.write_map(component, at);
+        }
+    };
+    all(&system, "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+
+    all(&system, "second");
+    system.write("bad/never.yaml", &deployment(&system.name, "never", "nodeSelector: {never: \"yes\"},"));
+    system.commit("second");
+    system.until_says("bad", "Held", "Rolled back to release 1, and held there");
+    let is_undone = |system: &System| {
+        let bad = system.component("bad");
+        let message = bad["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.contains("bad@2 failed: it did not become healthy in time: Deployment.apps undoes/never"), "{message}");
+        assert_eq!((&bad["release"], &bad["hold"]["by"]), (&1.into(), &"tk8s-agent".into()));
+        assert_eq!(system.map("bad"), "first");
+        assert_eq!(system.kubectl(&["get", "deployment", "never", "--ignore-not-found"]), "", "what it brought goes with it");
+        system.until_says("above", "Pending", "stands on bad");
+        assert_eq!(system.map("above"), "first", "what stands on it does not start");
+    };
+    system.until_map("beside", "second");
+    system.until_map("good", "second");
+    is_undone(&system);
+    system.until("an alarm", || system.status()["alarms"][0]["reason"] == "RolledBack");
+    let shown = String::from_utf8_lossy(&system.tk8s(&["status"]).stdout).into_owned();
+    assert!(shown.contains("but for bad, at release 1"), "{shown}");
+
+    // Neither a restart, nor a person who asks for a look at Git, nor a repair starts what stands on it, or tries it again.
+    system.stop();
+    system.start();
+    system.until_says("bad", "Held", "Rolled back to release 1");
+    is_undone(&system);
+    system.kubectl(&["patch", "configmap", "bad", "--type=merge", "-p", r#"{"data":{"at":"somebody's"}}"#]);
+    system.until_map("bad", "first");
+    assert!(system.tk8s(&["sync"]).status.success());
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    system.until_says("bad", "Held", "Rolled back to release 1");
+    is_undone(&system);
+    let history: Value = serde_json::from_slice(&system.tk8s(&["history", "bad", "--output", "json"]).stdout).unwrap();
+    assert_eq!(history.as_array().map(Vec::len), Some(2), "tried once, undone once: {history}");
+    assert_eq!((&history[0]["outcome"], &history[1]["current"]), (&"Unhealthy".into(), &true.into()));
+
+    // Other content ends it.
+    std::fs::remove_file(system.file("repository/bad/never.yaml")).unwrap();
+    system.write_map("bad", "third");
+    system.commit("third");
+    system.until_map("above", "second");
+    system.until_all("Healthy");
+    assert_eq!((system.map("bad").as_str(), system.status()["alarms"].as_array().map(Vec::len)), ("third", Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_fails_has_nothing_to_go_back_to_and_stays() {
+    let mut system = System::new("first-fails").await;
+    system.write_platform(&[&["bad"]]);
+    let platform = std::fs::read_to_string(system.file("repository/tk8s.yaml")).unwrap();
+    system.write("tk8s.yaml", &platform.replace("path: bad", "path: bad, onFailure: rollback, healthTimeout: 2s"));
+    system.write_map("bad", "first");
+    system.write("bad/never.yaml", &deployment(&system.name, "never", "nodeSelector: {never: \"yes\"},"));
+    system.commit("first");
+    system.start();
+    system.until_says("bad", "Failed", "there is no healthy release to go back to");
+    assert_eq!(system.map("bad"), "first", "nothing is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_that_is_taken_back_is_forgotten() {
     let mut system = System::new("taken-back").await;
     system.write_platform(&[&["below"], &["above"]]);

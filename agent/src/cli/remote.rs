@@ -12,7 +12,7 @@ use tk8s_core::{ComponentName, Timestamp};
 use super::output::{self, Format, line, table};
 use super::{Agent, Exit};
 use crate::api::ReleaseEntry;
-use crate::engine::{InstanceStatus, RollbackRequest, RolledBack};
+use crate::engine::{InstanceStatus, RollbackRequest, RolledBack, State};
 
 /// How long an answer is waited for: a little longer than the agent itself keeps a caller waiting.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(130);
@@ -83,6 +83,19 @@ pub(super) async fn status(agent: &Agent, format: Format) -> Exit {
     })
 }
 
+/// The components that do not run what the revision brings, and what they run.
+fn behind(status: &InstanceStatus) -> Option<String> {
+    let is_behind = |state: State| matches!(state, State::Held | State::Failed | State::Denied | State::Pending);
+    let behind = status.components.iter().filter(|component| is_behind(component.state));
+    let told: Vec<_> = behind
+        .map(|component| match component.release {
+            Some(release) => format!("{}, at release {release}", component.name),
+            None => format!("{}, of which nothing runs", component.name),
+        })
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 fn print_status(status: &InstanceStatus) {
     line(&format!("instance {} on {} ({})", status.instance, status.cluster, status.environment));
     match (&status.revision, &status.trust) {
@@ -95,6 +108,9 @@ fn print_status(status: &InstanceStatus) {
                 tk8s_core::Trust::Waived { reason } => format!("NOT VERIFIED: {reason}"),
             };
             line(&format!("revision {} ({}), {trust}", revision.label(), revision.commit.short()));
+            if let Some(but) = behind(status) {
+                line(&format!("platform at {}, but for {but}", revision.label()));
+            }
         }
         _ => line("no revision has been accepted yet"),
     }

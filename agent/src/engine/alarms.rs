@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::platform::Unit;
+use super::slot::Progress;
+use super::undoing::{NOT_ROLLED_BACK, ROLLED_BACK};
 
 /// Causes of one reason in one component that are told; whoever has more looks at all of them anyway.
 const MOST: usize = 100;
@@ -31,10 +33,21 @@ pub enum Reason {
     KindNotServed,
     /// A kind that is owned can't be watched.
     KindNotWatched,
+    /// A release failed and was undone.
+    RolledBack,
+    /// A release failed and could not be undone.
+    RollbackFailed,
 }
 
 impl Reason {
-    const ALL: [Reason; 4] = [Reason::ForeignItem, Reason::RepairUndone, Reason::KindNotServed, Reason::KindNotWatched];
+    const ALL: [Reason; 6] = [
+        Reason::ForeignItem,
+        Reason::RepairUndone,
+        Reason::KindNotServed,
+        Reason::KindNotWatched,
+        Reason::RolledBack,
+        Reason::RollbackFailed,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -42,6 +55,8 @@ impl Reason {
             Reason::RepairUndone => "RepairUndone",
             Reason::KindNotServed => "KindNotServed",
             Reason::KindNotWatched => "KindNotWatched",
+            Reason::RolledBack => ROLLED_BACK,
+            Reason::RollbackFailed => NOT_ROLLED_BACK,
         }
     }
 
@@ -53,6 +68,8 @@ impl Reason {
             }
             Reason::RepairUndone => "let one of the two give way: take the manager off the object, or name it in `ignore`",
             Reason::KindNotServed => "install its CRD again, or write a version in Git that is served",
+            Reason::RolledBack => "repair what the release brought, and push it: other content ends the hold",
+            Reason::RollbackFailed => "`tk8s-agent rollback` to a release that works, or push one",
             Reason::KindNotWatched => "look at the API server's message: the agent's rights, a conversion webhook, an APIService",
         }
     }
@@ -164,6 +181,16 @@ impl Engine {
             Cause { object: key.to_string(), message }
         });
         self.alarm(Reason::RepairUndone, Some(name), causes.collect());
+        let progress = self.slot(name).progress();
+        for alarm in [Reason::RolledBack, Reason::RollbackFailed] {
+            let cause = match &progress {
+                Progress::Failed { reason, message, .. } if reason == alarm.as_str() => {
+                    vec![Cause { object: format!("component {name}"), message: message.clone() }]
+                }
+                _ => Vec::new(),
+            };
+            self.alarm(alarm, Some(name), cause);
+        }
     }
 
     fn foreign_items(&self, unit: &Unit) -> Vec<Cause> {

@@ -17,6 +17,7 @@ mod run;
 mod slot;
 mod standing;
 mod status;
+mod undoing;
 mod wanted;
 mod watchdog;
 
@@ -34,7 +35,7 @@ pub use operator::{RollbackRequest, RolledBack};
 use platform::Units;
 pub use rendering::Rendering;
 use slot::Slot;
-pub use status::{InstanceStatus, WarningView};
+pub use status::{InstanceStatus, State, WarningView};
 
 use crate::disk::disk;
 use crate::error::Error;

@@ -252,7 +252,7 @@ impl Engine {
                 tracing::debug!(%release, "is what runs");
                 if matches!(progress, Progress::Failed { .. }) {
                     // What failed came from content that is gone, or was a repair: then drift is seen again.
-                    slot.set(Progress::Settled);
+                    slot.set(self.undone_before(view).unwrap_or(Progress::Settled));
                     self.look_again(name);
                 }
                 None
@@ -314,7 +314,7 @@ impl Engine {
                     self.start_alone(unit, Job::Known(release), Trigger::Restart);
                 }
                 _ => {
-                    if let Some(failed) = self.failed_before(&standing, &view) {
+                    if let Some(failed) = self.undone_before(&view).or_else(|| self.failed_before(&standing, &view)) {
                         self.slot(name).set(failed);
                     }
                 }

@@ -96,7 +96,7 @@ impl Engine {
     /// Whether the failure of a component stops what stands on it.
     fn stops_others(&self, name: &ComponentName) -> bool {
         let units = self.world().units.clone();
-        units.and_then(|units| units.get(name).map(|unit| unit.spec.on_failure)) != Some(OnFailure::Continue)
+        units.and_then(|units| units.get(name).map(|unit| self.on_failure(unit))) != Some(OnFailure::Continue)
     }
 
     /// Runs the pipeline when the component is free, unless something newer was asked for meanwhile.
@@ -118,7 +118,10 @@ impl Engine {
         slot.set(Progress::Running);
         let known = if let Job::Known(release) = &job { Some(release.clone()) } else { None };
         let result = self.deploy(unit, cancel, job, trigger, heard).await;
-        let progress = self.denial(&unit.spec.name, known.as_ref(), &result).unwrap_or(progress_of(&unit.spec.name, &result));
+        let progress = match self.undo(unit, slot, ticket, trigger, &result).await {
+            Some(undone) => undone,
+            None => self.progress_after(&unit.spec.name, known.as_ref(), &result),
+        };
         let word = match &result {
             Ok(outcome) => format!("{:?}", outcome.status),
             Err(error) => error.reason().to_owned(),
@@ -136,17 +139,22 @@ impl Engine {
         result
     }
 
-    /// What was refused before anything was written is shown as it will be after a restart. `release`: what was to run, where
-    /// it is not the newest.
-    fn denial(&self, name: &ComponentName, release: Option<&ReleaseId>, result: &Result<Outcome, Error>) -> Option<Progress> {
-        result.as_ref().err()?;
-        let view = disk(|| self.history.component(name))?;
+    /// How a component is after a run: what was refused before anything was written, and what was undone before, is shown as
+    /// it will be after a restart. `release`: what was to run, where it is known.
+    fn progress_after(&self, name: &ComponentName, release: Option<&ReleaseId>, result: &Result<Outcome, Error>) -> Progress {
+        let progress = progress_of(name, result);
+        let Some(view) = disk(|| self.history.component(name)) else { return progress };
         let standing = Standing::of(&view);
-        let of_it = matches!(standing, Standing::Denied(_)) && release.is_none_or(|release| release == standing.release());
-        if of_it { self.failed_before(&standing, &view) } else { None }
+        let refused = result.is_err() && matches!(standing, Standing::Denied(_));
+        let told = match progress {
+            Progress::Settled => self.undone_before(&view),
+            _ if refused && release.is_none_or(|release| release == standing.release()) => self.failed_before(&standing, &view),
+            _ => None,
+        };
+        told.unwrap_or(progress)
     }
 
-    async fn deploy(
+    pub(super) async fn deploy(
         &self,
         unit: &Unit,
         cancel: CancellationToken,
@@ -220,7 +228,7 @@ impl Engine {
         if let Some(Removal { protect, .. }) = &desired.release().removal {
             (rules.prune, rules.protect) = (true, protect.clone());
         }
-        if matches!(trigger, Trigger::Rollback { .. }) {
+        if trigger.is_rollback() {
             rules.fields.drift = DriftMode::Repair;
         }
         rules

@@ -12,6 +12,7 @@ use super::alarms::{AlarmView, INTERRUPTED};
 use super::platform::Unit;
 use super::slot::Progress;
 use super::standing::Standing;
+use super::undoing::ROLLED_BACK;
 use crate::disk::disk;
 
 /// How much of one sort is told of a component.
@@ -240,6 +241,7 @@ impl Engine {
             (Progress::Running, _) => (State::Progressing, trouble.unwrap_or_default()),
             (Progress::Waiting(why), _) => (State::Pending, why.clone()),
             (_, Some((reason, message))) => (State::Failed, format!("{reason}: {message}")),
+            (Progress::Failed { reason, message, .. }, _) if reason == ROLLED_BACK => (State::Held, message.clone()),
             (Progress::Failed { class, reason, message }, _) => {
                 let state = match class {
                     tk8s_core::Class::Denied => State::Denied,

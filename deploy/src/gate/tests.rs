@@ -35,7 +35,7 @@ fn waived_trust() -> Trust {
 }
 
 fn hold(number: u64) -> Option<Hold> {
-    Some(Hold { release: ReleaseNumber(number), rejected: Vec::new(), reason: "3 am".into(), by: "bob".into() })
+    Some(Hold { release: ReleaseNumber(number), rejected: Vec::new(), reason: "3 am".into(), by: "bob".into(), automatic: false })
 }
 
 fn key(kind: &str, namespace: Option<&str>, name: &str) -> ObjectKey {

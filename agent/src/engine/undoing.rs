@@ -1,0 +1,136 @@
+//! A release that fails undoes itself: the last healthy release is put back, once, and held.
+//!
+//! What stands on the component does not start, also after a restart, until somebody resumes it or Git brings other content;
+//! what does not stand on it goes on.
+
+use tk8s_config::OnFailure;
+use tk8s_core::{Class, Classified as _, ComponentName, Environment, ReleaseId, Timestamp, chain};
+use tk8s_deploy::Trigger;
+use tk8s_history::{ComponentView, Hold, Outcome, Status};
+
+use super::Engine;
+use super::platform::Unit;
+use super::run::{Heard, Job};
+use super::slot::{Progress, Slot};
+use crate::disk::disk;
+use crate::error::Error;
+
+/// The reason of a component whose release failed and was undone.
+pub(super) const ROLLED_BACK: &str = "RolledBack";
+/// The reason of a component whose release failed and could not be undone.
+pub(super) const NOT_ROLLED_BACK: &str = "RollbackFailed";
+/// Who holds what was rolled back.
+const BY: &str = "tk8s-agent";
+
+impl Engine {
+    /// What a component's failure leads to: as the platform file says, or else as its environment does.
+    pub(super) fn on_failure(&self, unit: &Unit) -> OnFailure {
+        let by_environment = if self.environment() == Environment::Production { OnFailure::Rollback } else { OnFailure::Stop };
+        unit.spec.on_failure.unwrap_or(by_environment)
+    }
+
+    /// After a run that failed: puts the last healthy release back if that is wanted, and says how the component is then.
+    /// None if nothing is undone.
+    pub(super) async fn undo(
+        &self,
+        unit: &Unit,
+        slot: &Slot,
+        ticket: u64,
+        trigger: &Trigger,
+        result: &Result<Outcome, Error>,
+    ) -> Option<Progress> {
+        let name = &unit.spec.name;
+        let why = self.failure(name, trigger, result)?;
+        if self.on_failure(unit) != OnFailure::Rollback || !slot.is_current(ticket) || self.stop.is_cancelled() {
+            return None;
+        }
+        let view = disk(|| self.history.component(name))?;
+        let failed = view.latest.id.clone();
+        // Once: what is held was put back already, and what was never healthy is nothing to go back to.
+        if view.hold.is_some() || view.healthy.as_ref() == Some(&failed) {
+            return None;
+        }
+        let Some(target) = self.last_healthy(&view) else {
+            let message = format!("{failed} failed, and there is no healthy release to go back to: {why}");
+            return Some(Progress::Failed { class: Class::Stalled, reason: NOT_ROLLED_BACK.into(), message });
+        };
+        tracing::warn!(release = %failed, back_to = %target, why, "release failed: rolling back");
+        let reason = tk8s_core::printable(&format!("{failed} failed: {why}"), 500);
+        let hold = Hold {
+            release: target.number,
+            rejected: vec![view.latest.content],
+            reason: reason.clone(),
+            by: BY.into(),
+            automatic: true,
+        };
+        if let Err(error) = disk(|| self.history.rollback_requested(name, hold, Some(&reason), Timestamp::now())) {
+            return Some(not_undone(&failed, &target, &why, &chain(&error)));
+        }
+        self.memory.nothing_under_way(name);
+        let (_, cancel) = slot.join_in();
+        let heard: Heard<'_> = &|_| ();
+        let back = self.deploy(unit, cancel, Job::Known(target.clone()), &Trigger::AutomaticRollback, heard).await;
+        Some(match back {
+            Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => undone(&failed, &target, &why),
+            Ok(outcome) => not_undone(&failed, &target, &why, &format!("it is not healthy either: {}", outcome.message)),
+            // It is held: whoever comes next finishes it.
+            Err(Error::Stopping | Error::Superseded) => return None,
+            Err(error) if matches!(error.class(), Class::Transient | Class::Waiting) => {
+                Progress::Failed { class: error.class(), reason: error.reason().into(), message: chain(&error) }
+            }
+            Err(error) => not_undone(&failed, &target, &why, &chain(&error)),
+        })
+    }
+
+    /// How a component is of which a release was undone, as the history knows it: after a restart too.
+    pub(super) fn undone_before(&self, view: &ComponentView) -> Option<Progress> {
+        let hold = view.hold.as_ref().filter(|hold| hold.automatic)?;
+        let target = ReleaseId { component: view.latest.id.component.clone(), number: hold.release };
+        Some(rolled_back(&target, &hold.reason))
+    }
+
+    /// Why what a run brought is to be undone: it was new, something of it was written, and waiting does not help.
+    fn failure(&self, name: &ComponentName, trigger: &Trigger, result: &Result<Outcome, Error>) -> Option<String> {
+        if !matches!(trigger, Trigger::Sync | Trigger::Restart) {
+            return None;
+        }
+        match result {
+            Ok(outcome) if outcome.status == Status::Unhealthy => {
+                Some(format!("it did not become healthy in time: {}", outcome.message))
+            }
+            Ok(_) => None,
+            Err(error) if matches!(error.class(), Class::Transient | Class::Waiting) => None,
+            Err(error) => {
+                let newest = disk(|| self.history.component(name))?.latest.id.number;
+                let written = disk(|| self.history.inventory(name)).iter().any(|entry| entry.release == newest);
+                written.then(|| chain(error))
+            }
+        }
+    }
+
+    /// The newest release before the newest that was healthy, and is not the component's removal.
+    fn last_healthy(&self, view: &ComponentView) -> Option<ReleaseId> {
+        let name: &ComponentName = &view.latest.id.component;
+        let releases = disk(|| self.history.releases(name));
+        let found = releases.iter().find(|known| known.release.id.number < view.latest.id.number && known.healthy_at.is_some());
+        found.filter(|known| known.release.removal.is_none()).map(|known| known.release.id.clone())
+    }
+}
+
+fn undone(failed: &ReleaseId, target: &ReleaseId, why: &str) -> Progress {
+    rolled_back(target, &format!("{failed} failed: {why}"))
+}
+
+fn rolled_back(target: &ReleaseId, reason: &str) -> Progress {
+    let component = &target.component;
+    let message = format!(
+        "{reason}. Rolled back to release {}, and held there: other content, or `tk8s-agent resume {component}`, ends that",
+        target.number
+    );
+    Progress::Failed { class: Class::Stalled, reason: ROLLED_BACK.into(), message }
+}
+
+fn not_undone(failed: &ReleaseId, target: &ReleaseId, why: &str, error: &str) -> Progress {
+    let message = format!("{failed} failed ({why}), and could not be rolled back to release {}: {error}", target.number);
+    Progress::Failed { class: Class::Stalled, reason: NOT_ROLLED_BACK.into(), message }
+}
