@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Only `deploy` writes to managed objects: no other crate may send a patch, a deletion or a creation. `diff` makes the
-# request of an apply, which it sends as a dry-run; `agent/src/lease.rs` writes the agent's own Lease.
+# request of an apply, which it sends as a dry-run. In `agent` two places write what is the agent's own and of no release:
+# `lease.rs` its Lease, and `report/` what it tells of itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|\.replace\(&self\.name|\.create\(&PostParams' --include='*.rs' */src \
-    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/lease\.rs|^tests/' || true)"
+found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|PostParams' --include='*.rs' */src \
+    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|report/(write|definition))\.rs|^tests/' || true)"
 if [ -n "$found" ]; then
     echo "writes outside of deploy:" >&2
     echo "$found" >&2
@@ -13,5 +14,12 @@ fi
 # Every apply that diff sends is a dry-run: the request of one that is none is made for `deploy` only.
 if grep -rnE 'apply_request\(|ownership_request\(' --include='*.rs' */src | grep -vE '^deploy/|^tests/|^diff/src/cluster\.rs:' ; then
     echo "an apply that is no dry-run outside of deploy" >&2
+    exit 1
+fi
+# And what tells of the agent writes nothing else: definitions of its own resource, that resource, and Events.
+apis="$(grep -rnoE 'kube::Api<[^>]*>|kube::Api::[a-z_]+' agent/src/report | grep -vE 'CustomResourceDefinition|DynamicObject|events_v1::Event|Api::all$|Api::namespaced(_with)?$' || true)"
+if [ -n "$apis" ]; then
+    echo "the report writes more than it may:" >&2
+    echo "$apis" >&2
     exit 1
 fi

@@ -16,8 +16,7 @@ clean_up() {
     trap - EXIT INT TERM
     [ "$code" -eq 0 ] || [ "$code" -ge 128 ] || { echo; echo "the end of the agent's log:"; tail -n 25 "$home"/agent-*.log 2>/dev/null || true; }
     if [ -n "$own_cluster" ]; then
-        kube delete namespace tk8s-demo tk8s-demo-prod --ignore-not-found --wait=false >/dev/null 2>&1 || true
-        kube -n default delete lease tk8s-agent-demo tk8s-agent-demo-prod --ignore-not-found >/dev/null 2>&1 || true
+        kube delete namespace tk8s-demo tk8s-demo-prod demo-agent demo-prod-agent --ignore-not-found --wait=false >/dev/null 2>&1 || true
     fi
     end_all
     rm -rf "$home"
@@ -50,7 +49,9 @@ state_of() { tk8s status --output json | python3 -c 'import json,sys; s=json.loa
 refused() { tk8s status --output json | python3 -c 'import json,sys; s=json.load(sys.stdin); print(" ".join(r["reason"] for r in s["refused"]))'; }
 repo() { git -C "$home/work" "$@"; }
 push() { repo add -A; repo commit -q "$@"; repo push -q origin main; }
-sent() { grep -c '"verb":"patch".*"username":"tk8s-agent"' "$home/audit.log" || true; }
+# Requests about the agent itself: its Lease, and what it tells of itself.
+own='"requestURI":"/apis/(coordination.k8s.io/v1/namespaces/demo-agent/leases|agent.tk8s.io/|events.k8s.io/)'
+sent() { grep '"verb":"patch".*"username":"tk8s-agent"' "$home/audit.log" | grep -cvE "$own" || true; }
 
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_AUTHOR_NAME=Alice GIT_AUTHOR_EMAIL=alice@example.com GIT_COMMITTER_NAME=Alice GIT_COMMITTER_EMAIL=alice@example.com
 
@@ -116,12 +117,13 @@ trust: {signersFile: $home/signers.yaml}
 history: {dir: $home/$1.history, identityKeyFile: $home/identity.pem, encryptionKeyFile: $home/history.key}
 api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: $home/token, addressFile: $home/$1.address}
 webhook: {secretFile: $home/webhook}
-lease: {namespace: default}
+lease: {namespace: $1-agent}
 YAML
 }
 start_agent() {
     instance="$1"
     agent_file "$@" >"$home/$1.yaml"
+    kube create namespace "$1-agent" >/dev/null 2>&1 || true
     start "agent-$1" "$agent" run --config "$home/$1.yaml" --kubeconfig "$agent_kubeconfig"
     wait_for "the agent" "$home/agent-$1.log" test -s "$home/$1.address"
 }
@@ -170,6 +172,9 @@ age() { field "$1" "$2" "$3" .metadata.creationTimestamp; }
 [[ ! "$(age deployment tk8s-demo core)" < "$(age deployment tk8s-demo memory)" ]] || fail "core came before memory"
 passed "namespaces, config, memory and core are healthy"
 tk8s status | sed 's/^/    /'
+until_is 1/Healthy/Synced/False kube -n demo-agent get components core -o 'jsonpath={.status.release}/{.status.health}/{.status.sync}/{.status.conditions[?(@.type=="Held")].status}'
+passed "kubectl get components says so too"
+kube -n demo-agent get components | sed 's/^/    /'
 
 step "A second push changes one object: one dry-run, one patch"
 before="$([ -n "$own_cluster" ] || sent)"
@@ -185,7 +190,8 @@ passed "only core was sent"
 
 if [ -z "$own_cluster" ]; then
     step "With nothing changed, nothing is asked: three looks at Git, and a restart"
-    sleep 1
+    until_is 2/Healthy kube -n demo-agent get components core -o 'jsonpath={.status.release}/{.status.health}'
+    sleep 3
     lines="$(wc -l <"$home/audit.log")"
     sleep 6.5
     kill "$pid_agent_demo"
@@ -194,7 +200,7 @@ if [ -z "$own_cluster" ]; then
     start_agent demo staging staging
     until_is Healthy state_of core
     sleep 3
-    asked="$(tail -n "+$((lines + 1))" "$home/audit.log" | grep '"username":"tk8s-agent"' | grep -vE '"requestURI":"/apis/coordination.k8s.io/v1/namespaces/default/leases' | grep -vE '"verb":"(watch|list)"' || true)"
+    asked="$(tail -n "+$((lines + 1))" "$home/audit.log" | grep '"username":"tk8s-agent"' | grep -v '"requestURI":"/apis/coordination.k8s.io/v1/namespaces/demo-agent/leases' | grep -vE '"verb":"(watch|list)"' || true)"
     [ -z "$asked" ] || fail "requests that were not needed: $asked"
     passed "the audit log holds the lease, watches and lists, and nothing else"
 fi
@@ -238,6 +244,10 @@ tk8s rollback core --reason "the new image is slow" | sed 's/^/    /'
 [ "$(field deployment tk8s-demo core '.spec.template.spec.containers[0].image')" = registry.k8s.io/pause:3.9 ] || fail "the former release is not back"
 until_is Held state_of core
 passed "the former release is back"
+until_is 1/True kube -n demo-agent get components core -o 'jsonpath={.status.release}/{.status.conditions[?(@.type=="Held")].status}'
+kube -n demo-agent get components | sed 's/^/    /'
+kube -n demo-agent describe component core | sed -n '/^Events:/,$s/^/    /p'
+passed "kubectl shows who holds it, and what happened"
 
 step "The next push of something else does not undo it"
 start_sshd

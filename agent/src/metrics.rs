@@ -53,6 +53,12 @@ pub struct Metrics {
     pub runs: Family<Ended, Counter>,
     /// Alarms that stand, by their reason.
     pub alarms: Family<Why, Gauge>,
+    /// Writes of `Component` resources.
+    pub component_writes: Counter,
+    /// Kubernetes Events that were sent.
+    pub events: Counter,
+    /// Kubernetes Events that were not sent: there were too many, or they may not be.
+    pub events_dropped: Counter,
     /// Requests to the API, by status code.
     pub api_requests: Family<Ended, Counter>,
     /// Whether this process holds the Lease.
@@ -115,6 +121,9 @@ impl Metrics {
         registry.register("full_check_missed", "Objects of which a watch had missed something", self.missed.clone());
         registry.register("runs", "Runs of the pipeline", self.runs.clone());
         registry.register("alarms", "Alarms that stand", self.alarms.clone());
+        registry.register("component_writes", "Writes of Component resources", self.component_writes.clone());
+        registry.register("events", "Kubernetes Events that were sent", self.events.clone());
+        registry.register("events_dropped", "Kubernetes Events that were not sent", self.events_dropped.clone());
         registry.register("api_requests", "Requests to the agent's API", self.api_requests.clone());
         registry.register("leading", "1 while this process holds the lease", self.leading.clone());
         let mut text = String::new();

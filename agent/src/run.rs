@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Engine, Rendering};
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
+use crate::report::Writer;
 use crate::{api, lease};
 
 /// How long the process waits for runs to write down what they did after it was told to stop.
@@ -37,7 +38,7 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker);
     let holder = format!("{}-{}", hostname(), std::process::id());
     let namespace = namespace(&config);
-    let (keeper, tenure) = lease::Keeper::new(client, &namespace, &config.instance, holder);
+    let (keeper, tenure) = lease::Keeper::new(client.clone(), &namespace, &config.instance, holder.clone());
     let lease_stop = CancellationToken::new();
     let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
     let rendering = Rendering::new(renderers(&config)?, derived_key(&config, b"tk8s variables key\n")?);
@@ -49,11 +50,15 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let serving = listeners.serve(&engine, &stop);
     tracing::info!(instance = %config.instance, environment = %config.environment, repository = %config.repository.url, "tk8s-agent runs");
     let running = tokio::spawn(Arc::clone(&engine).run());
+    let report_stop = CancellationToken::new();
+    let reporting = tokio::spawn(Writer::new(Arc::clone(&engine), client, namespace, holder).run(report_stop.clone()));
     stop.cancelled().await;
     tracing::info!("stopping: what is being written is finished first");
     if tokio::time::timeout(GRACE, running).await.is_err() {
         tracing::warn!("a run did not end in time; the next start finishes it");
     }
+    report_stop.cancel();
+    reporting.await.ok();
     lease_stop.cancel();
     keeping.await.ok();
     serving.abort();

@@ -95,6 +95,15 @@ impl ControlPlane {
         kube::Client::try_from(config).expect("because it is usable")
     }
 
+    /// A client of a user without any right, until somebody binds one to the name.
+    pub async fn client_without_rights(&self, user: &str) -> kube::Client {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("because the control plane wrote it");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
+        let mut config = config.expect("because it is complete");
+        config.auth_info.impersonate = Some(user.into());
+        kube::Client::try_from(config).expect("because it is usable")
+    }
+
     /// What a user of [`ControlPlane::client_as`] asked for, as the audit log has it: verb and URI of each request.
     pub fn audited(&self, user: &str) -> Vec<(String, String)> {
         let log = std::fs::read_to_string(&self.audit).expect("because the API server writes it");

@@ -59,9 +59,9 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether it is a server-side apply that writes.
+    /// Whether it is a server-side apply that writes an object.
     pub fn is_patch(&self) -> bool {
-        self.method == Method::PATCH && !self.uri.contains("dryRun=All")
+        self.method == Method::PATCH && !self.uri.contains("dryRun=All") && !self.is_report()
     }
 
     /// Whether it is a server-side apply that is only tried.
@@ -87,12 +87,24 @@ impl Seen {
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Whether it keeps the agent informed or in office: the Lease, a list, a watch. Everything else asks about an object.
+    /// Whether it tells the cluster about the agent: a `Component` resource, the definition of it, an Event.
+    pub fn is_report(&self) -> bool {
+        is_report(&self.uri)
+    }
+
+    /// Whether it keeps the agent informed or in office, or tells of it: the Lease, a list, a watch, a report. Everything else
+    /// asks about an object.
     pub fn is_background(&self) -> bool {
         let path = self.uri.split('?').next().unwrap_or_default();
         let collection = path.rsplit('/').next().is_some_and(|last| last.ends_with('s'));
-        path.contains("/leases/") || path.ends_with("/leases") || (self.method == Method::GET && collection)
+        self.is_report() || path.contains("/leases/") || path.ends_with("/leases") || (self.method == Method::GET && collection)
     }
+}
+
+/// Whether a request tells the cluster about the agent, and is about no object that the agent manages.
+pub fn is_report(uri: &str) -> bool {
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/components.agent.tk8s.io";
+    ["/apis/agent.tk8s.io/", "/apis/events.k8s.io/", definition].iter().any(|path| uri.starts_with(path))
 }
 
 struct Rule {

@@ -35,6 +35,8 @@ pub struct System {
     pub more: String,
     /// What the agent logs, as `RUST_LOG` says it; its own choice if empty.
     pub logs: &'static str,
+    /// The environment, and what is trusted in it.
+    pub trust: (&'static str, String),
     agent: Option<Child>,
 }
 
@@ -66,8 +68,26 @@ impl System {
             timeout: "3s",
             more: String::new(),
             logs: "",
+            trust: ("dev", r#"{waive: {reason: "a test"}}"#.into()),
             agent: None,
         }
+    }
+
+    /// From now on every commit is signed, and the instance is one in `staging` that asks for it.
+    pub fn sign(&mut self) {
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(self.file("signer")).status();
+        assert!(made.expect("ssh-keygen").success());
+        let public = std::fs::read_to_string(self.file("signer.pub")).expect("because it was just made");
+        let signers = format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - {{name: a, roles: [release], keys: [\"{}\"]}}\n",
+            public.trim()
+        );
+        std::fs::write(self.file("signers.yaml"), signers).expect("because it is ours");
+        let key = self.file("signer").display().to_string();
+        for (setting, value) in [("gpg.format", "ssh"), ("user.signingkey", key.as_str()), ("commit.gpgsign", "true")] {
+            git(&self.file("repository"), &["config", setting, value]);
+        }
+        self.trust = ("staging", format!("{{signersFile: {}}}", self.file("signers.yaml").display()));
     }
 
     /// Two components, each of one ConfigMap, in one layer, deployed; with further lines of the agent's file.
@@ -130,10 +150,37 @@ impl System {
         git(&self.file("repository"), &["commit", "-q", "--allow-empty", "-m", message]);
     }
 
+    /// From now on commits and tags are signed, and the instance is one in `production` that follows signed tags.
+    pub fn sign_tags(&mut self) {
+        self.sign();
+        git(&self.file("repository"), &["config", "tag.gpgsign", "true"]);
+        self.trust.0 = "production";
+    }
+
+    /// From now on the agent speaks to the API server as somebody without any right, but for those that are bound to the
+    /// instance's name.
+    pub async fn give_up_rights(&mut self) {
+        self.proxy = Proxy::before(self.plane.client_without_rights(&self.name).await).await;
+        self.proxy.write_kubeconfig(&self.file("kubeconfig"));
+    }
+
+    /// Tags what was committed last: annotated and, in production, signed.
+    pub fn tag(&self, name: &str) {
+        git(&self.file("repository"), &["tag", "-a", "-m", name, name]);
+    }
+
+    /// Commits everything and tags it, as somebody whose key nobody knows would: without any.
+    pub fn commit_unsigned(&self, message: &str, tag: &str) {
+        git(&self.file("repository"), &["add", "-A"]);
+        git(&self.file("repository"), &["-c", "commit.gpgsign=false", "commit", "-q", "-m", message]);
+        git(&self.file("repository"), &["-c", "tag.gpgsign=false", "tag", "-a", "-m", tag, tag]);
+    }
+
     /// The agent's file, as [`System::start`] writes it.
     pub fn configuration(&self) -> String {
         let at = |file: &str| self.file(file).display().to_string();
         let (url, interval, timeout, name) = (&self.repository_url, self.interval, self.timeout, &self.name);
+        let (environment, trust) = &self.trust;
         let auth = match url.split(':').next() {
             Some("ssh") => format!(", auth: {{sshKeyFile: {}, knownHostsFile: {}}}", at("ssh.key"), at("known_hosts")),
             Some("git") => ", allowInsecure: true".to_owned(),
@@ -144,9 +191,9 @@ impl System {
 kind: AgentConfig
 instance: {name}
 cluster: test
-environment: dev
+environment: {environment}
 repository: {{url: "{url}", branch: main, interval: {interval}, timeout: {timeout}{auth}}}
-trust: {{waive: {{reason: "a test"}}}}
+trust: {trust}
 history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}}}
 api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}}}
 webhook: {{secretFile: {webhook}}}
@@ -244,6 +291,27 @@ lease: {{namespace: {name}}}
         });
     }
 
+    /// Waits until the cluster was told of every component that it is as the status says, and of its release.
+    pub fn until_told(&self) {
+        self.until("the cluster is told", || {
+            let read = |what: &str| -> Value {
+                let found = self.plane.kubectl_with(&["-n", &self.name, "get", what, "-o", "json"], "");
+                serde_json::from_str(&found.unwrap_or_default()).unwrap_or_default()
+            };
+            let (resources, events) = (read("components.agent.tk8s.io"), read("events.v1.events.k8s.io"));
+            let items = |list: &Value| list["items"].as_array().cloned().unwrap_or_default();
+            let (resources, events) = (items(&resources), items(&events));
+            let components = self.status()["components"].as_array().cloned().unwrap_or_default();
+            let is_told = |component: &Value| {
+                let says = |told: &Value, field: &str| told["status"][field] == component[field];
+                let named = |told: &&Value| told["metadata"]["name"] == component["name"];
+                resources.iter().find(named).is_some_and(|told| says(told, "state") && says(told, "release"))
+                    && events.iter().any(|told| told["regarding"]["name"] == component["name"] && told["reason"] == "Released")
+            };
+            !components.is_empty() && components.iter().all(is_told)
+        });
+    }
+
     /// Waits until the ConfigMap of a component holds this.
     pub fn until_map(&self, component: &str, at: &str) {
         self.until(&format!("{component} is at {at}"), || self.map(component) == at);
@@ -297,6 +365,13 @@ lease: {{namespace: {name}}}
     pub async fn counter(&self, name: &str, labels: &str) -> u64 {
         let (_, text) = self.http("metrics", "GET /metrics", &[], "").await;
         let prefix = format!("{name}{{{labels}}} ");
+        text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0)
+    }
+
+    /// A counter without labels, 0 if it has not counted yet.
+    pub async fn counter_of(&self, name: &str) -> u64 {
+        let (_, text) = self.http("metrics", "GET /metrics", &[], "").await;
+        let prefix = format!("{name} ");
         text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0)
     }
 

@@ -37,6 +37,7 @@ async fn a_push_to_one_component_renders_and_asks_nothing_of_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
     let mut system = System::two_components("quiet", "").await;
+    system.until_told();
     let looks = async |system: &System| system.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
     system.proxy.take_seen();
     let known = system.plane.audited(&system.name).len();

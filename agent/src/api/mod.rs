@@ -91,7 +91,12 @@ pub fn metrics_router(engine: Arc<Engine>) -> Router {
 }
 
 async fn count(State(shared): State<Shared>, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    // Whatever a person asked for may be seen in any component.
+    let asked = request.method() == axum::http::Method::POST && request.uri().path().starts_with("/api/");
     let mut response = next.run(request).await;
+    if asked && response.status().is_success() {
+        shared.engine.report.all_changed();
+    }
     let word = response.status().as_u16().to_string();
     if response.status() == StatusCode::GATEWAY_TIMEOUT {
         let why = "it takes longer than a caller is kept waiting: `tk8s-agent status` shows how it goes on";

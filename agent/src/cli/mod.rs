@@ -65,6 +65,10 @@ enum Command {
     ///
     /// Exit code 0: shown. 1: with `--exit-code`, something differs. 2: something could not be compared.
     Diff(Diff),
+    /// Print the definition of the `Component` resource, for `kubectl apply --server-side -f -`.
+    ///
+    /// An agent that may write definitions brings it along.
+    Crds,
     /// What runs, how it is, and what was refused.
     Status {
         #[command(flatten)]
@@ -237,6 +241,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Render(render) => offline::render(render, format),
         Command::Verify(verify) => offline::verify(&verify, format),
         Command::Diff(diff) => difference::diff(diff, format).await,
+        Command::Crds => offline::crds(format),
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,
         Command::History { component, agent } => remote::history(&agent, &component, format).await,

@@ -106,6 +106,15 @@ fn renderers(config: Option<&Path>, given: Given) -> Result<Renderers, Exit> {
     Ok(working::renderers(config.as_ref(), given))
 }
 
+/// `tk8s-agent crds`.
+pub(super) fn crds(format: Format) -> Exit {
+    match format {
+        Format::Text => line(crate::report::definition::TEXT.trim_end()),
+        Format::Json => output::json(&crate::report::definition::definition()),
+    }
+    Exit::Yes
+}
+
 /// `tk8s-agent render DIR`. Prints all objects or, if anything is refused, none and why.
 pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
     #[derive(Serialize)]

@@ -128,6 +128,9 @@ fn print_status(status: &InstanceStatus) {
         line(&format!("ALARM {} since {}: {component}{}: {}", alarm.reason, alarm.since, alarm.object, alarm.message));
         line(&format!("  {}", alarm.next));
     }
+    if let Some(problem) = &status.reporting {
+        line(&format!("the cluster is not told how components are: {}: {}", problem.reason, problem.message));
+    }
     line(&format!("ledger {} entries; images: unverified", status.ledger.size));
     line("");
     let mut rows = vec![["LAYER", "COMPONENT", "STATE", "HEALTH", "RELEASE", "REVISION", "MESSAGE"].map(String::from).to_vec()];

@@ -2,7 +2,8 @@
 //!
 //! An alarm stands for as long as its cause does. Whoever finds causes tells all of one reason at once, by one call of
 //! [`Engine::alarm`]: new ones begin to stand, and those that are not among them any more end. They are shown by `status`
-//! and counted in the metrics; what else is done about them is done elsewhere.
+//! and counted in the metrics, and the cluster is told when one begins and ends; what else is done about them is done
+//! elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -49,7 +50,7 @@ impl Reason {
         Reason::RollbackFailed,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Reason::ForeignItem => "ForeignItem",
             Reason::RepairUndone => "RepairUndone",
@@ -61,7 +62,7 @@ impl Reason {
     }
 
     /// What to do about it.
-    fn next(self) -> &'static str {
+    pub(super) fn next(self) -> &'static str {
         match self {
             Reason::ForeignItem => {
                 "find out who put it there; `strict: true` takes it out, and a manager in `ignore` may keep it"
@@ -80,6 +81,16 @@ impl Reason {
 pub struct Cause {
     pub object: String,
     pub message: String,
+}
+
+/// An alarm that begins to stand, or ends.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) began: bool,
+    pub(super) reason: Reason,
+    pub(super) component: Option<ComponentName>,
+    pub(super) object: String,
+    pub(super) message: String,
 }
 
 /// One alarm, as people and programs see it.
@@ -102,14 +113,20 @@ type Place = (Reason, Option<ComponentName>, String);
 pub struct Alarms(Mutex<BTreeMap<Place, (Timestamp, String)>>);
 
 impl Alarms {
-    /// These are all causes of this reason in this component, as it is now.
-    fn stand(&self, reason: Reason, component: Option<&ComponentName>, causes: Vec<Cause>, now: Timestamp) {
+    /// These are all causes of this reason in this component, as it is now. What that changed.
+    fn stand(&self, reason: Reason, component: Option<&ComponentName>, causes: Vec<Cause>, now: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut changed = |began, object: &str, message: &str| {
+            let (component, object, message) = (component.cloned(), object.into(), printable(message, 500));
+            changes.push(Change { began, reason, component, object, message });
+        };
         let mut standing = self.lock();
         let causes: BTreeMap<_, _> = causes.into_iter().take(MOST).map(|cause| (cause.object, cause.message)).collect();
         standing.retain(|(of, at, object), _| {
             let ends = *of == reason && at.as_ref() == component && !causes.contains_key(object);
             if ends {
                 tracing::info!(reason = reason.as_str(), component = component.map(ComponentName::as_str), object, "alarm ended");
+                changed(false, object, "");
             }
             !ends
         });
@@ -123,9 +140,11 @@ impl Alarms {
                     message,
                     "ALARM"
                 );
+                changed(true, &object, &message);
             }
             standing.entry(place).or_insert_with(|| (now, String::new())).1 = printable(&message, 500);
         }
+        changes
     }
 
     /// Components that nobody looks after have no alarms.
@@ -160,7 +179,14 @@ impl Alarms {
 impl Engine {
     /// All causes of one reason in one component, or in the instance, as it is now: those that are not told any more end.
     pub(super) fn alarm(&self, reason: Reason, component: Option<&ComponentName>, causes: Vec<Cause>) {
-        self.alarms.stand(reason, component, causes, Timestamp::now());
+        let changes = self.alarms.stand(reason, component, causes, Timestamp::now());
+        if component.is_none() && !changes.is_empty() {
+            // Which components it concerns is in what is said of each.
+            self.report.all_changed();
+        }
+        for change in changes {
+            self.tell_alarm(change);
+        }
         self.count_alarms(&[reason]);
     }
 
@@ -260,9 +286,11 @@ mod tests {
     fn an_alarm_stands_from_its_first_cause_until_nobody_names_it_any_more() {
         let (alarms, web) = (Alarms::default(), "web".parse::<ComponentName>().unwrap());
         let at = |second| Timestamp::from_second(second).unwrap();
-        alarms.stand(Reason::RepairUndone, Some(&web), vec![cause("a", "once"), cause("b", "once")], at(1));
+        let changes = alarms.stand(Reason::RepairUndone, Some(&web), vec![cause("a", "once"), cause("b", "once")], at(1));
+        assert!(changes.len() == 2 && changes.iter().all(|change| change.began));
         alarms.stand(Reason::ForeignItem, Some(&web), vec![cause("c", "spy")], at(2));
-        alarms.stand(Reason::RepairUndone, Some(&web), vec![cause("a", "twice")], at(3));
+        let changes = alarms.stand(Reason::RepairUndone, Some(&web), vec![cause("a", "twice")], at(3));
+        assert!(changes.len() == 1 && !changes[0].began && changes[0].object == "b", "what stands already is not told again");
         assert_eq!(standing(&alarms), [("a".into(), "twice".into(), 1), ("c".into(), "spy".into(), 2)]);
         // Of another component, or of nobody: theirs stand by themselves.
         alarms.stand(Reason::RepairUndone, None, Vec::new(), at(4));

@@ -17,6 +17,7 @@ mod run;
 mod slot;
 mod standing;
 mod status;
+mod telling;
 mod undoing;
 mod wanted;
 mod watchdog;
@@ -34,14 +35,16 @@ use tokio_util::sync::CancellationToken;
 pub use operator::{RollbackRequest, RolledBack};
 use platform::Units;
 pub use rendering::Rendering;
+pub use run::NOT_HEALTHY;
 use slot::Slot;
-pub use status::{InstanceStatus, State, WarningView};
+pub use status::{ComponentStatus, InstanceStatus, ProblemView, State, SyncState, WarningView};
 
 use crate::disk::disk;
 use crate::error::Error;
 use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
+use crate::report::Report;
 
 /// Everything a run needs, made once in `run.rs` of the process.
 pub struct Engine {
@@ -53,6 +56,8 @@ pub struct Engine {
     pub live: Live,
     pub tenure: Tenure,
     pub metrics: Metrics,
+    /// What the cluster is told.
+    pub report: Report,
     alarms: alarms::Alarms,
     rendering: Rendering,
     /// Ends everything that waits.
@@ -110,6 +115,7 @@ impl Engine {
             cluster,
             live,
             tenure,
+            report: Report::new(metrics.clone()),
             metrics,
             alarms: alarms::Alarms::default(),
             rendering,
@@ -169,6 +175,11 @@ impl Engine {
     fn attention(&self) -> attention::Attention {
         let asked = std::mem::take(&mut *self.attention.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         let mut attention = attention::Attention::to(self.live.touched(), |key| self.memory.owner_of(key));
+        match &attention {
+            attention::Attention::None => {}
+            attention::Attention::Some(components) => components.iter().for_each(|component| self.report.changed(component)),
+            attention::Attention::All => self.report.all_changed(),
+        }
         attention.extend(asked);
         attention
     }
@@ -209,7 +220,11 @@ impl Engine {
     }
 
     fn slot(&self, component: &ComponentName) -> Arc<Slot> {
-        Arc::clone(self.lock_slots().entry(component.clone()).or_insert_with(|| Arc::new(Slot::new())))
+        let new = || {
+            let (report, name) = (self.report.clone(), component.clone());
+            Arc::new(Slot::telling(move || report.changed(&name)))
+        };
+        Arc::clone(self.lock_slots().entry(component.clone()).or_insert_with(new))
     }
 
     fn lock_slots(&self) -> std::sync::MutexGuard<'_, BTreeMap<ComponentName, Arc<Slot>>> {

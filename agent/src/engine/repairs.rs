@@ -71,6 +71,15 @@ impl Repairs {
         fought.map(|(key, repaired)| (key.clone(), repaired.times, repaired.why.clone())).collect()
     }
 
+    /// What was repaired last, and how it was no longer as we had left it.
+    pub fn latest(&self) -> Vec<(&ObjectKey, &str)> {
+        let Some(last) = self.0.values().map(|repaired| repaired.last).max() else { return Vec::new() };
+        let latest = self.0.iter().filter(|(_, repaired)| repaired.last == last);
+        let mut latest: Vec<_> = latest.map(|(key, repaired)| (key, repaired.why.as_str())).collect();
+        latest.sort();
+        latest
+    }
+
     /// How often an object was repaired, if somebody undoes it again and again.
     pub fn fought(&self, key: &ObjectKey) -> Option<u32> {
         self.0.get(key).map(|repaired| repaired.times).filter(|times| *times >= AT_ONCE)
@@ -99,6 +108,7 @@ mod tests {
         assert_eq!(repairs.fought(&fought), Some(10));
         assert_eq!(repairs.due([&fought, &other], begun + Duration::from_secs(63)), [&other]);
         assert_eq!(repairs.fought(&other), None);
+        assert_eq!(repairs.latest(), [(&other, "")], "the other one was not due");
         repairs.explain(&fought, "data.at was taken by `somebody`".into());
         let named = |repairs: &Repairs, seconds| repairs.all_fought(begun + Duration::from_secs(seconds));
         assert_eq!(named(&repairs, 63), [(fought.clone(), 10, "data.at was taken by `somebody`".into())]);

@@ -86,6 +86,7 @@ impl Engine {
                     refusal.message,
                     "refused"
                 );
+                self.tell_refusal(refusal);
             }
             let refused = RefusedRevision {
                 reference: refusal.reference.clone(),
@@ -115,10 +116,14 @@ impl Engine {
         self.stage_removals(&before, &platform, tree)?;
         platform::remember(&self.history, text.as_deref());
         let units = Arc::new(Units { units });
+        let is_news = self.world().units.is_none() || known.revision.as_ref() != Some(&revision);
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
         self.find_who_leaves();
         // Others may be left other fields by now.
         self.attend(Attention::All);
+        if is_news {
+            self.report.all_changed();
+        }
         let began = std::time::Instant::now();
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
@@ -356,7 +361,7 @@ impl Engine {
     }
 
     /// Whether what failed was to bring content that is not staged.
-    fn waits_for_content(&self, name: &ComponentName, view: &ComponentView) -> bool {
+    pub(super) fn waits_for_content(&self, name: &ComponentName, view: &ComponentView) -> bool {
         self.memory.waiting_content(name).is_some_and(|content| content != view.latest.content)
     }
 }

@@ -29,7 +29,7 @@ pub(super) enum Job {
 }
 
 /// The reason of a component that was applied and is not healthy.
-pub(super) const NOT_HEALTHY: &str = "NotHealthyInTime";
+pub const NOT_HEALTHY: &str = "NotHealthyInTime";
 /// After how long deletions that were refused are tried again.
 const PRUNE_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
 
@@ -172,6 +172,7 @@ impl Engine {
             Job::Known(release) => disk(|| self.history.recall(&release))?.into(),
         };
         let release = desired.release().id.clone();
+        let told = self.before_run(desired.release());
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
         let settling = AtomicBool::new(false);
         let run = pipeline::Run {
@@ -195,6 +196,7 @@ impl Engine {
             },
         };
         let result = pipeline::deploy(&run, desired).await;
+        self.tell_run(told, trigger, &result);
         match &result {
             Ok(outcome) => {
                 self.memory.made_sure(component);

@@ -35,6 +35,8 @@ pub struct Slot {
     failures: AtomicU32,
     retry_at: Mutex<Option<Instant>>,
     repairs: Mutex<Repairs>,
+    /// Hears of every change of the progress.
+    tell: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The longest pause between two tries.
@@ -50,7 +52,13 @@ impl Slot {
             failures: AtomicU32::new(0),
             retry_at: Mutex::default(),
             repairs: Mutex::default(),
+            tell: Box::new(|| ()),
         }
+    }
+
+    /// A place whose changes somebody else wants to hear of.
+    pub fn telling(tell: impl Fn() + Send + Sync + 'static) -> Slot {
+        Slot { tell: Box::new(tell), ..Slot::new() }
     }
 
     /// Takes a new ticket: what waits or settles for an older one is cancelled.
@@ -100,6 +108,7 @@ impl Slot {
         }
         *lock(&self.retry_at) = retry_at;
         self.progress.send_replace(progress);
+        (self.tell)();
     }
 
     /// Puts the next try off, as if this one had failed.

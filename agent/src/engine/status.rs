@@ -43,6 +43,9 @@ pub struct InstanceStatus {
     pub alarms: Vec<AlarmView>,
     pub components: Vec<ComponentStatus>,
     pub ledger: LedgerView,
+    /// Why the cluster can't be told how components are, if it can't.
+    #[serde(default)]
+    pub reporting: Option<ProblemView>,
 }
 
 /// A reason and a sentence.
@@ -87,6 +90,17 @@ pub enum State {
     Removed,
 }
 
+/// Whether what ought to run is what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncState {
+    /// All of it was applied, and is as it was left.
+    Synced,
+    /// All of it was applied, and something is not as it was left and is not put back.
+    Drifted,
+    /// What ought to run waits, is being applied, failed or was refused.
+    OutOfSync,
+}
+
 /// One component.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,7 +108,10 @@ pub struct ComponentStatus {
     pub name: ComponentName,
     pub layer: Option<LayerId>,
     pub state: State,
+    /// The stable word for why it is in this state: that of an error where there is one.
+    pub reason: String,
     pub health: HealthState,
+    pub sync: SyncState,
     /// The release that runs.
     pub release: Option<ReleaseNumber>,
     /// The revision of the release that runs: its tag or short commit.
@@ -193,6 +210,7 @@ impl Engine {
             refused: refused.collect(),
             alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },
+            reporting: self.report.problem(),
             components: {
                 drop(world);
                 self.names().iter().map(|name| self.component_status(name)).collect()
@@ -201,7 +219,7 @@ impl Engine {
     }
 
     /// Components of the platform in apply order, then those that are only remembered.
-    fn names(&self) -> Vec<ComponentName> {
+    pub fn names(&self) -> Vec<ComponentName> {
         let units = self.world().units.clone();
         let mut names: Vec<_> = units.iter().flat_map(|units| &units.units).map(|unit| unit.spec.name.clone()).collect();
         for name in disk(|| self.history.components()) {
@@ -259,18 +277,33 @@ impl Engine {
                 None => (State::Pending, "nothing was released yet".into()),
             },
         };
+        let reason = match (&progress, &broken) {
+            _ if state == State::Removed => "Removed".into(),
+            (_, Some((reason, _))) | (Progress::Failed { reason, .. }, _) => reason.clone(),
+            _ => format!("{state:?}"),
+        };
+        let drift = unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default();
+        let waits = view.as_ref().is_some_and(|view| view.hold.is_none() && self.waits_for_content(name, view));
+        let sync = match &standing {
+            Some(Standing::Runs(_) | Standing::Unhealthy(_)) if broken.is_some() || waits => SyncState::OutOfSync,
+            Some(Standing::Runs(_) | Standing::Unhealthy(_)) if drift.is_empty() => SyncState::Synced,
+            Some(Standing::Runs(_) | Standing::Unhealthy(_)) => SyncState::Drifted,
+            Some(Standing::Unfinished(_) | Standing::Denied(_)) | None => SyncState::OutOfSync,
+        };
         ComponentStatus {
             name: name.clone(),
             layer: unit.as_ref().map(|unit| unit.spec.layer.clone()),
             state,
+            reason,
             health,
+            sync,
             release: release.as_ref().map(|release| release.id.number),
             revision: release.as_ref().map(|release| release.revision.label().into()),
             commit: release.as_ref().map(|release| release.revision.commit.to_string()),
             hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
             message,
             objects: self.memory.keys_of_component(name).len(),
-            drift: unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default(),
+            drift,
             foreign_fields: self.foreign_of(name),
             altered: self.altered_of(name),
             warnings: self.warnings_of(name),

@@ -62,16 +62,17 @@ impl Request {
 
     /// Whether it changes an object.
     pub(crate) fn is_patch(&self) -> bool {
-        self.verb == "patch" && !self.uri.contains("dryRun=All") && !self.is_lease()
+        self.verb == "patch" && !self.uri.contains("dryRun=All") && !self.is_own()
     }
 
     /// Whether it is about managed objects, and not what keeps the agent informed and in office.
     pub(crate) fn is_about_objects(&self) -> bool {
-        !self.is_lease() && !["list", "watch"].contains(&self.verb.as_str())
+        !self.is_own() && !["list", "watch"].contains(&self.verb.as_str())
     }
 
-    fn is_lease(&self) -> bool {
-        self.uri.contains("/leases")
+    /// Whether it is about what is the agent's own: its Lease, and what it tells of itself.
+    fn is_own(&self) -> bool {
+        self.uri.contains("/leases") || tk8s_tests::proxy::is_report(&self.uri)
     }
 }
 
