@@ -10,6 +10,11 @@ if [ -n "$found" ]; then
     echo "$found" >&2
     exit 1
 fi
+# Every write of deploy passes the fence.
+if grep -rnE 'exchange(_until)?\(' --include='*.rs' deploy/src; then
+    echo "a request of deploy that does not ask whether this process may still write" >&2
+    exit 1
+fi
 # Every apply that diff sends is a dry-run: the request of one that is none is made for `deploy` only.
 if grep -rnE 'apply_request\(|ownership_request\(' --include='*.rs' */src | grep -vE '^deploy/|^tests/|^diff/src/cluster\.rs:' ; then
     echo "an apply that is no dry-run outside of deploy" >&2

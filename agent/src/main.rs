@@ -4,6 +4,7 @@
 
 mod api;
 mod cli;
+mod clock;
 mod disk;
 mod engine;
 mod error;

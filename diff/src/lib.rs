@@ -4,6 +4,7 @@
 
 pub mod cluster;
 mod error;
+pub mod fence;
 mod fold;
 mod giving_up;
 mod images;

@@ -162,9 +162,7 @@ impl Engine {
         trigger: &Trigger,
         heard: Heard<'_>,
     ) -> Result<Outcome, Error> {
-        if !self.tenure.held() {
-            return Err(Error::NotLeading);
-        }
+        self.tenure.check()?;
         let config = self.config();
         let component = &unit.spec.name;
         let desired: Desired = match job {
@@ -188,7 +186,7 @@ impl Engine {
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
             stop: &self.stop,
-            tenure: &self.tenure,
+            fence: self.tenure.fence(&self.stop),
             applied: &|applied| {
                 settling.store(true, Ordering::SeqCst);
                 heard(applied);
