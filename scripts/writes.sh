@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Only `deploy` writes to managed objects: no other crate may send a patch, a deletion or a creation. `diff` makes the
-# request of an apply, which it sends as a dry-run; `agent/src/lease.rs` writes the agent's own Lease.
+# request of an apply, which it sends as a dry-run; `agent/src/lease.rs` and `agent/src/anchor/store.rs` write the agent's own
+# Lease and its own ConfigMap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|\.replace\(&self\.name|\.create\(&PostParams' --include='*.rs' */src \
-    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/lease\.rs|^tests/' || true)"
+    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|anchor/store)\.rs|^tests/' || true)"
 if [ -n "$found" ]; then
     echo "writes outside of deploy:" >&2
     echo "$found" >&2

@@ -4,7 +4,7 @@
 //! does not even start. Where there are two volumes (one was lost, restored, or its node can't be reached any more), this
 //! is what is between two writers: a holder that could not renew stops writing [`UNDER_WAY`] before somebody else may begin,
 //! and a holder that finds another one in its place ends, because what it remembers may be older than what the other did.
-//! These are the only writes of the agent to objects that no release names.
+//! These are the only writes of the agent to objects that no release names, beside the anchor's.
 //!
 //! The Lease of another is taken when it stood still for its whole duration while we looked at it, whatever its times say:
 //! clocks of two machines need not agree.

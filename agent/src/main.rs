@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a program has no callers: `pub` marks what a module offers to the others")]
 
+mod anchor;
 mod api;
 mod cli;
 mod clock;

@@ -237,6 +237,35 @@ impl Cluster {
         Ok((version.into(), served.into_iter().collect()))
     }
 
+    /// Every kind that can be listed and applied, each in the version that the API server prefers of those that have it.
+    pub(crate) async fn kinds(&self) -> Result<Vec<Resource>, Error> {
+        let mut kinds: BTreeMap<(String, String), Resource> = BTreeMap::new();
+        for path in ["/api", "/apis"] {
+            let groups = self.discover(path).await?;
+            for group in groups["items"].as_array().ok_or_else(|| unreadable(path))? {
+                for version in group["versions"].as_array().into_iter().flatten() {
+                    for found in version["resources"].as_array().into_iter().flatten() {
+                        let (Some(plural), Some(kind)) = (found["resource"].as_str(), found["responseKind"]["kind"].as_str())
+                        else {
+                            continue;
+                        };
+                        let verbs = found["verbs"].as_array().map(Vec::as_slice).unwrap_or_default();
+                        if !["list", "patch"].iter().all(|needed| verbs.iter().any(|verb| verb == needed)) {
+                            continue;
+                        }
+                        let group = group["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                        let version = version["version"].as_str().unwrap_or_default().to_owned();
+                        let (plural, namespaced) = (plural.to_owned(), found["scope"] == "Namespaced");
+                        let kind = GroupVersionKind { group, version, kind: kind.into() };
+                        let place = (kind.group.clone(), kind.kind.clone());
+                        kinds.entry(place).or_insert(Resource { kind, plural, namespaced });
+                    }
+                }
+            }
+        }
+        Ok(kinds.into_values().collect())
+    }
+
     /// One document of discovery: of all groups at once, as every supported API server answers if it is asked so.
     async fn discover(&self, path: &str) -> Result<Value, Error> {
         let request = || {

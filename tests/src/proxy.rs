@@ -87,9 +87,20 @@ impl Seen {
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Whether it keeps the agent informed or in office: the Lease, a list, a watch. Everything else asks about an object.
+    /// Whether it reads or writes the anchor.
+    pub fn is_anchor(&self) -> bool {
+        let path = self.uri.split('?').next().unwrap_or_default();
+        let made = self.method == Method::POST && path.ends_with("/configmaps");
+        made || path.contains("/configmaps/tk8s-agent-")
+    }
+
+    /// Whether it keeps the agent informed or in office: the Lease, the anchor, a list, a watch. Everything else asks about
+    /// an object.
     pub fn is_background(&self) -> bool {
         let path = self.uri.split('?').next().unwrap_or_default();
+        if self.is_anchor() {
+            return true;
+        }
         let collection = path.rsplit('/').next().is_some_and(|last| last.ends_with('s'));
         path.contains("/leases/") || path.ends_with("/leases") || (self.method == Method::GET && collection)
     }

@@ -163,6 +163,12 @@ impl Engine {
         heard: Heard<'_>,
     ) -> Result<Outcome, Error> {
         self.tenure.check()?;
+        // Only a person puts back what ran before something that is lost.
+        if let Job::Known(release) = &job
+            && !matches!(trigger, Trigger::Rollback { .. })
+        {
+            self.not_behind(release)?;
+        }
         let config = self.config();
         let component = &unit.spec.name;
         let desired: Desired = match job {
@@ -256,7 +262,7 @@ impl Engine {
         let view = disk(|| self.history.component(component));
         let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
         let namespace = crate::run::namespace(&self.config());
-        let own = [crate::lease::key(&namespace, &self.instance)].into();
+        let own = [crate::lease::key(&namespace, &self.instance), crate::anchor::store::key(&namespace, &self.instance)].into();
         let instance_namespace = Some(namespace);
         GateRules { held, running, budget, confirmed, own, instance_namespace, ..GateRules::of(self.environment()) }
     }
