@@ -62,16 +62,18 @@ impl Request {
 
     /// Whether it changes an object.
     pub(crate) fn is_patch(&self) -> bool {
-        self.verb == "patch" && !self.uri.contains("dryRun=All") && !self.is_lease()
+        self.verb == "patch" && !self.uri.contains("dryRun=All") && !self.is_own()
     }
 
     /// Whether it is about managed objects, and not what keeps the agent informed and in office.
     pub(crate) fn is_about_objects(&self) -> bool {
-        !self.is_lease() && !["list", "watch"].contains(&self.verb.as_str())
+        !self.is_own() && !["list", "watch"].contains(&self.verb.as_str())
     }
 
-    fn is_lease(&self) -> bool {
-        self.uri.contains("/leases")
+    /// About the agent's own Lease and anchor.
+    fn is_own(&self) -> bool {
+        let made = self.verb == "create" && self.uri.split('?').next().is_some_and(|path| path.ends_with("/configmaps"));
+        made || self.uri.contains("/leases") || self.uri.contains("/configmaps/tk8s-agent-")
     }
 }
 
