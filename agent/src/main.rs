@@ -5,6 +5,7 @@
 mod anchor;
 mod api;
 mod cli;
+mod client;
 mod clock;
 mod disk;
 mod engine;

@@ -139,7 +139,7 @@ fn derived_key(config: &AgentConfig, purpose: &[u8]) -> Result<[u8; 32]> {
 
 /// A client from the file that was named, `KUBECONFIG`, or the pod's own account.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
-    let mut settings = match kubeconfig {
+    let settings = match kubeconfig {
         Some(path) => {
             let kubeconfig =
                 kube::config::Kubeconfig::read_from(path).with_context(|| format!("could not read `{}`", path.display()))?;
@@ -149,12 +149,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
         }
         None => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod")?,
     };
-    settings.connect_timeout = Some(std::time::Duration::from_secs(10));
-    // Watches are quiet for minutes; their own timeouts end them. Single requests have a deadline of their own.
-    settings.read_timeout = None;
-    // A repetition that waits inside the client would be sent without anybody being asked whether it still may be.
-    settings.default_retry = false;
-    kube::Client::try_from(settings).context("could not make a client for the cluster")
+    crate::client::client(settings).context("could not make a client for the cluster")
 }
 
 /// Where the agent runs: as configured, else the namespace of the pod, or `default` outside of one.

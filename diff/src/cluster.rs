@@ -332,7 +332,11 @@ impl Cluster {
         let about = format!("{} {}", request.method(), request.uri().path());
         let fail = |why: String| Error::NoAnswer { about: about.clone(), why: tk8s_core::printable(&why, 300) };
         let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, kube::client::Body::from(body));
+        let mut request = Request::from_parts(parts, kube::client::Body::from(body));
+        // For whoever may ask once more, further down.
+        if let Some(fence) = fence {
+            request.extensions_mut().insert(fence.clone());
+        }
         let exchange = async {
             // After all waiting, so that nothing lies between the answer and the sending.
             fence.map_or(Ok(()), |fence| fence.check(&about))?;
