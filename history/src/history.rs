@@ -669,6 +669,12 @@ impl History {
         states.into_iter().rev().map(view).collect()
     }
 
+    /// The digest of a kept release's objects, as in [`Release::content`].
+    pub fn content_of(&self, release: &ReleaseId) -> Option<Digest> {
+        let state: Option<ReleaseState> = self.look(|view| get(view, &fold::release(&release.component, release.number)));
+        state.map(|state| state.release.content)
+    }
+
     /// The objects that a component owns in the cluster, or was about to create.
     pub fn inventory(&self, component: &ComponentName) -> Vec<InventoryEntry> {
         self.look(|view| values(view, &fold::inventory(component)))

@@ -11,7 +11,7 @@ pub mod store;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, Digest, Revision, Trust};
+use tk8s_core::{ComponentName, Revision, Trust};
 use tk8s_history::{History, Limit, Ran, SizeAndRoot, Unproven};
 
 /// What is signed with it, so that it is taken for nothing else.
@@ -85,9 +85,6 @@ pub enum Unbelievable {
 
 fn as_it_is(history: &History, name: &ComponentName) -> Option<Limit> {
     let view = history.component(name)?;
-    let content = |number| -> Option<Digest> {
-        history.releases(name).into_iter().find(|known| known.release.id.number == number).map(|known| known.release.content)
-    };
-    let current = view.current.and_then(|id| Some(Ran { release: id.number, content: content(id.number)? }));
+    let current = view.current.and_then(|id| Some(Ran { release: id.number, content: history.content_of(&id)? }));
     Some(Limit { latest: view.latest.id.number, current, hold: view.hold })
 }

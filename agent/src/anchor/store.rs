@@ -38,6 +38,13 @@ pub enum Error {
     TooLarge(usize),
 }
 
+impl Error {
+    /// Whether the agent may not do that: waiting does not help.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Error::Refused(error) if matches!(&**error, kube::Error::Api(status) if status.code == 403))
+    }
+}
+
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Error {
         Error::Refused(Box::new(error))

@@ -12,7 +12,7 @@ use super::Engine;
 use super::alarms::{Cause, Reason};
 use crate::anchor::Anchor;
 use crate::anchor::decide::{Behind, Decision, Found, Local, decide};
-use crate::anchor::store::{Store, Written};
+use crate::anchor::store::{self, Store, Written};
 use crate::disk::disk;
 use crate::error::Error;
 
@@ -43,20 +43,23 @@ pub(super) struct Keeping {
     /// Since when it could not be read or written.
     failing: Option<Instant>,
     pause: Duration,
+    /// Whether the agent may not read it.
+    forbidden: bool,
     /// When it was last looked whether a gap is still to be told.
     told: Option<Instant>,
 }
 
 impl Engine {
     /// Compares the anchor with the history, before anything runs. A history that holds something goes on without an answer
-    /// after a while; a new one does not, because it may be one that was lost.
+    /// after a while, or at once if it is not allowed to ask; a new one does not, because it may be one that was lost.
     pub(super) async fn compare_with_anchor(&self) -> Keeping {
         let namespace = crate::run::namespace(&self.config());
         let store = Store::new(self.cluster.client().clone(), &namespace, &self.instance);
-        let mut keeping = Keeping { store, compared: false, anchored: None, failing: None, pause: PAUSES.0, told: None };
+        let mut keeping =
+            Keeping { store, compared: false, anchored: None, failing: None, pause: PAUSES.0, forbidden: false, told: None };
         let begun = Instant::now();
         let is_new = disk(|| self.history.size_and_root()).size <= 1;
-        while !self.try_to_compare(&mut keeping).await && (is_new || begun.elapsed() < PATIENCE) {
+        while !self.try_to_compare(&mut keeping).await && (is_new || begun.elapsed() < PATIENCE && !keeping.forbidden) {
             tokio::time::sleep(keeping.pause).await;
         }
         keeping
@@ -65,7 +68,10 @@ impl Engine {
     async fn try_to_compare(&self, keeping: &mut Keeping) -> bool {
         match self.compare(keeping).await {
             Ok(()) => self.went_well(keeping),
-            Err(error) => self.went_wrong(keeping, &chain(&*error)),
+            Err(error) => {
+                keeping.forbidden = error.downcast_ref().is_some_and(store::Error::is_forbidden);
+                self.went_wrong(keeping, &chain(&*error));
+            }
         }
         keeping.compared
     }
