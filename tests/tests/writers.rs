@@ -67,10 +67,10 @@ fn patches(seen: &[Seen]) -> usize {
     seen.iter().filter(|seen| seen.is_patch()).count()
 }
 
-/// Paused processes, split brains, a Lease that ran out meanwhile.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_stood_still_in_mid_batch_writes_nothing_after_somebody_else_took_over() {
-    let mut first = System::new("stood-still").await;
+/// Takes a holder out of office in the middle of a release, lets another process finish a newer revision, and demands that
+/// the first one writes nothing any more and ends.
+async fn it_writes_nothing_any_more(name: &str, interrupt: fn(&System), resume: fn(&System)) {
+    let mut first = System::new(name).await;
     first.more = "apply: {concurrency: 3}".into();
     first.write_platform(&[&["one"]]);
     write_maps(&first, "one", 40, "first");
@@ -85,22 +85,21 @@ async fn a_holder_that_stood_still_in_mid_batch_writes_nothing_after_somebody_el
     write_maps(&first, "one", 40, "second");
     first.commit("second");
     first.until("it is in the middle", || maps_at(&first, "second") > 8);
-    first.signal("STOP");
-    first.proxy.calm();
+    interrupt(&first);
     // What it had sent is carried out.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (known, half) = (writes(&first, "stood-still").len(), maps_at(&first, "second"));
-    assert!(half < 35, "{half} of 40 were written before it stood still");
+    let (known, half) = (writes(&first, name).len(), maps_at(&first, "second"));
+    assert!(half < 35, "{half} of 40 were written before");
     write_maps(&first, "one", 40, "third");
     first.commit("third");
-    let mut second = first.beside("stood-still-second").await;
+    let mut second = first.beside(&format!("{name}-second")).await;
     second.start();
     long_until(&second, "the second took over and finished the newer revision", || maps_at(&second, "third") == 40);
     second.until_all("Healthy");
-    first.signal("CONT");
+    resume(&first);
     let ended = first.until_ended();
     assert!(!ended.success(), "it ends, so that it begins anew with what the other one did: {}", first.log());
-    let after = writes(&first, "stood-still");
+    let after = writes(&first, name);
     assert_eq!(after[known..], [], "{}", first.log());
     assert_eq!(maps_at(&second, "third"), 40);
     // Started again on its own volume, which is of before, it takes nothing back either.
@@ -109,6 +108,25 @@ async fn a_holder_that_stood_still_in_mid_batch_writes_nothing_after_somebody_el
     first.until_all("Healthy");
     assert_eq!(maps_at(&first, "third"), 40);
     assert!(alarms(&first).iter().any(|alarm| alarm.starts_with("HistoryGap")), "{:?}", alarms(&first));
+}
+
+/// Paused processes, split brains, a Lease that ran out meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_stood_still_in_mid_batch_writes_nothing_after_somebody_else_took_over() {
+    let interrupt = |system: &System| {
+        system.signal("STOP");
+        system.proxy.calm();
+    };
+    it_writes_nothing_any_more("stood-still", interrupt, |system| system.signal("CONT")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_was_cut_off_in_mid_batch_writes_nothing_after_somebody_else_took_over() {
+    let interrupt = |system: &System| {
+        system.proxy.calm();
+        system.proxy.disturb(1_000_000, Fault::LostQuestion, |_| true);
+    };
+    it_writes_nothing_any_more("cut-off-holder", interrupt, |system| system.proxy.calm()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -438,6 +456,24 @@ async fn an_anchor_that_somebody_wrote_is_an_alarm_and_one_that_is_gone_is_writt
     system.check_history();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_may_not_touch_its_anchor_says_so_and_looks_after_what_runs() {
+    let mut system = System::two_components("no-anchor", "").await;
+    system.until_anchored();
+    system.stop();
+    let fault = Fault::Status { code: 403, reason: "Forbidden", retry_after: None };
+    system.proxy.disturb(MANY, fault, Seen::is_anchor);
+    system.write_map("one", "second");
+    system.commit("second");
+    system.start();
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+    system.until("it is told", || alarms(&system).iter().any(|alarm| alarm.starts_with("AnchorNotKept")));
+    system.proxy.calm();
+    system.until_anchored();
+    system.until("all is well again", || alarms(&system).is_empty());
+}
+
 /// Flips bits all over a file, each time in another place.
 fn flip(path: &Path, seed: usize) {
     let mut bytes = std::fs::read(path).unwrap();
@@ -459,7 +495,8 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_is_damaged_is_made_anew_and_says_the_same() {
     let mut system = System::two_components("view-damaged", "").await;
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
         ("bits", |path| flip(path, 1)),
         ("other bits", |path| flip(path, 2)),
         ("half of it", |path| {
