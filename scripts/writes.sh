@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # Only `deploy` writes to managed objects: no other crate may send a patch, a deletion or a creation. `diff` makes the
-# request of an apply, which it sends as a dry-run. In `agent` two places write what is the agent's own and of no release:
-# `lease.rs` its Lease, and `report/` what it tells of itself.
+# request of an apply, which it sends as a dry-run. In `agent` three places write what is the agent's own and of no release:
+# `lease.rs` its Lease, `anchor/store.rs` its ConfigMap, and `report/` what it tells of itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|PostParams' --include='*.rs' */src \
-    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|report/(write|definition))\.rs|^tests/' || true)"
+found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|PostParams|\.replace\(&self\.name' --include='*.rs' */src \
+    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|anchor/store|report/(write|definition))\.rs|^tests/' || true)"
 if [ -n "$found" ]; then
     echo "writes outside of deploy:" >&2
     echo "$found" >&2
+    exit 1
+fi
+# Every write of deploy passes the fence.
+if grep -rnE 'exchange(_until)?\(' --include='*.rs' deploy/src; then
+    echo "a request of deploy that does not ask whether this process may still write" >&2
     exit 1
 fi
 # Every apply that diff sends is a dry-run: the request of one that is none is made for `deploy` only.

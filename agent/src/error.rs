@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tk8s_core::{Class, Classified, ComponentName, Environment, ReleaseId};
+use tk8s_core::{Class, Classified, ComponentName, Environment, ReleaseId, ReleaseNumber};
 
 /// Why a run, or a look at Git, did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,11 @@ pub enum Error {
     NotLeading,
     #[error("the agent ends: the next one finishes the release")]
     Stopping,
+    #[error(
+        "{release} does not run by itself: {}, and the history of it was lost; Git brings the component anew, or `tk8s-agent rollback` puts a release back",
+        .ran.map_or_else(|| "something else may have run after it".to_owned(), |ran| format!("release {ran} ran after it"))
+    )]
+    Behind { release: ReleaseId, ran: Option<ReleaseNumber> },
     #[error("something newer was asked for")]
     Superseded,
     #[error("the release holds nothing to apply")]
@@ -92,7 +97,7 @@ impl Classified for Error {
             return error.class();
         }
         match self {
-            Error::NotLeading | Error::Stopping | Error::Superseded => Class::Waiting,
+            Error::NotLeading | Error::Stopping | Error::Superseded | Error::Behind { .. } => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
@@ -112,6 +117,7 @@ impl Classified for Error {
             Error::NoSigners(_) => "NoSigners",
             Error::NotLeading => "NotLeading",
             Error::Stopping => "Stopping",
+            Error::Behind { .. } => "OlderThanAnchored",
             Error::Superseded => "Superseded",
             Error::NoTurns => "NothingToApply",
             Error::Panicked(_) => "Panicked",

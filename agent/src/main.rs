@@ -2,8 +2,11 @@
 
 #![allow(unreachable_pub, reason = "a program has no callers: `pub` marks what a module offers to the others")]
 
+mod anchor;
 mod api;
 mod cli;
+mod client;
+mod clock;
 mod disk;
 mod engine;
 mod error;

@@ -111,6 +111,12 @@ impl Remembered {
         self.unsure.write().unwrap_or_else(PoisonError::into_inner).remove(component);
     }
 
+    /// What is remembered is of another time: everything is looked at again.
+    pub fn doubt_everything(&self) {
+        self.write().by_key.values_mut().for_each(|entry| entry.unsure = true);
+        *self.unsure.write().unwrap_or_else(PoisonError::into_inner) = self.history.inventories().into_keys().collect();
+    }
+
     /// From here on, until an answer is heard, these objects may be as they were or as they are meant to be. Those of which
     /// it was known until now.
     pub fn begun(&self, intent: &Intent) -> HashSet<ObjectKey> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tk8s_core::{ComponentName, InstanceName, Removal, Timestamp};
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
-use tk8s_diff::{self as diff, cluster::Cluster, live::Live};
+use tk8s_diff::{self as diff, cluster::Cluster, fence::Fence, fence::Gate, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
 use tk8s_history::{Desired, History, Outcome, Status};
 use tk8s_images::{self as images, Resolved};
@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk::disk;
 use crate::error::Error;
-use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
 
@@ -64,8 +63,8 @@ pub struct Run<'a> {
     pub cancel: CancellationToken,
     /// Whether the process ends: then what was begun stays begun, for the next one to finish.
     pub stop: &'a CancellationToken,
-    /// Without it nothing is written.
-    pub tenure: &'a Tenure,
+    /// Asked before each write: another process may be the writer by now.
+    pub fence: Fence,
     /// Hears of each turn whose writes were all answered.
     pub applied: &'a (dyn Fn(&deploy::Applied) + Sync),
 }
@@ -82,17 +81,18 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     let asking = || Instant::now() + run.health_timeout.min(ASKING);
     // What is refused in any case is refused before the first write.
     let later = turns.get(1..).unwrap_or_default();
-    diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking()).await?;
+    asked(run, diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking())).await?;
     for turn in turns {
         let (index, of) = turn.position();
         let deadline = Instant::now() + run.health_timeout;
-        let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, asking()).await?; // 7  watch cache, dry-runs
+        let observing = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, asking()); // 7  watch cache, dry-runs
+        let observed = asked(run, observing).await?;
         let plan = diff::plan(observed); //                                                                           8  pure
         run.metrics.planned(&plan);
         let approved = deploy::gate(plan, run.trigger, &run.gate)?; //                                                9  pure
-        run.tenure.check()?;
+        may_write(run)?;
         let begun = disk(|| run.history.begin(approved.intent(), now()))?; //                                         10 disk
-        let options = ApplyOptions { concurrency: run.concurrency, deadline };
+        let options = ApplyOptions { concurrency: run.concurrency, deadline, fence: run.fence.clone() };
         let handed = run.memory.handed_over(begun.intent());
         let known = run.memory.begun(begun.intent());
         let number = begun.intent().release.number;
@@ -119,8 +119,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {
             return Err(Error::Stopping);
         }
-        run.tenure.check()?;
-        let finished = match deploy::prune(run.cluster, run.live, settled, deadline, run.cancel.cancelled()).await {
+        let finished = match deploy::prune(run.cluster, run.live, settled, deadline, &run.fence, run.cancel.cancelled()).await {
             Ok(finished) => finished, //                                                                              13 DELETES
             Err(failed) => return unpruned(run, *failed, (index, of)),
         };
@@ -139,12 +138,32 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     last.ok_or(Error::NoTurns)
 }
 
+/// What the cluster answers; the end of the process does not wait for it.
+async fn asked<T>(run: &Run<'_>, asking: impl Future<Output = Result<T, diff::Error>>) -> Result<T, Error> {
+    tokio::select! {
+        answered = asking => Ok(answered?),
+        () = run.stop.cancelled() => Err(Error::Stopping),
+    }
+}
+
+/// Refuses to go on where nothing new may be begun: what was begun so far stays begun, for whoever writes next.
+fn may_write(run: &Run<'_>) -> Result<(), Error> {
+    match run.fence.gate() {
+        Gate::Open => Ok(()),
+        Gate::Closing => Err(Error::Stopping),
+        Gate::Closed => Err(Error::NotLeading),
+    }
+}
+
 /// A release that is healthy and of whose former objects some could not be deleted. It runs; what is left is tried again.
 fn unpruned(run: &Run<'_>, failed: deploy::PruneFailed, (turn, turns): (u32, u32)) -> Result<Outcome, Error> {
     let message = format!("not all that left it could be deleted: {}", tk8s_core::chain(&failed.error));
     let outcome = Outcome { status: Status::Healthy, turn, turns, message, trigger: run.trigger.as_str().into() };
     disk(|| run.history.pruned(&failed.begun, &failed.gone, now()))?;
     run.memory.forget(&failed.begun.intent().release.component, &failed.gone);
+    if failed.error.is_halt() {
+        return Err(failed.error.into());
+    }
     let _ = disk(|| run.history.record(failed.begun, outcome.clone(), now()))?;
     Ok(outcome)
 }
@@ -160,12 +179,16 @@ fn close(
     use tk8s_core::Classified as _;
     let message = format!("{}: {}", error.reason(), tk8s_core::chain(&error));
     let outcome = Outcome { status: Status::Failed, turn: turn.0, turns: turn.1, message, trigger: run.trigger.as_str().into() };
-    let written = disk(|| {
+    let written: Result<(), tk8s_history::Error> = disk(|| {
         run.history.applied(&begun, objects, now())?;
-        run.history.record(begun, outcome, now())
+        // What did not fail has no outcome: it stays begun, and whoever writes next goes on with it, without Git.
+        if !error.is_halt() {
+            let _ = run.history.record(begun, outcome, now())?;
+        }
+        Ok(())
     });
     match written {
-        Ok(_) => error.into(),
+        Ok(()) => error.into(),
         Err(history) => history.into(),
     }
 }

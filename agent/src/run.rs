@@ -10,6 +10,7 @@ use axum::Router;
 use tk8s_config::AgentConfig;
 use tk8s_core::{Secret, Timestamp};
 use tk8s_diff::cluster::Cluster;
+use tk8s_diff::fence::UNDER_WAY;
 use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
 use tk8s_history::{History, Options, Watchdog};
@@ -23,8 +24,9 @@ use crate::metrics::Metrics;
 use crate::report::Writer;
 use crate::{api, lease};
 
-/// How long the process waits for runs to write down what they did after it was told to stop.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
+/// How long the process waits for runs to write down what they did after it was told to stop: what a write may take, and a
+/// little. With giving the lease up that stays below the 30 s that Kubernetes gives a Pod.
+const GRACE: std::time::Duration = UNDER_WAY.saturating_add(std::time::Duration::from_secs(4));
 
 /// Runs the agent until a signal ends it.
 pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) -> Result<()> {
@@ -36,11 +38,11 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let cluster = Cluster::new(client.clone(), memory.resources());
     let masker = Masker::new(&derived_key(&config, b"tk8s mask key\n")?);
     let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker);
-    let holder = format!("{}-{}", hostname(), std::process::id());
+    let holder = holder(&config.history.dir);
     let namespace = namespace(&config);
     let (keeper, tenure) = lease::Keeper::new(client.clone(), &namespace, &config.instance, holder.clone());
     let lease_stop = CancellationToken::new();
-    let keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
+    let mut keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
     let rendering = Rendering::new(renderers(&config)?, derived_key(&config, b"tk8s variables key\n")?);
     let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), rendering, stop.clone());
     let config = engine.config();
@@ -52,17 +54,38 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let running = tokio::spawn(Arc::clone(&engine).run());
     let report_stop = CancellationToken::new();
     let reporting = tokio::spawn(Writer::new(Arc::clone(&engine), client, namespace, holder).run(report_stop.clone()));
-    stop.cancelled().await;
+    let taken = tokio::select! {
+        () = stop.cancelled() => false,
+        _ = &mut keeping => true,
+    };
+    stop.cancel();
     tracing::info!("stopping: what is being written is finished first");
-    if tokio::time::timeout(GRACE, running).await.is_err() {
-        tracing::warn!("a run did not end in time; the next start finishes it");
+    let ended = tokio::time::timeout(GRACE, running).await.is_ok();
+    serving.abort();
+    if taken {
+        anyhow::bail!("another process took the lease of this instance: what is known here may be older than what it did");
+    }
+    if !ended {
+        // It may still be writing: nobody gets the lease before that is over.
+        anyhow::bail!("a run did not end in time: the next start finishes it");
     }
     report_stop.cancel();
     reporting.await.ok();
     lease_stop.cancel();
     keeping.await.ok();
-    serving.abort();
     Ok(())
+}
+
+/// The name under which this process holds the lease. It names the lock on the history, by its file and by the boot of the
+/// machine: of two processes with the same name one is not alive any more, so the second may go on at once where the first
+/// was killed. With another volume, or a copy of this one, it is another name.
+fn holder(history: &Path) -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let place = match (boot, rustix::fs::stat(history.join("lock"))) {
+        (Ok(boot), Ok(lock)) => format!("{} {} {}", boot.trim(), lock.st_dev, lock.st_ino),
+        _ => format!("{:x}", rand::random::<u128>()),
+    };
+    format!("{}-{}", hostname(), &tk8s_core::Digest::of(place).hex()[..16])
 }
 
 /// The first signal ends the process in good order, the second at once.
@@ -121,7 +144,7 @@ fn derived_key(config: &AgentConfig, purpose: &[u8]) -> Result<[u8; 32]> {
 
 /// A client from the file that was named, `KUBECONFIG`, or the pod's own account.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
-    let mut settings = match kubeconfig {
+    let settings = match kubeconfig {
         Some(path) => {
             let kubeconfig =
                 kube::config::Kubeconfig::read_from(path).with_context(|| format!("could not read `{}`", path.display()))?;
@@ -131,10 +154,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
         }
         None => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod")?,
     };
-    settings.connect_timeout = Some(std::time::Duration::from_secs(10));
-    // Watches are quiet for minutes; their own timeouts end them. Single requests have a deadline of their own.
-    settings.read_timeout = None;
-    kube::Client::try_from(settings).context("could not make a client for the cluster")
+    crate::client::client(settings).context("could not make a client for the cluster")
 }
 
 /// Where the agent runs: as configured, else the namespace of the pod, or `default` outside of one.

@@ -34,6 +34,25 @@ pub fn point(name: &str) {
     }
 }
 
+/// Stays here for ever, with the processor busy, when a test asked for it: `TK8S_SPIN_AT=view:20`, for the twentieth visit.
+#[cfg(feature = "crash-points")]
+pub fn spin(name: &str) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static VISITS: AtomicU64 = AtomicU64::new(0);
+    let Ok(wanted) = std::env::var("TK8S_SPIN_AT") else { return };
+    let (wanted, visit) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    if wanted == name && VISITS.fetch_add(1, Ordering::SeqCst) + 1 == visit.parse().unwrap_or(1) {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Does nothing: the crate is built without `crash-points`.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn spin(_name: &str) {}
+
 /// Does nothing: the crate is built without `crash-points`.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]

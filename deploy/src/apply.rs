@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::ObjectKey;
 use tk8s_diff::cluster::{Cluster, Demands, apply_request, ownership_request};
+use tk8s_diff::fence::Fence;
 use tk8s_diff::live::Live;
 use tk8s_diff::memory::only_we_wrote;
 use tk8s_diff::ownership::{Managed, altered};
@@ -24,12 +25,14 @@ use crate::Error;
 use crate::sealed::{Answer, Applied, ApprovedPlan};
 
 /// How a plan is sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ApplyOptions {
     /// How many objects at the same time.
     pub concurrency: usize,
     /// Until when a server that asks for patience gets it.
     pub deadline: Instant,
+    /// Whether this process may still write.
+    pub fence: Fence,
 }
 
 /// A plan whose writes stopped halfway: what was answered, and why it stopped.
@@ -62,7 +65,7 @@ impl<E: Into<Error>> From<E> for NotWritten {
 /// Sends every change of a plan. `heard` hears each answer that is as planned, as soon as it is there: what is not has to
 /// be looked at anew by the next plan, so nobody may take it for known.
 ///
-/// After a failure nothing new is sent. What was under way is heard to its end: an answer that nobody hears is an object
+/// After a failure, or when the fence is not open any more, nothing new is sent. What was under way is heard to its end: an answer that nobody hears is an object
 /// that nobody remembers.
 pub async fn apply(
     cluster: &Cluster,
@@ -87,11 +90,12 @@ pub async fn apply(
         let mut failed = None;
         loop {
             while failed.is_none()
+                && options.fence.is_open()
                 && under_way.len() < options.concurrency.max(1)
                 && let Some(change) = waiting.next()
             {
                 unsent.remove(&change.key);
-                under_way.push(async move { (change, send(cluster, change, options.deadline).await) });
+                under_way.push(async move { (change, send(cluster, change, options).await) });
             }
             match under_way.next().await {
                 None => break,
@@ -112,7 +116,7 @@ pub async fn apply(
             }
         }
         drop(under_way);
-        if let Some(error) = failed {
+        if let Some(error) = failed.or_else(|| (waiting.len() > 0).then_some(Error::Halted)) {
             let untouched = unsent.into_iter().cloned().collect();
             return Err(Box::new(ApplyFailed { answers, begun, error, untouched }));
         }
@@ -132,19 +136,19 @@ fn hear(cluster: &Cluster, live: &Live, change: &Change, answer: &Answer) {
     }
 }
 
-async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Answer, NotWritten> {
+async fn send(cluster: &Cluster, change: &Change, options: &ApplyOptions) -> Result<Answer, NotWritten> {
     let key = &change.key;
     if change.action == Action::Recreate {
-        remove(cluster, change, deadline).await?;
+        remove(cluster, change, options).await?;
     }
-    let version = gain(cluster, change, deadline).await?;
+    let version = gain(cluster, change, options).await?;
     let tries = AtomicU32::new(0);
     let request = || {
         tries.fetch_add(1, Ordering::Relaxed);
         let demands = change.demands();
         apply_request(&change.resource, key, &change.body, Demands { version: version.as_deref().or(demands.version), ..demands })
     };
-    let reply = cluster.exchange_until(request, deadline).await?;
+    let reply = cluster.write_until(request, options.deadline, &options.fence).await?;
     let unserved = reply.status == StatusCode::NOT_FOUND && !reply.is_not_found();
     if let Some(error) = overtaken(change, reply.status, &reply.body).filter(|_| !unserved) {
         return Err(error.into());
@@ -158,7 +162,7 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
     let created =
         // A creation whose answer was lost is sent again, and then answered by "it is there".
         status == StatusCode::CREATED || (makes(change.action) && sent_twice && only_we_wrote(&reply.body));
-    let object = if change.takes_over { take_over(cluster, change, reply.body, deadline).await? } else { reply.body };
+    let object = if change.takes_over { take_over(cluster, change, reply.body, options).await? } else { reply.body };
     Ok(Answer {
         key: key.clone(),
         resource: change.resource.clone(),
@@ -174,7 +178,7 @@ async fn send(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<A
 /// Makes ours what the apply gives up and would keep otherwise, of exactly the version that was planned; the version that
 /// the object has then, if that was needed. Whoever dies after it leaves an object that is otherwise than it was left, so
 /// that it is planned again.
-async fn gain(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<Option<String>, Error> {
+async fn gain(cluster: &Cluster, change: &Change, options: &ApplyOptions) -> Result<Option<String>, Error> {
     let (key, resource) = (&change.key, &change.resource);
     if change.ownership(&Value::Null).is_none() {
         return Ok(None);
@@ -187,7 +191,8 @@ async fn gain(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<O
     if change.version.as_deref() != Some(version) {
         return Err(Error::Overtaken(key.clone()));
     }
-    let reply = cluster.exchange_until(|| ownership_request(resource, key, version, &fields), deadline).await?;
+    let request = || ownership_request(resource, key, version, &fields);
+    let reply = cluster.write_until(request, options.deadline, &options.fence).await?;
     if matches!(reply.status, StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) {
         return Err(Error::Overtaken(key.clone()));
     }
@@ -204,10 +209,10 @@ const LOOKS: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Deletes the object that is made anew, exactly the one that was planned, with all that belongs to it, and waits until it
 /// is gone.
-async fn remove(cluster: &Cluster, change: &Change, deadline: Instant) -> Result<(), Error> {
+async fn remove(cluster: &Cluster, change: &Change, options: &ApplyOptions) -> Result<(), Error> {
     let (key, resource) = (&change.key, &change.resource);
     let uid = change.uid.as_deref();
-    let options = json!({
+    let deletion = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "propagationPolicy": "Foreground",
@@ -216,10 +221,10 @@ async fn remove(cluster: &Cluster, change: &Change, deadline: Instant) -> Result
     let request = || {
         http::Request::delete(resource.path_of(key))
             .header("content-type", "application/json")
-            .body(options.to_string().into_bytes())
+            .body(deletion.to_string().into_bytes())
             .expect("because the path is made of valid names")
     };
-    let reply = cluster.exchange_until(request, deadline).await?;
+    let reply = cluster.write_until(request, options.deadline, &options.fence).await?;
     match reply.status {
         _ if reply.is_not_found() => return Ok(()),
         StatusCode::CONFLICT => return Err(Error::Vanished(key.clone())),
@@ -231,7 +236,7 @@ async fn remove(cluster: &Cluster, change: &Change, deadline: Instant) -> Result
             Some(_) => return Err(Error::MadeByOther(key.clone())),
             None => return Ok(()),
         }
-        if Instant::now() + LOOKS >= deadline {
+        if Instant::now() + LOOKS >= options.deadline {
             return Err(Error::NotGone(key.clone()));
         }
         tokio::time::sleep(LOOKS).await;
@@ -243,7 +248,7 @@ const READS: usize = 10;
 
 /// Takes the fields that we own now out of the entries of those who managed the object before us. As long as both own a
 /// field, it stays when we give it up.
-async fn take_over(cluster: &Cluster, change: &Change, mut object: Value, deadline: Instant) -> Result<Value, Error> {
+async fn take_over(cluster: &Cluster, change: &Change, mut object: Value, options: &ApplyOptions) -> Result<Value, Error> {
     let (key, resource) = (&change.key, &change.resource);
     for _ in 0..READS {
         if !Managed::of(&object).has_predecessors_beside_us() {
@@ -251,7 +256,8 @@ async fn take_over(cluster: &Cluster, change: &Change, mut object: Value, deadli
         }
         let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
         let fields = Managed::taken_over(&object["metadata"]["managedFields"]);
-        let reply = cluster.exchange_until(|| ownership_request(resource, key, version, &fields), deadline).await?;
+        let request = || ownership_request(resource, key, version, &fields);
+        let reply = cluster.write_until(request, options.deadline, &options.fence).await?;
         object = match reply.status {
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
                 cluster.get(resource, key).await?.ok_or_else(|| Error::Vanished(key.clone()))?

@@ -28,9 +28,19 @@ pub enum Error {
     /// An answer without what every object has.
     #[error("the API server's answer about {0} is no object")]
     NoObject(ObjectKey),
+    /// The process is told to end, or is not the writer any more.
+    #[error("the rest is left to whoever writes next: this process ends, or is not the writer any more")]
+    Halted,
     /// The API server said no, or nothing.
     #[error(transparent)]
     Cluster(#[from] tk8s_diff::Error),
+}
+
+impl Error {
+    /// Whether nothing failed: what was begun stays begun, for whoever writes next.
+    pub fn is_halt(&self) -> bool {
+        matches!(self, Error::Halted | Error::Cluster(tk8s_diff::Error::Fenced(_)))
+    }
 }
 
 impl Classified for Error {
@@ -40,6 +50,7 @@ impl Classified for Error {
             Error::MadeByOther(_) | Error::Vanished(_) | Error::Overtaken(_) | Error::NotGone(_) | Error::NoObject(_) => {
                 Class::Transient
             }
+            Error::Halted => Class::Waiting,
             Error::Cluster(error) => error.class(),
         }
     }
@@ -52,6 +63,7 @@ impl Classified for Error {
             Error::Overtaken(_) => "Overtaken",
             Error::NotGone(_) => "NotGone",
             Error::NoObject(_) => "NoObject",
+            Error::Halted => "Halted",
             Error::Cluster(error) => error.reason(),
         }
     }

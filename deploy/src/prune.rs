@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tk8s_core::{COMPONENT_LABEL, ComponentName, INSTANCE_LABEL, ObjectKey};
 use tk8s_diff::cluster::Cluster;
+use tk8s_diff::fence::Fence;
 use tk8s_diff::live::{Live, Seen};
 use tk8s_diff::{Kept, Prune, rank};
 use tk8s_history::Begun;
@@ -39,12 +40,13 @@ pub struct PruneFailed {
 }
 
 /// Deletes what the plan names, and waits, within bounds and until `cancel`, until it is gone. What was to be deleted is
-/// deleted all the same; only nobody waits for it then.
+/// deleted all the same; only nobody waits for it then. When the fence is not open any more no further deletion is sent.
 pub async fn prune(
     cluster: &Cluster,
     live: &Live,
     settled: Settled,
     deadline: Instant,
+    fence: &Fence,
     cancel: impl Future<Output = ()>,
 ) -> Result<Finished, Box<PruneFailed>> {
     let mut cancel = std::pin::pin!(cancel);
@@ -56,7 +58,8 @@ pub async fn prune(
         return Ok(Finished { begun, gone: Vec::new(), released: Vec::new(), left, pending: Vec::new(), unhealthy });
     }
     let patience = Instant::now() + PATIENCE;
-    let deletion = Deletion { cluster, live, component: &plan.release().id.component, deadline: deadline.max(patience) };
+    let component = &plan.release().id.component;
+    let deletion = Deletion { cluster, live, component, fence, deadline: deadline.max(patience) };
     let (mut gone, mut left, mut deleting) = (Vec::new(), Vec::new(), Vec::new());
     let mut released = plan.released().to_vec();
     let mut leaving: Vec<&Prune> = plan.prune().iter().collect();
@@ -124,12 +127,13 @@ struct Deletion<'a> {
     cluster: &'a Cluster,
     live: &'a Live,
     component: &'a ComponentName,
+    fence: &'a Fence,
     deadline: Instant,
 }
 
 impl Deletion<'_> {
     async fn delete<'p>(&self, prune: &'p Prune) -> (&'p Prune, Result<Fate, Error>) {
-        let fate = self.decide(prune).await;
+        let fate = if self.fence.is_open() { self.decide(prune).await } else { Err(Error::Halted) };
         if matches!(fate, Ok(Fate::Gone)) {
             self.live.gone(&prune.key, &prune.uid);
         }
@@ -148,7 +152,7 @@ impl Deletion<'_> {
             if let Some(fate) = without_asking(&found, &prune.uid) {
                 return Ok(fate);
             }
-            let reply = self.cluster.exchange_until(|| request(prune, &found), self.deadline).await?;
+            let reply = self.cluster.write_until(|| request(prune, &found), self.deadline, self.fence).await?;
             tk8s_core::crash::point("P9");
             match reply.status {
                 _ if reply.is_not_found() => return Ok(Fate::Gone),

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Error;
+use crate::fence::{Fence, Gate, UNDER_WAY};
 
 /// For one request. The API server itself gives up after 60 s; an agent that waits is one that does not repair.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +29,10 @@ const SLOW: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_secs(5);
 /// Warnings of one answer that are kept; each is cut as well.
 const MOST_WARNINGS: usize = 10;
+/// What an answer may take beyond the time that the API server has for a write, until it is given up as lost.
+const ON_THE_WAY: Duration = Duration::from_secs(2);
+/// How often somebody who waits to write again looks whether the process is to end.
+const LOOKS: Duration = Duration::from_millis(200);
 /// The longest pause between two tries of one request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -232,6 +237,35 @@ impl Cluster {
         Ok((version.into(), served.into_iter().collect()))
     }
 
+    /// Every kind that can be listed and applied, each in the version that the API server prefers of those that have it.
+    pub(crate) async fn kinds(&self) -> Result<Vec<Resource>, Error> {
+        let mut kinds: BTreeMap<(String, String), Resource> = BTreeMap::new();
+        for path in ["/api", "/apis"] {
+            let groups = self.discover(path).await?;
+            for group in groups["items"].as_array().ok_or_else(|| unreadable(path))? {
+                for version in group["versions"].as_array().into_iter().flatten() {
+                    for found in version["resources"].as_array().into_iter().flatten() {
+                        let (Some(plural), Some(kind)) = (found["resource"].as_str(), found["responseKind"]["kind"].as_str())
+                        else {
+                            continue;
+                        };
+                        let verbs = found["verbs"].as_array().map(Vec::as_slice).unwrap_or_default();
+                        if !["list", "patch"].iter().all(|needed| verbs.iter().any(|verb| verb == needed)) {
+                            continue;
+                        }
+                        let group = group["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                        let version = version["version"].as_str().unwrap_or_default().to_owned();
+                        let (plural, namespaced) = (plural.to_owned(), found["scope"] == "Namespaced");
+                        let kind = GroupVersionKind { group, version, kind: kind.into() };
+                        let place = (kind.group.clone(), kind.kind.clone());
+                        kinds.entry(place).or_insert(Resource { kind, plural, namespaced });
+                    }
+                }
+            }
+        }
+        Ok(kinds.into_values().collect())
+    }
+
     /// One document of discovery: of all groups at once, as every supported API server answers if it is asked so.
     async fn discover(&self, path: &str) -> Result<Value, Error> {
         let request = || {
@@ -291,11 +325,21 @@ impl Cluster {
 
     /// Sends one request and reads its answer, whatever it says. Waits for its turn before that.
     pub async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Reply, Error> {
+        self.send(request, PATIENCE, None).await
+    }
+
+    async fn send(&self, request: Request<Vec<u8>>, patience: Duration, fence: Option<&Fence>) -> Result<Reply, Error> {
         let about = format!("{} {}", request.method(), request.uri().path());
         let fail = |why: String| Error::NoAnswer { about: about.clone(), why: tk8s_core::printable(&why, 300) };
         let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, kube::client::Body::from(body));
+        let mut request = Request::from_parts(parts, kube::client::Body::from(body));
+        // For whoever may ask once more, further down.
+        if let Some(fence) = fence {
+            request.extensions_mut().insert(fence.clone());
+        }
         let exchange = async {
+            // After all waiting, so that nothing lies between the answer and the sending.
+            fence.map_or(Ok(()), |fence| fence.check(&about))?;
             let response = self.0.client.send(request).await.map_err(|error| fail(tk8s_core::chain(&error)))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
@@ -312,7 +356,7 @@ impl Cluster {
             Ok(Reply { status: parts.status, body, warnings, retry_after })
         };
         let turn = self.0.turns.acquire().await.expect("because nobody closes it");
-        let mut exchange = std::pin::pin!(tokio::time::timeout(PATIENCE, exchange));
+        let mut exchange = std::pin::pin!(tokio::time::timeout(patience, exchange));
         let answered = tokio::select! {
             answered = &mut exchange => answered,
             () = tokio::time::sleep(SLOW) => {
@@ -320,28 +364,73 @@ impl Cluster {
                 exchange.await
             }
         };
-        answered.unwrap_or_else(|_| Err(fail("it took longer than 30 s".into())))
+        answered.unwrap_or_else(|_| Err(fail(format!("it took longer than {} s", patience.as_secs()))))
     }
 
     /// Sends a request that may be sent twice, until it is answered by something that waiting does not change. A server
     /// that asks for patience (429, 503) gets it, as long as it asks for.
     pub async fn exchange_until(&self, make: impl Fn() -> Request<Vec<u8>>, deadline: Instant) -> Result<Reply, Error> {
+        self.repeat(make, deadline, PATIENCE, None).await
+    }
+
+    /// The same for a request that writes: each try only while the fence lets it, and no second one once it is closing. The
+    /// API server is told to give up what it can't do in time: what it still had in its queue would be written by somebody
+    /// who is not the writer any more.
+    pub async fn write_until(
+        &self,
+        make: impl Fn() -> Request<Vec<u8>>,
+        deadline: Instant,
+        fence: &Fence,
+    ) -> Result<Reply, Error> {
+        self.repeat(|| in_time(make()), deadline, UNDER_WAY + ON_THE_WAY, Some(fence)).await
+    }
+
+    async fn repeat(
+        &self,
+        make: impl Fn() -> Request<Vec<u8>>,
+        deadline: Instant,
+        patience: Duration,
+        fence: Option<&Fence>,
+    ) -> Result<Reply, Error> {
         let mut pause = Duration::from_millis(200);
         loop {
-            let result = self.exchange(make()).await;
+            let result = self.send(make(), patience, fence).await;
             let wait = match &result {
+                Err(Error::Fenced(_)) => return result,
                 Ok(reply) if reply.may_pass() => reply.retry_after.unwrap_or(pause),
                 Ok(_) => return result,
                 Err(_) => pause,
             };
-            let wait = wait.mul_f64(1.0 + rand::random::<f64>() / 4.0);
-            if Instant::now() + wait >= deadline {
+            let again = Instant::now() + wait.mul_f64(1.0 + rand::random::<f64>() / 4.0);
+            if again >= deadline || !rest(again, fence).await {
                 return result;
             }
-            tokio::time::sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// Waits; whether there is still something to wait for.
+async fn rest(until: Instant, fence: Option<&Fence>) -> bool {
+    loop {
+        if fence.is_some_and(|fence| fence.gate() == Gate::Closing) {
+            return false;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        tokio::time::sleep(if fence.is_some() { left.min(LOOKS) } else { left }).await;
+    }
+}
+
+/// The request with the time that the API server has for it.
+fn in_time(request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    let (mut parts, body) = request.into_parts();
+    let separator = if parts.uri.query().is_some() { '&' } else { '?' };
+    let uri = format!("{}{separator}timeout={}s", parts.uri, UNDER_WAY.as_secs());
+    parts.uri = uri.parse().expect("because a path with one parameter more is one");
+    Request::from_parts(parts, body)
 }
 
 fn unreadable(path: &str) -> Error {

@@ -81,6 +81,9 @@ pub enum Error {
         /// What it says.
         text: String,
     },
+    /// A write that was due when this process was not the writer any more.
+    #[error("{0} was not sent: another process may be the writer of this instance by now")]
+    Fenced(String),
     /// Several objects of a turn were refused.
     #[error("{} objects were refused: {}", .0.len(), .0.iter().map(tk8s_core_chain).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
@@ -163,9 +166,10 @@ impl Classified for Error {
             Error::Refused { code: 429 | 500 | 502 | 503 | 504, .. } => Class::Transient,
             // A token that is being rotated, a namespace that is not there yet, a CRD that is on its way out (405), an object
             // that changed meanwhile, a place in a list that is too old (410).
-            Error::Refused { code: 401 | 403 | 404 | 405 | 409 | 410, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
-                Class::Waiting
-            }
+            Error::Refused { code: 401 | 403 | 404 | 405 | 409 | 410, .. }
+            | Error::UnknownKind { .. }
+            | Error::Unserved(_)
+            | Error::Fenced(_) => Class::Waiting,
             Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,
             Error::ImageReplaced { .. } => Class::Denied,
             Error::Several(errors) => errors
@@ -192,6 +196,7 @@ impl Classified for Error {
             Error::Immutable { .. } => "Immutable",
             Error::Vanished(_) => "Vanished",
             Error::Wave { .. } => "BadWave",
+            Error::Fenced(_) => "NotLeading",
             Error::Several(errors) => errors.first().map_or("Refused", Classified::reason),
         }
     }

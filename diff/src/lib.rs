@@ -4,6 +4,7 @@
 
 pub mod cluster;
 mod error;
+pub mod fence;
 mod fold;
 mod giving_up;
 mod images;
@@ -13,6 +14,7 @@ pub mod mask;
 pub mod memory;
 pub mod observe;
 mod order;
+mod owned;
 pub mod ownership;
 mod predecessors;
 mod preview;
@@ -25,6 +27,7 @@ pub use fold::Folded;
 pub use images::images_as_sent;
 pub use observe::{Rules, observe, plan, rehearse};
 pub use order::{WAVE, in_order, order, rank, turns};
+pub use owned::{Owned, owned};
 pub use predecessors::{Leftover, Predecessor, predecessors};
 pub use preview::{Look, PreviewDiff, preview};
 pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Propagation, Prune, Turn};

@@ -5,7 +5,7 @@
 
 mod check;
 mod follow;
-mod list;
+pub(crate) mod list;
 mod packed;
 mod touched;
 

@@ -226,7 +226,7 @@ pub struct InventoryEntry {
 pub type Inventories = BTreeMap<ComponentName, Vec<InventoryEntry>>;
 
 /// How far the ledger has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeAndRoot {
     /// How many events.
     pub size: u64,

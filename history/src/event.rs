@@ -10,7 +10,7 @@ use tk8s_core::{
 };
 
 use crate::tile::MAX_RECORD;
-use crate::{AppliedObject, Error, Hold, Intent, Outcome, RefusedRevision, Release, SeenTag};
+use crate::{AppliedObject, Error, FoundObject, Hold, Intent, Limit, Outcome, RefusedRevision, Release, SeenTag, SizeAndRoot};
 
 /// The version of the format of events.
 pub(crate) const FORMAT: u32 = 1;
@@ -105,6 +105,24 @@ pub(crate) enum Event {
         component: ComponentName,
         releases: Vec<ReleaseNumber>,
     },
+    /// The cluster remembers more than this ledger, or something else.
+    Gap {
+        reason: String,
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        anchored: Option<SizeAndRoot>,
+    },
+    /// How a component was, of which this ledger does not know.
+    Limited {
+        component: ComponentName,
+        limit: Limit,
+    },
+    /// Objects in the cluster that bear our labels and our fields.
+    Found {
+        component: ComponentName,
+        release: ReleaseNumber,
+        objects: Vec<FoundObject>,
+    },
 }
 
 /// An event, where and when.
@@ -137,6 +155,9 @@ impl Event {
             Event::Held { .. } => "held",
             Event::Resumed { .. } => "resumed",
             Event::Forgotten { .. } => "forgotten",
+            Event::Gap { .. } => "gap",
+            Event::Limited { .. } => "limited",
+            Event::Found { .. } => "found",
         }
     }
 }

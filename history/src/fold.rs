@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, Timestamp, Trust, canonical_json};
 
 use crate::event::{Event, Record};
+use crate::gap::{GapView, Limit};
 use crate::view::{Changes, ViewError};
 use crate::{AppliedObject, Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
 
@@ -49,6 +50,22 @@ pub(crate) struct ReleaseState {
     /// Which deletions a person let through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) confirmed: Option<String>,
+}
+
+/// What is known of a component beside what this ledger holds, and where in the ledger that was written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LimitState {
+    pub(crate) limit: Limit,
+    pub(crate) position: u64,
+}
+
+/// The key of the last gap that was found.
+pub(crate) const GAP: &str = "gap";
+
+pub(crate) const LIMITS: &str = "limit/";
+
+pub(crate) fn limit(component: &ComponentName) -> String {
+    format!("{LIMITS}{component}")
 }
 
 pub(crate) fn tag(name: &str) -> String {
@@ -215,6 +232,38 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             changes.remove(&key);
             Ok(())
         }),
+        Event::Gap { reason, message, anchored } => match anchored {
+            Some(_) => changes.put(GAP, &GapView { reason: reason.clone(), message: message.clone(), at }),
+            None => Ok(()),
+        },
+        Event::Limited { component, limit: known } => {
+            changes.put(&limit(component), &LimitState { limit: known.clone(), position: record.sequence })?;
+            for key in changes.keys(&intents(component))? {
+                changes.remove(&key);
+            }
+            // What was begun, or asked for, before is not how it is now.
+            update(component, changes, |component| {
+                component.begun = None;
+                component.rollback = None;
+                component.hold.clone_from(&known.hold);
+            })
+        }
+        Event::Found { component, release, objects } => objects.iter().try_for_each(|object| {
+            let at = inventory_entry(component, &object.key);
+            match changes.get::<InventoryEntry>(&at)? {
+                Some(known) if known.uid.as_ref() == Some(&object.uid) => Ok(()),
+                // Nobody knows any more who made it, so it is never deleted.
+                _ => changes.put(
+                    &at,
+                    &InventoryEntry {
+                        key: object.key.clone(),
+                        uid: Some(object.uid.clone()),
+                        created: Some(false),
+                        release: *release,
+                    },
+                ),
+            }
+        }),
     }
 }
 
@@ -272,6 +321,10 @@ fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Chan
             state.denied = None;
         }
         changes.put(&key, &state)?;
+    }
+    if last && outcome.status.is_applied() {
+        // From here on it is known again what runs.
+        changes.remove(&limit(&id.component));
     }
     update(&id.component, changes, |component| {
         component.begun = None;

@@ -19,10 +19,11 @@ use tk8s_images::{Resolved, ResolvedParts};
 
 use crate::blobs::Blobs;
 use crate::event::{self, Event, FORMAT, Record};
-use crate::fold::{self, AcceptedState, ComponentState, ReleaseState};
+use crate::fold::{self, AcceptedState, ComponentState, LimitState, ReleaseState};
+use crate::gap::{self, Gap, GapView, Limit};
 use crate::keys::{self, Keys};
 use crate::ledger::Ledger;
-use crate::note::{self, Verifier};
+use crate::note::{self, Unproven, Verifier};
 use crate::tile::Tile;
 use crate::view::memory::MemoryView;
 use crate::view::sled::{SledView, Watchdog};
@@ -228,6 +229,9 @@ impl History {
         crash::point("P1");
         let state = self.component_state(&ledger, &parts.component)?;
         let number = state.as_ref().map_or(ReleaseNumber(1), |state| state.latest.next());
+        // Numbers are not used twice, also where those that used them are lost.
+        let limit: Option<LimitState> = self.derived(&ledger, &fold::limit(&parts.component))?;
+        let number = limit.map_or(number, |state| number.max(state.limit.latest.next()));
         let release = Release {
             id: ReleaseId { component: parts.component.clone(), number },
             revision: parts.revision,
@@ -469,6 +473,16 @@ impl History {
         self.append(&mut ledger, vec![Event::Resumed { component: component.clone(), by: cut(by, 200) }], now, None)
     }
 
+    /// Writes down that the cluster remembers more than this history, and what: from now on the limits are in force, and what
+    /// was found in the cluster is in the inventory, never to be deleted.
+    pub fn mend(&self, gap: Gap, now: Timestamp) -> Result<(), Error> {
+        let limits = gap.limits.into_iter();
+        let bounded = |limit: Limit| Limit { hold: limit.hold.map(bounded), ..limit };
+        let limits = limits.map(|(component, limit)| (component, bounded(limit))).collect();
+        let gap = Gap { reason: cut(&gap.reason, 200), message: cut(&gap.message, MESSAGE), limits, ..gap };
+        self.append(&mut locked(&self.ledger), gap::events(gap), now, None)
+    }
+
     /// The events, flushed to disk together, then the view.
     fn append(&self, ledger: &mut Ledger, events: Vec<Event>, now: Timestamp, point: Option<&str>) -> Result<(), Error> {
         let first = ledger.size();
@@ -655,6 +669,12 @@ impl History {
         states.into_iter().rev().map(view).collect()
     }
 
+    /// The digest of a kept release's objects, as in [`Release::content`].
+    pub fn content_of(&self, release: &ReleaseId) -> Option<Digest> {
+        let state: Option<ReleaseState> = self.look(|view| get(view, &fold::release(&release.component, release.number)));
+        state.map(|state| state.release.content)
+    }
+
     /// The objects that a component owns in the cluster, or was about to create.
     pub fn inventory(&self, component: &ComponentName) -> Vec<InventoryEntry> {
         self.look(|view| values(view, &fold::inventory(component)))
@@ -677,6 +697,60 @@ impl History {
     /// equal digests. Keyed with this history's encryption key.
     pub fn content(&self, objects: &[Placed]) -> Digest {
         set::content(&self.keys, objects)
+    }
+
+    // ---- what the cluster remembers of it ----
+
+    /// The gap that was found last, if ever something was missing.
+    pub fn gap(&self) -> Option<GapView> {
+        self.look(|view| get(view, fold::GAP))
+    }
+
+    /// The components of which the cluster remembered more than this history, and that have not run since.
+    pub fn limits(&self) -> BTreeMap<ComponentName, Limit> {
+        self.look(|view| {
+            let entries = view.scan(Tree::Derived, fold::LIMITS)?.into_iter();
+            let limit = |(key, value): (String, Vec<u8>)| {
+                let state: LimitState = view::read(&key, &value)?;
+                Ok(key[fold::LIMITS.len()..].parse().ok().map(|name| (name, state.limit)))
+            };
+            entries.filter_map(|entry| limit(entry).transpose()).collect()
+        })
+    }
+
+    /// The limit that keeps a release from running by itself: it was staged before the gap, or never here, and is not what ran.
+    pub fn limit_on(&self, release: &ReleaseId) -> Option<Limit> {
+        self.look(|view| {
+            let Some(LimitState { limit, position }) = get(view, &fold::limit(&release.component))? else { return Ok(None) };
+            let staged: Option<ReleaseState> = get(view, &fold::release(&release.component, release.number))?;
+            let may = staged.is_some_and(|staged| {
+                staged.position > position || limit.current.as_ref().is_some_and(|ran| ran.content == staged.release.content)
+            });
+            Ok((!may).then_some(limit))
+        })
+    }
+
+    /// The root that the ledger had at an earlier size, as in [`History::size_and_root`]; nothing where it never was so long.
+    pub fn root_at(&self, size: u64) -> Result<Option<String>, Error> {
+        use base64::Engine as _;
+        let ledger = locked(&self.ledger);
+        if size == 0 || size > ledger.size() {
+            return Ok(None);
+        }
+        Ok(Some(base64::engine::general_purpose::STANDARD.encode(ledger.root_at(size)?)))
+    }
+
+    /// Signs one line of text with the identity of this instance, so that it can be kept elsewhere. `kind` says what it is: it
+    /// is signed too, and can't be taken for anything else that the same key signs.
+    pub fn sign(&self, kind: &str, line: &str) -> String {
+        locked(&self.ledger).sign(&format!("{kind}\n{line}\n"))
+    }
+
+    /// The line of such a text, if it is of this kind and this instance signed it.
+    pub fn prove<'a>(&self, kind: &str, note: &'a str) -> Result<&'a str, Unproven> {
+        let text = self.verifier.prove(note)?;
+        let line = text.strip_prefix(kind).and_then(|text| text.strip_prefix('\n')?.strip_suffix('\n'));
+        line.filter(|line| !line.contains('\n')).ok_or(Unproven::Damaged)
     }
 
     // ---- cache ----

@@ -363,6 +363,11 @@ impl Ledger {
         }
     }
 
+    /// A note of this ledger's, with a text that is no checkpoint.
+    pub(crate) fn sign(&self, text: &str) -> String {
+        Verifier::of(&self.origin, &self.key).sign(&self.key, text)
+    }
+
     /// The root that the ledger had at an earlier size.
     pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Error> {
         if size == self.size() { Ok(self.state.root) } else { merkle::range_root(0, size, &mut self.nodes()) }

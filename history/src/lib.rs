@@ -12,6 +12,7 @@ mod disk;
 mod error;
 mod event;
 mod fold;
+mod gap;
 mod history;
 mod journal;
 mod keys;
@@ -31,7 +32,9 @@ pub use data::{
     ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
 pub use error::Error;
+pub use gap::{FoundObject, Gap, GapView, Limit, Ran};
 pub use history::{Difference, History, Options, replay_equals_view};
+pub use note::Unproven;
 pub use sealed::{Begun, Desired, Intent, Recalled, Release, Staged};
 pub use verify::{Verified, verify};
 pub use view::sled::Watchdog;

@@ -17,6 +17,20 @@ pub(crate) struct Verifier {
     key: VerifyingKey,
 }
 
+/// Why a note is not taken for ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// It was changed, or nobody signed it.
+    #[error("its signature does not fit to what it says: it was changed by somebody else, or damaged")]
+    Damaged,
+    /// It bears the signature of another identity key.
+    #[error("it was signed with another identity key")]
+    AnotherKey,
+    /// It bears the name of another cluster or instance.
+    #[error("it was signed for another ledger: `{0}`")]
+    AnotherLedger(String),
+}
+
 /// Whether a checkpoint may carry this name.
 pub(crate) fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
@@ -48,6 +62,30 @@ impl Verifier {
         let hash =
             Sha256::new().chain_update(&self.name).chain_update([b'\n', ED25519]).chain_update(self.key.as_bytes()).finalize();
         [hash[0], hash[1], hash[2], hash[3]]
+    }
+
+    /// A note: this text, which ends with a line, and our signature.
+    pub(crate) fn sign(&self, key: &SigningKey, text: &str) -> String {
+        let signature = key.sign(text.as_bytes()).to_bytes();
+        let signature = STANDARD.encode([&self.id()[..], &signature].concat());
+        format!("{text}\n\u{2014} {} {signature}\n", self.name)
+    }
+
+    /// The text of a note of which we take nobody's word but our own; else what is wrong with it.
+    pub(crate) fn prove<'a>(&self, note: &'a str) -> Result<&'a str, Unproven> {
+        if let Some(text) = self.open(note) {
+            return Ok(text);
+        }
+        let signature = |line: &str| {
+            let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+            let id = STANDARD.decode(signature).ok()?.get(..4)?.to_vec();
+            Some((name.to_owned(), id))
+        };
+        match note.lines().find_map(signature) {
+            Some((name, _)) if name != self.name => Err(Unproven::AnotherLedger(tk8s_core::printable(&name, 100))),
+            Some((_, id)) if id != self.id() => Err(Unproven::AnotherKey),
+            _ => Err(Unproven::Damaged),
+        }
     }
 
     /// The text of a note, if this key signed it. Signatures by others are passed over.
@@ -91,9 +129,7 @@ impl Checkpoint {
     /// The signed note.
     pub(crate) fn sign(&self, key: &SigningKey) -> String {
         let text = format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root));
-        let signature = key.sign(text.as_bytes()).to_bytes();
-        let signature = STANDARD.encode([&Verifier::of(&self.origin, key).id()[..], &signature].concat());
-        format!("{text}\n\u{2014} {} {signature}\n", self.origin)
+        Verifier::of(&self.origin, key).sign(key, &text)
     }
 
     /// Reads the text of a note. Extension lines are passed over, as the specification asks.

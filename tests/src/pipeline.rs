@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tk8s_core::{ComponentName, Environment, InstanceName, ObjectKey, Secret, Timestamp, TreePath};
 use tk8s_deploy::{Answer, Applied, ApplyFailed, ApplyOptions, ApprovedPlan, GateRules, PruneBudget, Settled, Trigger};
 use tk8s_diff::cluster::Cluster;
+use tk8s_diff::fence::Fence;
 use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
 use tk8s_diff::memory::{Compared, Known, Memory, Owned, compare};
@@ -147,7 +148,7 @@ impl Pipeline {
 
     /// Step 11, one object at a time, with all that was heard put into the inventory.
     pub async fn apply(&self, (approved, begun): (ApprovedPlan, Begun)) -> Result<Applied, Box<ApplyFailed>> {
-        let options = ApplyOptions { concurrency: 1, deadline: soon() };
+        let options = ApplyOptions { concurrency: 1, deadline: soon(), fence: Fence::open() };
         let heard = |answer: &Answer| {
             if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
                 self.known().insert(answer.key.clone(), known);
@@ -208,7 +209,8 @@ impl Pipeline {
 
     /// The same, where somebody stops the waiting.
     pub async fn prune_until(&self, settled: Settled, cancel: impl Future<Output = ()>) -> tk8s_deploy::Finished {
-        let finished = tk8s_deploy::prune(&self.cluster, &self.live, settled, soon(), cancel).await.expect("pruned");
+        let finished = tk8s_deploy::prune(&self.cluster, &self.live, settled, soon(), &Fence::open(), cancel).await;
+        let finished = finished.expect("pruned");
         self.history.pruned(finished.begun(), &finished.forgotten(), Timestamp::now()).expect("written down");
         finished
     }

@@ -92,10 +92,20 @@ impl Seen {
         is_report(&self.uri)
     }
 
-    /// Whether it keeps the agent informed or in office, or tells of it: the Lease, a list, a watch, a report. Everything else
-    /// asks about an object.
+    /// Whether it reads or writes the anchor.
+    pub fn is_anchor(&self) -> bool {
+        let path = self.uri.split('?').next().unwrap_or_default();
+        let made = self.method == Method::POST && path.ends_with("/configmaps");
+        made || path.contains("/configmaps/tk8s-agent-")
+    }
+
+    /// Whether it keeps the agent informed or in office, or tells of it: the Lease, the anchor, a list, a watch, a report.
+    /// Everything else asks about an object.
     pub fn is_background(&self) -> bool {
         let path = self.uri.split('?').next().unwrap_or_default();
+        if self.is_anchor() {
+            return true;
+        }
         let collection = path.rsplit('/').next().is_some_and(|last| last.ends_with('s'));
         self.is_report() || path.contains("/leases/") || path.ends_with("/leases") || (self.method == Method::GET && collection)
     }

@@ -2,7 +2,7 @@
 //! scenarios in Rust begin with.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -37,6 +37,8 @@ pub struct System {
     pub logs: &'static str,
     /// The environment, and what is trusted in it.
     pub trust: (&'static str, String),
+    /// Variables that the agent is started with besides.
+    pub variables: Vec<(&'static str, String)>,
     agent: Option<Child>,
 }
 
@@ -47,7 +49,6 @@ impl System {
         plane.kubectl(&["create", "namespace", name]);
         let directory = tempfile::tempdir().expect("because there is room");
         let proxy = Proxy::before(plane.client_as(Some(name)).await).await;
-        proxy.write_kubeconfig(&directory.path().join("kubeconfig"));
         let openssl = |arguments: &[&str], file: &str| {
             let output = Command::new("openssl").args(arguments).output().expect("openssl");
             std::fs::write(directory.path().join(file), output.stdout).expect("because the directory is ours");
@@ -58,6 +59,24 @@ impl System {
         openssl(&["rand", "-hex", "32"], "webhook");
         git(directory.path(), &["init", "-q", "-b", "main", "repository"]);
         let repository_url = format!("file://{}/repository", directory.path().display());
+        System::with(directory, name, proxy, plane, repository_url)
+    }
+
+    /// Another process of this instance: with the same keys and repository, and a volume of its own. The audit log knows it
+    /// as another user.
+    pub async fn beside(&self, user: &str) -> System {
+        let directory = tempfile::tempdir().expect("because there is room");
+        let proxy = Proxy::before(self.plane.client_as(Some(user)).await).await;
+        for file in ["identity.pem", "history.key", "token", "webhook"] {
+            std::fs::copy(self.file(file), directory.path().join(file)).expect("because both are ours");
+        }
+        let mut system = System::with(directory, &self.name, proxy, self.plane, self.repository_url.clone());
+        (system.more, system.trust) = (self.more.clone(), self.trust.clone());
+        system
+    }
+
+    fn with(directory: TempDir, name: &str, proxy: Proxy, plane: &'static ControlPlane, repository_url: String) -> System {
+        proxy.write_kubeconfig(&directory.path().join("kubeconfig"));
         System {
             directory,
             name: name.into(),
@@ -69,6 +88,7 @@ impl System {
             more: String::new(),
             logs: "",
             trust: ("dev", r#"{waive: {reason: "a test"}}"#.into()),
+            variables: Vec::new(),
             agent: None,
         }
     }
@@ -234,6 +254,7 @@ lease: {{namespace: {name}}}
             command.env("RUST_LOG", self.logs);
         }
         let mut child = command
+            .envs(self.variables.iter().cloned())
             .arg("run")
             .arg("--config")
             .arg(self.file("mounted/agent.yaml"))
@@ -265,6 +286,50 @@ lease: {{namespace: {name}}}
         }
     }
 
+    /// Sends the agent's process a signal.
+    pub fn signal(&self, signal: &str) {
+        let process = self.process().expect("because it runs").to_string();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status().expect("because kill is there");
+        assert!(sent.success(), "{}", self.log());
+    }
+
+    /// Whether the agent still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.agent.as_mut().is_some_and(|agent| agent.try_wait().expect("because it is our child").is_none())
+    }
+
+    /// Waits until the agent ended by itself; how.
+    pub fn until_ended(&mut self) -> ExitStatus {
+        let mut agent = self.agent.take().expect("because it runs");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = agent.try_wait().expect("because it is our child") {
+                return status;
+            }
+            if begun.elapsed() > PATIENCE {
+                agent.kill().ok();
+                panic!("the agent did not end: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Demands that replaying the ledger of the stopped agent gives the view, byte for byte.
+    pub fn check_history(&self) {
+        let at = |file: &str| self.file(file).display().to_string();
+        let output = Command::new(program("check-history"))
+            .args([
+                at("history"),
+                self.name.clone(),
+                format!("tk8s.io/test/{}", self.name),
+                at("identity.pem"),
+                at("history.key"),
+            ])
+            .output()
+            .expect("because it is built");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Waits until something is true.
     pub fn until(&self, what: &str, is: impl Fn() -> bool) {
         let begun = Instant::now();
@@ -280,6 +345,20 @@ lease: {{namespace: {name}}}
             let status = self.status();
             let components = status["components"].as_array().map(Vec::as_slice).unwrap_or_default();
             !components.is_empty() && components.iter().all(|component| component["state"] == state)
+        });
+    }
+
+    /// What is anchored in the cluster; empty if nothing is.
+    pub fn anchor(&self) -> String {
+        let name = format!("tk8s-agent-{}", self.name);
+        self.kubectl(&["get", "configmap", &name, "--ignore-not-found", "-o", "jsonpath={.data.anchor}"])
+    }
+
+    /// Waits until all of the ledger is anchored.
+    pub fn until_anchored(&self) {
+        self.until("all of it is anchored", || {
+            let size = self.status()["ledger"]["size"].as_u64().unwrap_or_default();
+            self.anchor().contains(&format!("\"size\":{size}}}"))
         });
     }
 

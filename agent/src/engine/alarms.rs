@@ -38,16 +38,25 @@ pub enum Reason {
     RolledBack,
     /// A release failed and could not be undone.
     RollbackFailed,
+    /// The history on the volume does not hold what was anchored in the cluster.
+    HistoryGap,
+    /// The anchor in the cluster was not written by this instance.
+    AnchorUnproven,
+    /// The anchor can't be read or written.
+    AnchorNotKept,
 }
 
 impl Reason {
-    const ALL: [Reason; 6] = [
+    const ALL: [Reason; 9] = [
         Reason::ForeignItem,
         Reason::RepairUndone,
         Reason::KindNotServed,
         Reason::KindNotWatched,
         Reason::RolledBack,
         Reason::RollbackFailed,
+        Reason::HistoryGap,
+        Reason::AnchorUnproven,
+        Reason::AnchorNotKept,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -58,6 +67,9 @@ impl Reason {
             Reason::KindNotWatched => "KindNotWatched",
             Reason::RolledBack => ROLLED_BACK,
             Reason::RollbackFailed => NOT_ROLLED_BACK,
+            Reason::HistoryGap => "HistoryGap",
+            Reason::AnchorUnproven => "AnchorUnproven",
+            Reason::AnchorNotKept => "AnchorNotKept",
         }
     }
 
@@ -71,6 +83,11 @@ impl Reason {
             Reason::KindNotServed => "install its CRD again, or write a version in Git that is served",
             Reason::RolledBack => "repair what the release brought, and push it: other content ends the hold",
             Reason::RollbackFailed => "`tk8s-agent rollback` to a release that works, or push one",
+            Reason::HistoryGap => "find out what became of the volume; a newer backup of it may be put in its place",
+            Reason::AnchorUnproven => {
+                "find out who writes to this ConfigMap, and compare `ledger` with a checkpoint that you kept"
+            }
+            Reason::AnchorNotKept => "look at the API server's message: the agent reads, makes and changes this ConfigMap",
             Reason::KindNotWatched => "look at the API server's message: the agent's rights, a conversion webhook, an APIService",
         }
     }

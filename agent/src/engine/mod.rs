@@ -5,6 +5,7 @@
 //! never what writes.
 
 mod alarms;
+mod anchoring;
 mod attention;
 mod fullcheck;
 mod leaving;
@@ -191,10 +192,18 @@ impl Engine {
             () = tenure.acquired() => {}
             () = self.stop.cancelled() => return,
         };
+        let anchored = tokio::select! {
+            anchored = self.compare_with_anchor() => anchored,
+            () = self.stop.cancelled() => return,
+        };
         self.watch_what_is_owned();
         self.finish_what_was_begun().await;
+        let anchoring = tokio::spawn(Arc::clone(&self).keep_anchor(anchored));
         tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());
         self.drain().await;
+        if let Ok(anchored) = anchoring.await {
+            self.anchor_once_more(anchored).await;
+        }
     }
 
     /// Every look at Git: when woken, and at the interval as the safety net.

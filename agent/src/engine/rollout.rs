@@ -202,15 +202,24 @@ impl Engine {
                 (content, Some(resolved))
             }
         };
-        if let Some(hold) = view.as_ref().and_then(|view| view.hold.as_ref()) {
+        let limit = disk(|| self.history.limits().remove(name));
+        let held = match (&view, &limit) {
+            (Some(view), _) => view.hold.as_ref(),
+            (None, Some(limit)) => limit.hold.as_ref(),
+            (None, None) => None,
+        };
+        if let Some(hold) = held {
             let held_content = disk(|| self.content_of(name, hold.release));
             if hold.rejects(content) || Some(content) == held_content {
                 self.drop_what_waits(name, content);
-                return Ok(Need::to_finish(self.unfinished(view.as_ref(), asked, name)));
+                // What it is held at may be lost: then it stays as it is.
+                let finish = (limit.is_none() || held_content.is_some()).then(|| self.unfinished(view.as_ref(), asked, name));
+                return Ok(Need::to_finish(finish.flatten()));
             }
             disk(|| self.history.resume(name, "git: new content", Timestamp::now()))?;
         } else if let Some(view) = &view
             && view.latest.content == content
+            && !self.is_behind(&view.latest.id)
         {
             self.drop_what_waits(name, content);
             return Ok(Need::to_finish(self.unfinished(Some(view), asked, name)));

@@ -162,8 +162,12 @@ impl Engine {
         trigger: &Trigger,
         heard: Heard<'_>,
     ) -> Result<Outcome, Error> {
-        if !self.tenure.held() {
-            return Err(Error::NotLeading);
+        self.tenure.check()?;
+        // Only a person puts back what ran before something that is lost.
+        if let Job::Known(release) = &job
+            && !matches!(trigger, Trigger::Rollback { .. })
+        {
+            self.not_behind(release)?;
         }
         let config = self.config();
         let component = &unit.spec.name;
@@ -189,7 +193,7 @@ impl Engine {
             health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
             cancel,
             stop: &self.stop,
-            tenure: &self.tenure,
+            fence: self.tenure.fence(&self.stop),
             applied: &|applied| {
                 settling.store(true, Ordering::SeqCst);
                 heard(applied);
@@ -260,7 +264,7 @@ impl Engine {
         let view = disk(|| self.history.component(component));
         let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
         let namespace = crate::run::namespace(&self.config());
-        let own = [crate::lease::key(&namespace, &self.instance)].into();
+        let own = [crate::lease::key(&namespace, &self.instance), crate::anchor::store::key(&namespace, &self.instance)].into();
         let instance_namespace = Some(namespace);
         GateRules { held, running, budget, confirmed, own, instance_namespace, ..GateRules::of(self.environment()) }
     }

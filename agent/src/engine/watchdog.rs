@@ -93,7 +93,8 @@ impl Engine {
             let Some(view) = disk(|| self.history.component(name)) else { continue };
             let standing = Standing::of(&view);
             let written = disk(|| self.history.inventory(name)).into_iter().map(|entry| entry.release);
-            match (drifted.first(), standing.repaired_by(&view, written)) {
+            let repaired_by = standing.repaired_by(&view, written).filter(|release| !self.is_behind(release));
+            match (drifted.first(), repaired_by) {
                 (Some(_), Some(current)) => {
                     let due = {
                         let mut repairs = slot.repairs();

@@ -14,7 +14,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Hands on each object of a kind that the selector selects; then the version of the list. Whoever gets an error knows
 /// nothing of what was not handed on: it may be there.
-pub(super) async fn pages(
+pub(crate) async fn pages(
     cluster: &Cluster,
     resource: &Resource,
     selector: &str,

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod damage;
+mod gap;
 mod kill;
 mod power;
 mod served;

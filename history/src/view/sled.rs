@@ -126,7 +126,10 @@ impl SledView {
 
     fn call<T: Send + 'static>(&self, run: impl FnOnce(&Store) -> Result<T, ViewError> + Send + 'static) -> Result<T, ViewError> {
         let (reply, answer) = channel();
-        let job: Job = Box::new(move |store| drop(reply.send(run(store))));
+        let job: Job = Box::new(move |store| {
+            tk8s_core::crash::spin("view");
+            drop(reply.send(run(store)));
+        });
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         if !sent {
             return Err(ViewError::Broken("its thread ended".into()));

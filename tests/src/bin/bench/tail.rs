@@ -70,9 +70,12 @@ impl Request {
         !self.is_own() && !["list", "watch"].contains(&self.verb.as_str())
     }
 
-    /// Whether it is about what is the agent's own: its Lease, and what it tells of itself.
+    /// Whether it is about what is the agent's own: its Lease, its anchor, and what it tells of itself.
     fn is_own(&self) -> bool {
-        self.uri.contains("/leases") || tk8s_tests::proxy::is_report(&self.uri)
+        let made = self.verb == "create" && self.uri.split('?').next().is_some_and(|path| path.ends_with("/configmaps"));
+        made || self.uri.contains("/leases")
+            || self.uri.contains("/configmaps/tk8s-agent-")
+            || tk8s_tests::proxy::is_report(&self.uri)
     }
 }
 
