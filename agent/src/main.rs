@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod pipeline;
 mod reload;
+mod rules;
 mod run;
 mod source;
 mod telemetry;

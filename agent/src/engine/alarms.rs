@@ -33,6 +33,8 @@ pub enum Reason {
     KindNotServed,
     /// A kind that is owned can't be watched.
     KindNotWatched,
+    /// The agent's files of health rules can't be followed.
+    HealthRulesRefused,
     /// A release failed and was undone.
     RolledBack,
     /// A release failed and could not be undone.
@@ -40,13 +42,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 6] = [
+    const ALL: [Reason; 7] = [
         Reason::ForeignItem,
         Reason::RepairUndone,
         Reason::KindNotServed,
         Reason::KindNotWatched,
         Reason::RolledBack,
         Reason::RollbackFailed,
+        Reason::HealthRulesRefused,
     ];
 
     fn as_str(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Reason {
             Reason::KindNotWatched => "KindNotWatched",
             Reason::RolledBack => ROLLED_BACK,
             Reason::RollbackFailed => NOT_ROLLED_BACK,
+            Reason::HealthRulesRefused => "HealthRulesRefused",
         }
     }
 
@@ -70,6 +74,9 @@ impl Reason {
             Reason::KindNotServed => "install its CRD again, or write a version in Git that is served",
             Reason::RolledBack => "repair what the release brought, and push it: other content ends the hold",
             Reason::RollbackFailed => "`tk8s-agent rollback` to a release that works, or push one",
+            Reason::HealthRulesRefused => {
+                "repair the file: `tk8s-agent health --rules FILE -f OBJECTS` tries it; the rules before are in force"
+            }
             Reason::KindNotWatched => "look at the API server's message: the agent's rights, a conversion webhook, an APIService",
         }
     }

@@ -7,6 +7,7 @@
 mod alarms;
 mod attention;
 mod fullcheck;
+mod judging;
 mod leaving;
 mod operator;
 pub(crate) mod platform;
@@ -42,6 +43,7 @@ use crate::error::Error;
 use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
+use crate::rules::Judge;
 
 /// Everything a run needs, made once in `run.rs` of the process.
 pub struct Engine {
@@ -51,6 +53,7 @@ pub struct Engine {
     pub memory: Arc<Remembered>,
     pub cluster: Cluster,
     pub live: Live,
+    judge: Judge,
     pub tenure: Tenure,
     pub metrics: Metrics,
     alarms: alarms::Alarms,
@@ -96,6 +99,7 @@ impl Engine {
         memory: Arc<Remembered>,
         cluster: Cluster,
         live: Live,
+        judge: Judge,
         tenure: Tenure,
         metrics: Metrics,
         rendering: Rendering,
@@ -109,6 +113,7 @@ impl Engine {
             memory,
             cluster,
             live,
+            judge,
             tenure,
             metrics,
             alarms: alarms::Alarms::default(),
@@ -180,6 +185,7 @@ impl Engine {
             () = tenure.acquired() => {}
             () = self.stop.cancelled() => return,
         };
+        self.follow_health_rules();
         self.watch_what_is_owned();
         self.finish_what_was_begun().await;
         tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());

@@ -119,6 +119,7 @@ impl Engine {
         self.find_who_leaves();
         // Others may be left other fields by now.
         self.attend(Attention::All);
+        self.follow_rules_of(&units);
         let began = std::time::Instant::now();
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
