@@ -33,6 +33,9 @@ pub enum Error {
     /// The agent's file was changed for the worse.
     #[error("the agent's file is refused")]
     Configuration(#[source] tk8s_config::Problems),
+    /// A rule file, or a rule in it.
+    #[error("the health rules are refused")]
+    HealthRules(#[source] tk8s_config::Problems),
     #[error("{} can't change while the agent runs: restart it", .0.join(", "))]
     NeedsRestart(Vec<&'static str>),
     #[error("could not read the {what} `{}`", path.display())]
@@ -112,6 +115,7 @@ impl Classified for Error {
             Error::Tree(_) => "PlatformUnreadable",
             Error::Platform(_) => "PlatformRefused",
             Error::Configuration(_) => "ConfigurationRefused",
+            Error::HealthRules(_) => "HealthRulesRefused",
             Error::NeedsRestart(_) => "NeedsRestart",
             Error::ReadFile { .. } => "FileUnreadable",
             Error::NoSigners(_) => "NoSigners",

@@ -17,6 +17,7 @@ mod metrics;
 mod pipeline;
 mod reload;
 mod report;
+mod rules;
 mod run;
 mod source;
 mod telemetry;

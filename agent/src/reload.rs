@@ -27,7 +27,7 @@ pub async fn follow(file: PathBuf, engine: Arc<Engine>) {
     let changed = Arc::new(Notify::new());
     let mut config = engine.config();
     let mut watch = watch(&file, &config, &changed);
-    let (mut own, mut named) = (digest(&file), digests(&config));
+    let (mut own, mut named, mut rules) = (digest(&file), digests(&config), rules_digest(&config));
     loop {
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(SETTLE).await,
@@ -48,6 +48,14 @@ pub async fn follow(file: PathBuf, engine: Arc<Engine>) {
             config = engine.config();
             watch = self::watch(&file, &config, &changed);
             named = digests(&config);
+            if rules_digest(&config) != rules {
+                rules = rules_digest(&config);
+                engine.follow_health_rules();
+            }
+        } else if rules_digest(&config) != rules {
+            rules = rules_digest(&config);
+            tracing::info!("health rules have changed: what is known is judged again");
+            engine.follow_health_rules();
         } else if digests(&config) != named {
             named = digests(&config);
             tracing::info!("a file that the agent's file names has changed: Git is looked at");
@@ -70,7 +78,10 @@ fn read(file: &Path, in_force: &AgentConfig) -> Result<AgentConfig, Error> {
 /// None if they can't be watched: then the interval has to do.
 fn watch(file: &Path, config: &AgentConfig, changed: &Arc<Notify>) -> Option<FileWatch> {
     let told = Arc::clone(changed);
-    let files = config.files().into_iter().chain([file]);
+    // Any name will do: its directory is watched.
+    let rules =
+        config.health.rules_dir.as_ref().filter(|directory| directory.is_dir()).map(|directory| directory.join("rules.yaml"));
+    let files = config.files().into_iter().chain([file]).chain(rules.as_deref());
     FileWatch::new(files, move || told.notify_one())
         .inspect_err(|error| tracing::warn!(error = %chain(error), "files are looked at every 30 s instead"))
         .ok()
@@ -78,6 +89,10 @@ fn watch(file: &Path, config: &AgentConfig, changed: &Arc<Notify>) -> Option<Fil
 
 fn digests(config: &AgentConfig) -> Vec<Option<Digest>> {
     config.files().into_iter().map(digest).collect()
+}
+
+fn rules_digest(config: &AgentConfig) -> Option<Digest> {
+    config.health.rules_dir.as_deref().and_then(crate::rules::digest)
 }
 
 /// What a file holds; none if it can't be read.

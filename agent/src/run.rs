@@ -37,14 +37,16 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let client = connect(kubeconfig.as_deref()).await?;
     let cluster = Cluster::new(client.clone(), memory.resources());
     let masker = Masker::new(&derived_key(&config, b"tk8s mask key\n")?);
-    let live = Live::new(cluster.clone(), config.instance.clone(), tk8s_deploy::health::judge, masker);
+    let judge = crate::rules::Judge::default();
+    let judging = judge.clone();
+    let live = Live::new(cluster.clone(), config.instance.clone(), move |object| judging.judge(object), masker);
     let holder = holder(&config.history.dir);
     let namespace = namespace(&config);
     let (keeper, tenure) = lease::Keeper::new(client.clone(), &namespace, &config.instance, holder.clone());
     let lease_stop = CancellationToken::new();
     let mut keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
     let rendering = Rendering::new(renderers(&config)?, derived_key(&config, b"tk8s variables key\n")?);
-    let engine = Engine::new(config, history, memory, cluster, live, tenure, Metrics::default(), rendering, stop.clone());
+    let engine = Engine::new(config, history, memory, cluster, live, judge, tenure, Metrics::default(), rendering, stop.clone());
     let config = engine.config();
     let listeners = Listeners::bind(&config).await?;
     tokio::spawn(crate::reload::follow(file.into(), Arc::clone(&engine)));

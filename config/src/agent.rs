@@ -9,6 +9,7 @@ use tk8s_core::{Environment, InstanceName};
 
 use crate::document::{self, Node};
 use crate::fields::Fields;
+use crate::health::HealthConfig;
 use crate::repository::{RepositoryConfig, repository};
 use crate::{Problem, Problems};
 
@@ -41,6 +42,8 @@ pub struct AgentConfig {
     pub apply: ApplyConfig,
     /// Where the Lease is.
     pub lease: LeaseConfig,
+    /// How healthy objects are, beside what is built in.
+    pub health: HealthConfig,
 }
 
 /// `trust`.
@@ -271,6 +274,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
     let variables = crate::variables::read(&mut top);
     let apply = section(&mut top, "apply", &empty, apply, &[]);
     let lease = section(&mut top, "lease", &empty, |fields| LeaseConfig { namespace: fields.text("namespace") }, &[]);
+    let health = section(&mut top, "health", &empty, health, &[("rulesFiles", "write `rulesDir`: each of its files counts")]);
     top.finish(&[("name", "write `instance`"), ("images", "image policies are not supported yet")]);
     Some(AgentConfig {
         instance: instance?,
@@ -286,7 +290,16 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         variables,
         apply,
         lease,
+        health,
     })
+}
+
+fn health(fields: &mut Fields<'_>) -> HealthConfig {
+    let rules_dir: Option<PathBuf> = fields.parse("rulesDir");
+    if rules_dir.as_ref().is_some_and(|path| !path.is_absolute()) {
+        fields.problem("rulesDir", "it has to be an absolute path");
+    }
+    HealthConfig { rules_dir }
 }
 
 pub(crate) fn expect(fields: &mut Fields<'_>, key: &'static str, wanted: &str) {

@@ -8,6 +8,7 @@
 mod agent;
 mod document;
 mod fields;
+mod health;
 mod ownership;
 mod platform;
 mod reload;
@@ -22,6 +23,7 @@ pub use agent::{
     AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, RenderLimitsConfig, SopsConfig, TrustConfig,
     VariableConfig, WaiveConfig, WebhookConfig,
 };
+pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
 pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};
@@ -50,7 +52,7 @@ pub struct Problems {
 impl Problems {
     /// Problems of a file, by line, and without what could be the login of a URL: keys and values are quoted as they were
     /// written, and a URL may stand where none belongs.
-    fn of(file: &str, mut problems: Vec<Problem>) -> Problems {
+    pub fn of(file: &str, mut problems: Vec<Problem>) -> Problems {
         problems.sort_by_key(|problem| problem.line);
         for problem in &mut problems {
             problem.key = redacted(&problem.key);

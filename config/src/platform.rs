@@ -7,6 +7,7 @@ use tk8s_core::{ComponentName, LayerId, SourceTree, TreePath};
 
 use crate::document::{self, Node};
 use crate::fields::Fields;
+use crate::health::{self, HealthRuleSpec};
 use crate::ownership::{self, Conflicts, Drift, IgnoreSpec};
 use crate::{Problem, Problems};
 
@@ -118,6 +119,8 @@ pub struct ComponentSpec {
     pub strict: bool,
     /// What is left to others.
     pub ignore: Vec<IgnoreSpec>,
+    /// How healthy its objects are, before any other rule says it.
+    pub health: Vec<HealthRuleSpec>,
 }
 
 /// The platform, validated: names are unique, dependencies exist and have no cycle.
@@ -186,6 +189,7 @@ impl Platform {
             conflicts: Conflicts::Report,
             strict: false,
             ignore: Vec::new(),
+            health: Vec::new(),
         };
         Platform { components: vec![component], by_label: true }
     }
@@ -395,6 +399,7 @@ fn read_component(
         }
     }
     let ignore = ownership::read_ignore(&mut fields);
+    let health = health::read(&mut fields, "health");
     let namespace = own.namespace.or_else(|| defaults.namespace.clone());
     let create_namespace = fields.boolean("createNamespace").unwrap_or(false);
     if create_namespace && namespace.is_none() {
@@ -434,6 +439,7 @@ fn read_component(
         conflicts: own.conflicts.or(defaults.conflicts).unwrap_or_default(),
         strict: own.strict.or(defaults.strict).unwrap_or_default(),
         ignore,
+        health,
     })
 }
 

@@ -27,15 +27,19 @@ impl fmt::Display for HealthState {
     }
 }
 
+/// The reason of what ran, failed, and runs again by itself: a CronJob whose last run failed. It is told, but says nothing
+/// about what was released since.
+pub const LAST_RUN_FAILED: &str = "LastRunFailed";
+
 /// The health of one object, with the reason an operator needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// The state.
     pub state: HealthState,
-    /// A CamelCase word, for example `ReplicasUnavailable`; empty when healthy.
+    /// A CamelCase word, for example `ReplicasUnavailable`; empty when healthy and there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// One sentence for people; empty when healthy.
+    /// One sentence for people; the same.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
@@ -44,6 +48,11 @@ impl Health {
     /// Nothing to say.
     pub fn healthy() -> Health {
         Health { state: HealthState::Healthy, reason: String::new(), message: String::new() }
+    }
+
+    /// Whether nobody has to wait for it: it is healthy or rests, or what it says is of the past.
+    pub fn is_settled(&self) -> bool {
+        self.state <= HealthState::Suspended || self.reason == LAST_RUN_FAILED
     }
 
     /// Any other state, with its reason.

@@ -22,7 +22,7 @@ mod tree;
 pub use environment::Environment;
 pub use error::{Class, Classified, chain};
 pub use fields::{SECRET_FIELDS_ANNOTATION, SecretFields};
-pub use health::{Health, HealthState};
+pub use health::{Health, HealthState, LAST_RUN_FAILED};
 pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, ReleaseId, ReleaseNumber, TagId, TreeId};
 pub use jiff::Timestamp;
 pub use manifest::{Manifest, ManifestError, Origin, canonical_json};

@@ -65,7 +65,7 @@ impl Waiting {
     fn judge(&mut self, key: &ObjectKey, seen: &Seen) -> Option<Health> {
         let ends = ends(key);
         let health = match seen {
-            Seen::Present(seen) if seen.health.state <= HealthState::Suspended => {
+            Seen::Present(seen) if seen.health.is_settled() => {
                 if ends && seen.health.state == HealthState::Healthy {
                     self.finished.insert(key.clone());
                 }

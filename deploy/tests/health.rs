@@ -1,30 +1,21 @@
-//! Live objects from elsewhere, judged: the states that users of another project are used to, and where ours differ.
+//! Live objects, judged by what is built in: those of another project, whose users are used to its states, and those of
+//! each project that there are rules for.
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::Value;
 use tk8s_deploy::health::judge;
-
-/// What is judged differently here, and why.
-const DIFFERENT: &[(&str, &str)] = &[
-    // A suspended CronJob rests: there is a word for it.
-    ("CronJob/testdata/suspended.yaml", "Suspended"),
-    // How last night's run ended says nothing about the release that brings the CronJob; the Job itself is degraded.
-    ("CronJob/testdata/degraded.yaml", "Healthy"),
-    // No rule and no condition: it is there. Nobody can know whether a controller will ever write one.
-    ("Certificate/testdata/progressing_noStatus.yaml", "Healthy"),
-    ("Issuer/testdata/progressing_noStatus.yaml", "Healthy"),
-    ("ExternalSecret/testdata/progressing.yaml", "Healthy"),
-];
 
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/health")
 }
 
-fn read(path: &Path) -> Value {
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -45,21 +36,18 @@ fn built_in_kinds_are_judged_as_the_table_says() {
 }
 
 #[test]
-fn custom_kinds_are_judged_by_their_conditions() {
+fn kinds_of_other_projects_are_judged_as_their_tables_say() {
     let mut wrong = Vec::new();
     let mut judged = 0;
     for table in find_tables(&vectors().join("custom")) {
         let directory = table.parent().unwrap();
-        for test in read(&table)["tests"].as_array().unwrap() {
+        for test in read::<Value>(&table)["tests"].as_array().unwrap() {
             let path = directory.join(test["inputPath"].as_str().unwrap());
-            let theirs = test["healthStatus"]["status"].as_str().unwrap();
-            let ours = DIFFERENT.iter().find(|(file, _)| path.ends_with(file)).map(|(_, state)| *state);
-            assert_ne!(ours, Some(theirs), "{}: no difference, take it out of the list", path.display());
             judged += 1;
-            wrong.extend(check(&path, ours.unwrap_or(theirs)));
+            wrong.extend(check(&path, test["healthStatus"]["status"].as_str().unwrap()));
         }
     }
-    assert_eq!(judged, 32);
+    assert_eq!(judged, 75);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -74,4 +62,47 @@ fn find_tables(directory: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    case: String,
+    expect: String,
+    reason: Option<String>,
+    /// What the message holds.
+    message: Option<String>,
+    object: Value,
+}
+
+#[test]
+fn each_project_has_healthy_progressing_and_degraded_objects_that_are_judged_so() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/health/rules/builtin");
+    let names = |directory: &Path| -> BTreeSet<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name.ends_with(".yaml")).collect()
+    };
+    assert_eq!(names(&tests), names(&rules), "each file of rules has its cases");
+    let mut wrong = Vec::new();
+    for name in names(&tests) {
+        let mut seen = BTreeMap::new();
+        for Case { case, expect, reason, message, object } in read::<Vec<Case>>(&tests.join(&name)) {
+            let health = judge(&object);
+            let is_so = health.state.to_string() == expect
+                && reason.is_none_or(|reason| health.reason == reason)
+                && message.is_none_or(|message| health.message.contains(&message))
+                && (expect == "Healthy" || !health.reason.is_empty() && !health.message.is_empty());
+            if !is_so {
+                wrong.push(format!("{name}: {case}: {expect} is expected, found {health:?}"));
+            }
+            *seen.entry(expect).or_insert(0) += 1;
+        }
+        for state in ["Healthy", "Progressing", "Degraded"] {
+            if !seen.contains_key(state) {
+                wrong.push(format!("{name} has no object that is {state}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

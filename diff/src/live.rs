@@ -10,6 +10,7 @@ mod packed;
 mod touched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct SeenObject {
     /// The API version in which it was read: its fields have other values in another one.
     pub api_version: Arc<str>,
     packed: Packed,
+    /// By which rules its health was judged.
+    judged: u64,
 }
 
 impl SeenObject {
@@ -94,7 +97,9 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     instance: InstanceName,
-    judge: fn(&Value) -> Health,
+    judge: Box<dyn Fn(&Value) -> Health + Send + Sync>,
+    /// Counts up when rules change: what was judged before is judged again when it is looked at.
+    rules: AtomicU64,
     masker: Masker,
     packer: Packer,
     state: Mutex<State>,
@@ -216,12 +221,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// No watch yet. `judge` says how healthy an object is.
-    pub fn new(cluster: Cluster, instance: InstanceName, judge: fn(&Value) -> Health, masker: Masker) -> Live {
+    /// No watch yet. `judge` says how healthy an object is; it gets no secrets to see.
+    pub fn new(
+        cluster: Cluster,
+        instance: InstanceName,
+        judge: impl Fn(&Value) -> Health + Send + Sync + 'static,
+        masker: Masker,
+    ) -> Live {
         Live(Arc::new(Inner {
             cluster,
             instance,
-            judge,
+            judge: Box::new(judge),
+            rules: AtomicU64::new(0),
             masker,
             packer: Packer::new(),
             state: Mutex::default(),
@@ -306,8 +317,34 @@ impl Live {
         state.kinds.iter().filter_map(|(kind, told)| Some((kind.clone(), told.trouble.clone()?))).collect()
     }
 
+    /// `judge` follows other rules from now on. Needs no request: what is kept of an object is the object, and it is judged
+    /// again when somebody looks at it, which everybody who waits does now.
+    pub fn judge_again(&self) {
+        self.0.rules.fetch_add(1, Ordering::SeqCst);
+        self.0.much_changed();
+    }
+
     /// What is known of an object.
     pub fn seen(&self, key: &ObjectKey) -> Seen {
+        match self.last_told(key) {
+            Seen::Present(seen) if seen.judged != self.0.rules.load(Ordering::SeqCst) => self.judged_again(key, seen),
+            seen => seen,
+        }
+    }
+
+    fn judged_again(&self, key: &ObjectKey, mut seen: Box<SeenObject>) -> Seen {
+        // First the number: rules that change meanwhile make it be judged once more.
+        let judged = self.0.rules.load(Ordering::SeqCst);
+        (seen.judged, seen.health) = (judged, (self.0.judge)(&seen.object()));
+        let mut state = lock(&self.0.state);
+        if let Some(known) = state.objects.get_mut(key).filter(|known| known.resource_version == seen.resource_version) {
+            (known.judged, known.health) = (seen.judged, seen.health.clone());
+        }
+        drop(state);
+        Seen::Present(seen)
+    }
+
+    fn last_told(&self, key: &ObjectKey) -> Seen {
         let state = lock(&self.0.state);
         let told = state.kinds.get(&(key.group.clone(), key.kind.clone()));
         match state.objects.get(key) {
@@ -449,11 +486,15 @@ impl Inner {
         let (uid, resource_version) = (text("/metadata/uid")?, text("/metadata/resourceVersion")?);
         let component = label(&object, COMPONENT_LABEL).and_then(|name| name.parse().ok());
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
-        let (health, only_ours) = ((self.judge)(&object), only_we_wrote(&object));
+        let only_ours = only_we_wrote(&object);
         let managed = Managed::of(&object);
         let api_version = Arc::from(api_version_of(&object));
         let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(&object), managed.foreign());
-        let packed = self.packer.pack(&self.masker.mask(object))?;
+        // Rules see what is kept: no secret, and the same when they judge again.
+        let object = self.masker.mask(object);
+        let judged = self.rules.load(Ordering::SeqCst);
+        let health = (self.judge)(&object);
+        let packed = self.packer.pack(&object)?;
         Some(SeenObject {
             uid,
             resource_version,
@@ -466,6 +507,7 @@ impl Inner {
             component,
             api_version,
             packed,
+            judged,
         })
     }
 }
@@ -539,6 +581,7 @@ mod tests {
             component: None,
             api_version: Arc::from("v1"),
             packed: Packed::default(),
+            judged: 0,
         }
     }
 

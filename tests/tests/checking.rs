@@ -355,3 +355,99 @@ fn the_search_for_mistakes_ends_at_a_thousand_of_a_component_and_says_so() {
     assert_eq!((code, found.len(), limits), (1, 1003, vec![&json!("mistakes in `bad`: 1001, at most 1000 are read")]));
     assert_eq!((&found[1001]["file"], &found[1002]["message"]), (&json!("worse/a.yaml"), &json!("1 more")));
 }
+
+const RULES: &str = "apiVersion: agent.tk8s.io/v1alpha1\nkind: HealthRules\nrules:\n  - kinds: [Website.example.com]\n    degraded: status.?phase.orValue('') == 'Broken'\n    healthy: status.?phase.orValue('') == 'Online'\n    message: \"'it says: ' + status.?why.orValue('nothing')\"\n";
+const WEBSITES: &str = "apiVersion: example.com/v1\nkind: Website\nmetadata: {name: front, namespace: shop}\nstatus: {phase: Broken, why: no disk}\n---\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: example.com/v1, kind: Website, metadata: {name: back}, status: {phase: Online}}\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: m}}\n";
+
+fn judged(words: &[&str]) -> (i32, Vec<Value>) {
+    let output = tk8s(&[&["health", "--output", "json"], words].concat());
+    let found = serde_json::from_slice(&output.stdout);
+    (output.status.code().unwrap(), found.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+}
+
+#[test]
+fn objects_of_files_are_judged_offline_and_by_ones_own_rules() {
+    let directory = tree(&[("rules/site.yaml", RULES), ("objects.yaml", WEBSITES)]);
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (code, found) = judged(&["-f", &at("objects.yaml"), "--rules", &at("rules/site.yaml")]);
+    let front = json!({
+        "apiVersion": "example.com/v1", "kind": "Website", "namespace": "shop", "name": "front",
+        "health": "Degraded", "reason": "Broken", "message": "it says: no disk",
+    });
+    let healthy = |api_version: &str, kind: &str, name: &str| json!({"apiVersion": api_version, "kind": kind, "namespace": null, "name": name, "health": "Healthy", "reason": "", "message": ""});
+    assert_eq!(code, 0);
+    assert_eq!(found, [front, healthy("example.com/v1", "Website", "back"), healthy("v1", "ConfigMap", "m")]);
+    let with_code = ["-f", &at("objects.yaml"), "--rules", &at("rules"), "--exit-code"];
+    assert_eq!(judged(&with_code).0, 1);
+    let text = String::from_utf8(tk8s(&["health", "-f", &at("objects.yaml"), "--rules", &at("rules")]).stdout).unwrap();
+    assert!(text.starts_with("Degraded  Website shop/front  Broken  it says: no disk\nHealthy   Website back"), "{text}");
+    // Without a rule, the conventions have nothing to say of these phases.
+    assert_eq!(judged(&["-f", &at("objects.yaml")]).1[0]["health"], "Healthy");
+}
+
+#[test]
+fn objects_come_from_standard_input_too() {
+    use std::io::Write as _;
+    let mut command = Command::new(program("tk8s-agent"));
+    command
+        .args(["health", "-f", "-", "--output", "json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(WEBSITES.as_bytes()).unwrap();
+    let found: Vec<Value> = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn a_workload_that_is_not_well_names_the_pod_that_is_to_blame() {
+    let owned = |kind: &str, name: &str, owner: &str, owner_kind: &str, status: &str| {
+        format!(
+            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop, ownerReferences: [{{kind: {owner_kind}, name: {owner}}}]}}\n{status}\n---\n"
+        )
+    };
+    let objects = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop, generation: 1}\nspec: {replicas: 1}\nstatus: {observedGeneration: 1, replicas: 1, updatedReplicas: 1}\n---\n".to_owned()
+        + &owned("ReplicaSet", "web-1", "web", "Deployment", "")
+        + &owned("Pod", "web-1-a", "web-1", "ReplicaSet", "status: {phase: Running, containerStatuses: [{name: main, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 3, reason: Error}}}]}");
+    let directory = tree(&[("objects.yaml", &objects)]);
+    let (_, found) = judged(&["-f", directory.path().join("objects.yaml").to_str().unwrap()]);
+    let message = found[0]["message"].as_str().unwrap();
+    assert_eq!((&found[0]["health"], &found[0]["reason"]), (&json!("Progressing"), &json!("ReplicasUnavailable")));
+    assert!(message.contains("Pod web-1-a: CrashLoopBackOff: container `main`") && message.contains("exit code 3"), "{message}");
+}
+
+#[test]
+fn what_can_not_be_judged_is_refused_with_its_place() {
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: [*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";
+    let directory = tree(&[
+        ("good.yaml", WEBSITES),
+        ("text.yaml", "apiVersion: v1\nkind: ConfigMap\n---\njust text\n"),
+        ("bad.yaml", "a: [\n"),
+        ("bomb.yaml", bomb),
+        ("rule.yaml", &RULES.replace("status.?phase.orValue('') == 'Online'", "status.?phase.orValue('') = 'Online'")),
+    ]);
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    for (words, code, says) in [
+        (vec!["-f", "/nowhere.yaml"], 2, "could not look at `/nowhere.yaml`"),
+        (vec!["-f", &at("text.yaml")], 2, "document 2: it is no object of Kubernetes"),
+        (vec!["-f", &at("bad.yaml")], 2, "document 1"),
+        (vec!["-f", &at("bomb.yaml")], 2, "document 1"),
+        (vec!["-f", &at("good.yaml"), "--rules", &at("rule.yaml")], 64, "rule.yaml:6: rules[0].healthy: "),
+        (vec!["-f", &at("good.yaml"), "--rules", "/nowhere.yaml"], 2, "/nowhere.yaml"),
+        (vec![], 2, "--filename"),
+    ] {
+        let output = tk8s(&[&["health"], words.as_slice()].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {told}");
+        assert!(told.contains(says), "{words:?}: {told}");
+    }
+}
+
+#[test]
+fn check_finds_a_broken_health_rule_with_its_line() {
+    let platform = "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- number: 1\n  name: all\n  components:\n  - name: one\n    path: one\n    namespace: shop\n    health:\n    - kinds: [Website.example.com]\n      healthy: >-\n        status.phase ==\n        phaze\n";
+    let directory = tree(&[("tk8s.yaml", platform), ("one/a.yaml", MAP)]);
+    let (code, found) = check(directory.path(), &[]);
+    assert_eq!((code, places(&found)), (1, vec!["tk8s.yaml:12 HealthRulesRefused".into()]));
+    assert!(found[0]["message"].as_str().unwrap().contains("nothing is called `phaze`"), "{found:?}");
+}

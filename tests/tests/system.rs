@@ -959,3 +959,70 @@ fn serve(system: &mut System) -> impl Drop + use<> {
     system.until("git serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     Server(server)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_rules_of_files_and_of_git_are_in_force_when_they_change_and_a_broken_one_never() {
+    let mut system = System::new("rules").await;
+    let rules = system.file("rules");
+    std::fs::create_dir(&rules).unwrap();
+    system.more = format!("health: {{rulesDir: {}}}", rules.display());
+    let write = |rule: &str| {
+        let text = format!("apiVersion: agent.tk8s.io/v1alpha1\nkind: HealthRules\nrules:\n  - kinds: [ConfigMap]\n    {rule}\n");
+        // Not half of it: the agent may look at any moment.
+        std::fs::write(rules.join("new"), text).unwrap();
+        std::fs::rename(rules.join("new"), rules.join("maps.yaml")).unwrap();
+    };
+    let is = |system: &System, health: &str, words: &str| {
+        system.until(&format!("it is {health}"), || {
+            let one = system.component("one");
+            one["health"] == health && one["message"].as_str().is_some_and(|message| message.contains(words))
+        });
+    };
+    write("degraded: object.data.at == 'second'");
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    system.write_map("one", "second");
+    system.commit("second");
+    is(&system, "Degraded", "");
+    // What is known is judged again by the new rule, and nobody is asked about it.
+    system.proxy.take_seen();
+    write("degraded: object.data.at == 'third'");
+    is(&system, "Healthy", "");
+    assert!(!system.proxy.seen().iter().any(|seen| seen.uri.contains("/configmaps/one")), "{:?}", system.proxy.seen());
+    write("degraded: object.data.at ==");
+    let refused = |system: &System| {
+        let alarms = system.status()["alarms"].clone();
+        alarms.as_array().is_some_and(|alarms| {
+            let told = |alarm: &Value| {
+                alarm["message"].as_str().is_some_and(|message| message.contains("maps.yaml:5: rules[0].degraded"))
+            };
+            alarms.iter().any(|alarm| alarm["reason"] == "HealthRulesRefused" && told(alarm))
+        })
+    };
+    system.until("the broken rule is told", || refused(&system));
+    assert_eq!(system.component("one")["health"], "Healthy");
+    write("degraded: object.data.at == 'second'");
+    system.until("it is told no more", || !refused(&system));
+    is(&system, "Degraded", "");
+    // The component's own rule counts before the agent's.
+    let own = |expression: &str| {
+        format!(
+            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n  - number: 0\n    name: l0\n    components:\n      - name: one\n        path: one\n        health:\n          - kinds: [ConfigMap]\n            suspended: {expression}\n"
+        )
+    };
+    system.write("tk8s.yaml", &own("object.data.at == 'second'"));
+    system.commit("a rule of its own");
+    is(&system, "Suspended", "");
+    system.write("tk8s.yaml", &own("objekt.data.at == 'second'"));
+    system.commit("a broken rule");
+    system.until("the platform is refused", || {
+        let problem = system.status()["problem"].clone();
+        problem["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("tk8s.yaml:11: layers[0].components[0].health[0].suspended"))
+    });
+    assert_eq!(system.component("one")["health"], "Suspended");
+}

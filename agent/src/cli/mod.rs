@@ -5,6 +5,7 @@
 
 mod difference;
 mod finding;
+mod health;
 mod notes;
 mod offline;
 mod output;
@@ -69,6 +70,11 @@ enum Command {
     ///
     /// An agent that may write definitions brings it along.
     Crds,
+    /// Judge objects from files as the agent judges them in the cluster. Needs no cluster.
+    ///
+    /// Exit code 0: judged. 1: with `--exit-code`, something is neither Healthy nor Suspended. 2: it could not look. 64: a rule
+    /// is refused.
+    Health(health::Judge),
     /// What runs, how it is, and what was refused.
     Status {
         #[command(flatten)]
@@ -242,6 +248,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Verify(verify) => offline::verify(&verify, format),
         Command::Diff(diff) => difference::diff(diff, format).await,
         Command::Crds => offline::crds(format),
+        Command::Health(judge) => health::health(&judge, format),
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,
         Command::History { component, agent } => remote::history(&agent, &component, format).await,

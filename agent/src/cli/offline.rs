@@ -97,7 +97,13 @@ fn survey_config(path: &Path, report: &mut Report) -> Result<Option<AgentConfig>
         Exit::Usage
     })?;
     let read = AgentConfig::parse(&text, &path.display().to_string());
-    Ok(read.map_err(|problems| report.problems("ConfigurationRefused", &problems)).ok())
+    let read = read.map_err(|problems| report.problems("ConfigurationRefused", &problems)).ok();
+    let rules = read.as_ref().and_then(|config| config.health.rules_dir.as_deref());
+    // One that isn't here says nothing: it may be mounted into the agent only.
+    if let Some(Err(Error::HealthRules(problems))) = rules.map(crate::rules::read_dir) {
+        report.problems("HealthRulesRefused", &problems);
+    }
+    Ok(read)
 }
 
 /// The programs of a command that looks at a working tree, as the agent's file says if one is named.

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use tk8s_config::{AgentConfig, ComponentSpec, Platform};
+use tk8s_config::{AgentConfig, ComponentSpec, Platform, Problems};
 use tk8s_core::{ComponentName, Origin, TreePath, chain};
 use tk8s_render::{Component, Options, Preview, Renderers, VariableSource, Warning, WorkingDirectory};
 
@@ -89,6 +89,9 @@ pub(super) fn look(
             let (specs, problems) = Platform::survey(text, path);
             looked.platform_refused = !problems.problems.is_empty();
             looked.report.problems("PlatformRefused", &problems);
+            let broken = Problems::of(path, crate::rules::problems(specs.iter().map(|spec| spec.health.as_slice())));
+            looked.platform_refused |= !broken.problems.is_empty();
+            looked.report.problems("HealthRulesRefused", &broken);
             specs
         }
         None => platform::whole().components().to_vec(),

@@ -34,6 +34,8 @@ pub enum Reason {
     KindNotServed,
     /// A kind that is owned can't be watched.
     KindNotWatched,
+    /// The agent's files of health rules can't be followed.
+    HealthRulesRefused,
     /// A release failed and was undone.
     RolledBack,
     /// A release failed and could not be undone.
@@ -47,7 +49,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 9] = [
+    const ALL: [Reason; 10] = [
         Reason::ForeignItem,
         Reason::RepairUndone,
         Reason::KindNotServed,
@@ -57,6 +59,7 @@ impl Reason {
         Reason::HistoryGap,
         Reason::AnchorUnproven,
         Reason::AnchorNotKept,
+        Reason::HealthRulesRefused,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Reason {
             Reason::HistoryGap => "HistoryGap",
             Reason::AnchorUnproven => "AnchorUnproven",
             Reason::AnchorNotKept => "AnchorNotKept",
+            Reason::HealthRulesRefused => "HealthRulesRefused",
         }
     }
 
@@ -88,6 +92,9 @@ impl Reason {
                 "find out who writes to this ConfigMap, and compare `ledger` with a checkpoint that you kept"
             }
             Reason::AnchorNotKept => "look at the API server's message: the agent reads, makes and changes this ConfigMap",
+            Reason::HealthRulesRefused => {
+                "repair the file: `tk8s-agent health --rules FILE -f OBJECTS` tries it; the rules before are in force"
+            }
             Reason::KindNotWatched => "look at the API server's message: the agent's rights, a conversion webhook, an APIService",
         }
     }

@@ -8,6 +8,7 @@ mod alarms;
 mod anchoring;
 mod attention;
 mod fullcheck;
+mod judging;
 mod leaving;
 mod operator;
 pub(crate) mod platform;
@@ -46,6 +47,7 @@ use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
 use crate::report::Report;
+use crate::rules::Judge;
 
 /// Everything a run needs, made once in `run.rs` of the process.
 pub struct Engine {
@@ -55,6 +57,7 @@ pub struct Engine {
     pub memory: Arc<Remembered>,
     pub cluster: Cluster,
     pub live: Live,
+    judge: Judge,
     pub tenure: Tenure,
     pub metrics: Metrics,
     /// What the cluster is told.
@@ -102,6 +105,7 @@ impl Engine {
         memory: Arc<Remembered>,
         cluster: Cluster,
         live: Live,
+        judge: Judge,
         tenure: Tenure,
         metrics: Metrics,
         rendering: Rendering,
@@ -115,6 +119,7 @@ impl Engine {
             memory,
             cluster,
             live,
+            judge,
             tenure,
             report: Report::new(metrics.clone()),
             metrics,
@@ -196,6 +201,7 @@ impl Engine {
             anchored = self.compare_with_anchor() => anchored,
             () = self.stop.cancelled() => return,
         };
+        self.follow_health_rules();
         self.watch_what_is_owned();
         self.finish_what_was_begun().await;
         let anchoring = tokio::spawn(Arc::clone(&self).keep_anchor(anchored));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, Drift, HelmSpec, IgnoreSpec, Platform};
+use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, Drift, HelmSpec, IgnoreSpec, Platform, Problems};
 use tk8s_core::{ComponentName, SourceTree, TreePath};
 use tk8s_diff::ownership::{Conflicts, DriftMode, FieldRules, IgnoreRule};
 use tk8s_history::History;
@@ -54,6 +54,10 @@ pub fn read(config: &AgentConfig, tree: &dyn SourceTree) -> Result<(Platform, Op
     let base = &config.repository.path;
     let Some((path, text)) = text(base, tree)? else { return Ok((whole(), None)) };
     let platform = Platform::parse(&text, &path).map_err(Error::Platform)?;
+    let broken = crate::rules::problems(platform.components().iter().map(|component| component.health.as_slice()));
+    if !broken.is_empty() {
+        return Err(Error::Platform(Problems::of(&path, broken)));
+    }
     Ok((platform, Some(text)))
 }
 

@@ -124,6 +124,7 @@ impl Engine {
         if is_news {
             self.report.all_changed();
         }
+        self.follow_rules_of(&units);
         let began = std::time::Instant::now();
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();

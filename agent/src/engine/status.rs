@@ -272,6 +272,7 @@ impl Engine {
             (Progress::Settled, None) => match &standing {
                 Some(Standing::Runs(_) | Standing::Unhealthy(_)) if hold.is_some() => (State::Held, worst),
                 Some(Standing::Runs(_)) if health <= HealthState::Suspended => (State::Healthy, not_tidy(view.as_ref())),
+                Some(Standing::Runs(_)) if self.all_healthy(name) => (State::Healthy, worst),
                 Some(Standing::Runs(_) | Standing::Unhealthy(_)) => (State::Progressing, worst),
                 Some(standing) => self.last_words(view.as_ref(), standing.release()),
                 None => (State::Pending, "nothing was released yet".into()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, HealthState, ObjectKey};
+use tk8s_core::{ComponentName, ObjectKey};
 use tk8s_deploy::Trigger;
 use tk8s_diff::live::Seen;
 use tk8s_diff::memory::{Compared, Drift, compare};
@@ -178,9 +178,9 @@ impl Engine {
     }
 
     /// Whether the watches call every owned object healthy.
-    fn all_healthy(&self, name: &ComponentName) -> bool {
+    pub(super) fn all_healthy(&self, name: &ComponentName) -> bool {
         self.memory.of_component(name).iter().all(|(key, known)| match self.live.seen(key) {
-            Seen::Present(seen) => seen.health.state <= HealthState::Suspended,
+            Seen::Present(seen) => seen.health.is_settled(),
             Seen::Unwatched => false,
             // What ends by itself and is gone did its work.
             Seen::Absent => known.ends(),

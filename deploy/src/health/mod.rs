@@ -1,13 +1,16 @@
 //! The health of one object, judged from the object alone.
 //!
 //! Pure: no clock, no cluster, no memory. Takes whatever JSON there is and never panics; what has another shape than the
-//! API says counts as not there. The rules are listed in `docs/health.md`. Not judged here: that an object is missing
-//! (nobody has it in hand then), and what other objects say about it.
+//! API says counts as not there. Kubernetes' own kinds are judged by code, kinds of other projects by data (`rules`), the
+//! rest by the conventions for conditions; `docs/health.md` lists them. Not judged here: that an object is missing (nobody
+//! has it in hand then).
 
 mod cluster;
 mod conditions;
+mod family;
 mod network;
 mod pods;
+mod rules;
 mod scaling;
 mod storage;
 #[cfg(test)]
@@ -18,17 +21,17 @@ use serde_json::Value;
 use tk8s_core::{Health, HealthState, printable};
 
 use conditions::Conditions;
+pub use family::judge_together;
+pub use rules::{Broken, Rule, RuleText, Rules};
 
-/// How this object is, with the reason an operator needs.
+/// How this object is, with the reason an operator needs, by what is built in.
 pub fn judge(object: &Value) -> Health {
-    if !object.is_object() {
-        return unknown("Unreadable", "it is not an object");
-    }
-    let (group, kind) = group_and_kind(object);
-    if let Some(health) = deleting(object, group, kind) {
-        return health;
-    }
-    match (group, kind) {
+    Rules::default().judge(object)
+}
+
+/// Kubernetes' own kinds.
+fn by_code(object: &Value, group: &str, kind: &str) -> Option<Health> {
+    Some(match (group, kind) {
         ("apps", "Deployment") => workloads::deployment(object),
         ("apps", "StatefulSet") => workloads::stateful_set(object),
         ("apps", "DaemonSet") => workloads::daemon_set(object),
@@ -45,8 +48,8 @@ pub fn judge(object: &Value) -> Health {
         ("", "Namespace") => cluster::namespace(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => cluster::definition(object),
         ("apiregistration.k8s.io", "APIService") => cluster::api_service(object),
-        _ => conditions::by_convention(object),
-    }
+        _ => return None,
+    })
 }
 
 /// Whether an object in this state won't become healthy by waiting, so that waiting may end. Deliberately few: what a

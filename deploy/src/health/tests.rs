@@ -204,13 +204,25 @@ fn jobs_come_to_an_end_and_cron_jobs_only_have_to_be_there() {
     check("batch/v1 Job", job("SuccessCriteriaMet"), Progressing, "JobRunning", "0 of 1 completions, 1 pods running, 2 failed");
     check("batch/v1 Job", json!({"spec": {"suspend": true}}), Suspended, "Suspended", "");
     check("batch/v1 CronJob", json!({"spec": {}}), Healthy, "", "");
-    check(
-        "batch/v1 CronJob",
-        json!({"spec": {"suspend": true}, "status": {"active": [{}]}}),
-        Suspended,
-        "Suspended",
-        "1 jobs still run",
+    check("batch/v1 CronJob", json!({"spec": {"suspend": true}}), Healthy, "", "");
+    let (first, second) = ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z");
+    let ran =
+        |scheduled: &str, succeeded: &str| json!({"status": {"lastScheduleTime": scheduled, "lastSuccessfulTime": succeeded}});
+    check("batch/v1 CronJob", ran(first, second), Healthy, "", "");
+    check("batch/v1 CronJob", ran(second, first), Degraded, "LastRunFailed", "the run of 2026-01-01T01:00:00Z did not succeed");
+    let mut runs = ran(second, first);
+    runs["status"]["active"] = json!([{"name": "now"}]);
+    check("batch/v1 CronJob", runs, Healthy, "", "");
+}
+
+#[test]
+fn a_run_that_failed_keeps_no_release_from_being_settled() {
+    let failed = judge(
+        &json!({"apiVersion": "batch/v1", "kind": "CronJob", "status": {"lastScheduleTime": "2026-01-01T01:00:00Z", "lastSuccessfulTime": "2026-01-01T00:00:00Z"}}),
     );
+    assert!(failed.state == Degraded && failed.is_settled(), "{failed:?}");
+    let crashed = judge(&json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": "Failed"}}));
+    assert!(crashed.state == Degraded && !crashed.is_settled(), "{crashed:?}");
 }
 
 #[test]
@@ -328,7 +340,18 @@ fn kinds_without_a_rule_follow_the_convention() {
         widget(json!([{"type": name, "status": status, "reason": reason, "message": "m"}]))
     };
     check(kind, json!({}), Healthy, "", "");
-    check(kind, one("Synced", "False", "x"), Healthy, "", "");
+    check(kind, one("Whatever", "False", "x"), Healthy, "", "");
+    check(kind, one("Synced", "False", "x"), Progressing, "x", "x: m");
+    check(kind, one("Synced", "False", "ReconcileError"), Degraded, "ReconcileError", "m");
+    check(kind, one("Succeeded", "False", "x"), Degraded, "x", "m");
+    check(kind, one("Accepted", "Unknown", ""), Progressing, "NotAccepted", "m");
+    check(kind, one("Suspended", "True", "ByHand"), Suspended, "ByHand", "m");
+    check(kind, one("Failed", "True", "NoDisk"), Degraded, "NoDisk", "m");
+    check(kind, json!({"spec": {"paused": true}, "status": {"phase": "Failed"}}), Suspended, "Suspended", "`spec.paused`");
+    let phase = |phase: &str| json!({"status": {"phase": phase, "message": "m"}});
+    check(kind, phase("Failed"), Degraded, "Failed", "its phase is Failed: m");
+    check(kind, phase("Creating"), Progressing, "Creating", "its phase is Creating: m");
+    check(kind, phase("Anything"), Healthy, "", "");
     check(kind, one("Ready", "True", "x"), Healthy, "", "");
     check(kind, one("Ready", "False", "Creating"), Progressing, "Creating", "Creating: m");
     check(kind, one("Ready", "False", "InstallFailed"), Degraded, "InstallFailed", "m");
@@ -405,6 +428,14 @@ const KINDS: &[&str] = &[
     "apiextensions.k8s.io/v1 CustomResourceDefinition",
     "apiregistration.k8s.io/v1 APIService",
     "example.com/v1 Widget",
+    "argoproj.io/v1alpha1 Rollout",
+    "cert-manager.io/v1 Certificate",
+    "ceph.rook.io/v1 CephCluster",
+    "cluster.x-k8s.io/v1beta1 MachineDeployment",
+    "gateway.networking.k8s.io/v1 HTTPRoute",
+    "networking.istio.io/v1 VirtualService",
+    "postgresql.cnpg.io/v1 Cluster",
+    "serving.knative.dev/v1 Service",
 ];
 
 const FIELDS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! What runs pods: Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs.
 
 use serde_json::Value;
-use tk8s_core::Health;
+use tk8s_core::{Health, LAST_RUN_FAILED, printable};
 
 use super::{Conditions, count, degraded, items, progressing, suspended, unobserved};
 
@@ -121,13 +121,30 @@ pub(super) fn job(object: &Value) -> Health {
     progressing("JobRunning", format!("{succeeded} of {wanted} completions, {active} pods running, {failed} failed"))
 }
 
-/// A CronJob does what it was asked to by being there: how its last run ended is that Job's health, and says nothing about
-/// the release that brought the CronJob.
+/// A CronJob does what it was asked to by being there. That its last run failed is told, for somebody has to look; whether a
+/// release is good it doesn't say (`Health::is_settled`): the next one may be what repairs it. That it is suspended stops
+/// nobody either. How a run goes that has not ended is that Job's health.
 pub(super) fn cron_job(object: &Value) -> Health {
+    let status = &object["status"];
     if object["spec"]["suspend"] == true {
-        let running = items(&object["status"]["active"]).len();
-        let rest = if running > 0 { format!("; {running} jobs still run") } else { String::new() };
-        return suspended("Suspended", format!("it is suspended (`spec.suspend`){rest}"));
+        return Health::healthy();
+    }
+    let times = (status["lastScheduleTime"].as_str(), status["lastSuccessfulTime"].as_str());
+    if let (Some(scheduled), Some(succeeded)) = times
+        && items(&status["active"]).is_empty()
+        && is_before(succeeded, scheduled)
+    {
+        let message = format!(
+            "the run of {} did not succeed; the last that did ended at {}",
+            printable(scheduled, 40),
+            printable(succeeded, 40)
+        );
+        return degraded(LAST_RUN_FAILED, message);
     }
     Health::healthy()
+}
+
+/// Of times as Kubernetes writes them: in UTC and to the second, so that they are in order as texts.
+fn is_before(time: &str, other: &str) -> bool {
+    time.len() == other.len() && time.ends_with('Z') && other.ends_with('Z') && time < other
 }

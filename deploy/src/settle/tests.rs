@@ -16,7 +16,7 @@ fn live() -> Live {
 
 fn key(kind: &str) -> ObjectKey {
     let group = match kind {
-        "Job" => "batch",
+        "Job" | "CronJob" => "batch",
         "Deployment" => "apps",
         _ => "",
     };
@@ -68,6 +68,59 @@ async fn only_what_this_turn_wrote_ends_the_waiting_early() {
     assert!(waiting(&["Job"]).failed_for_good(&live, &job));
     assert!(!waiting(&[]).failed_for_good(&live, &job));
     assert_eq!(waiting(&[]).look(&live, &job).unwrap().reason, "JobFailed");
+}
+
+#[tokio::test]
+async fn when_rules_change_what_is_known_is_judged_again_without_a_request() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let strict = std::sync::Arc::new(AtomicBool::new(false));
+    let rules = std::sync::Arc::clone(&strict);
+    let judge = move |object: &Value| match rules.load(Ordering::SeqCst) {
+        true => Health::because(HealthState::Degraded, "ByRule", object["status"]["said"].as_str().unwrap_or_default()),
+        false => health::judge(object),
+    };
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let cluster = Cluster::new(kube::Client::try_from(config).unwrap(), Vec::new());
+    let live = Live::new(cluster, "tk8s".parse().unwrap(), judge, Masker::new(&[7; 32]));
+    put(&live, "ConfigMap", json!({"said": "no"}));
+    assert_eq!(waiting(&[]).look(&live, &key("ConfigMap")), None);
+    let mut changes = live.changes();
+    strict.store(true, Ordering::SeqCst);
+    live.judge_again();
+    assert!(changes.has_changed().unwrap(), "whoever waits is woken");
+    changes.borrow_and_update();
+    let health = waiting(&[]).look(&live, &key("ConfigMap")).unwrap();
+    assert_eq!((health.reason.as_str(), health.message.as_str()), ("ByRule", "no"));
+    strict.store(false, Ordering::SeqCst);
+    live.judge_again();
+    assert_eq!(waiting(&[]).look(&live, &key("ConfigMap")), None);
+}
+
+#[tokio::test]
+async fn no_rule_sees_a_secret() {
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let cluster = Cluster::new(kube::Client::try_from(config).unwrap(), Vec::new());
+    let tell_all = |object: &Value| Health::because(HealthState::Degraded, "All", object.to_string());
+    let live = Live::new(cluster, "tk8s".parse().unwrap(), tell_all, Masker::new(&[7; 32]));
+    let resource = Resource { kind: GroupVersionKind::new("v1", "Secret"), plural: "secrets".into(), namespaced: true };
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "data": {"password": "aHVudGVyMg=="},
+        "metadata": {"name": "x", "namespace": "shop", "uid": "u", "resourceVersion": "1"},
+    });
+    live.answered(&resource, &secret);
+    let first = waiting(&[]).look(&live, &key("Secret")).unwrap().message;
+    live.judge_again();
+    let again = waiting(&[]).look(&live, &key("Secret")).unwrap().message;
+    assert!(first.contains("password") && !first.contains("aHVudGVyMg"), "{first}");
+    assert_eq!(first, again);
+}
+
+#[tokio::test]
+async fn a_cron_job_whose_last_run_failed_keeps_no_release_waiting() {
+    let live = live();
+    put(&live, "CronJob", json!({"lastScheduleTime": "2026-01-01T01:00:00Z", "lastSuccessfulTime": "2026-01-01T00:00:00Z"}));
+    assert!(matches!(live.seen(&key("CronJob")), Seen::Present(seen) if seen.health.state == HealthState::Degraded));
+    assert_eq!(waiting(&["CronJob"]).look(&live, &key("CronJob")), None);
 }
 
 #[tokio::test]
