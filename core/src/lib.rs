@@ -17,6 +17,7 @@ mod removal;
 mod revision;
 mod secret;
 mod text;
+mod time;
 mod tree;
 
 pub use environment::Environment;
@@ -32,6 +33,7 @@ pub use removal::Removal;
 pub use revision::{Revision, TagRef, Trust};
 pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::{printable, redacted};
+pub use time::read_duration;
 pub use tree::{ReadError, SourceTree, TreeEntry, TreePath, no_pointer};
 
 /// The field manager under which every server-side apply of the agent is sent.
