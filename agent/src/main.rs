@@ -7,6 +7,7 @@ mod cli;
 mod disk;
 mod engine;
 mod error;
+mod hooks;
 mod lease;
 mod materials;
 mod memory;

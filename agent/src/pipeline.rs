@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, InstanceName, Removal, Timestamp};
+use tk8s_core::{ComponentName, InstanceName, Moment, Removal, Timestamp};
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
 use tk8s_diff::{self as diff, cluster::Cluster, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
@@ -58,6 +58,10 @@ pub struct Run<'a> {
     pub trigger: &'a Trigger,
     pub gate: GateRules,
     pub rules: diff::Rules,
+    /// Which hooks of the release run.
+    pub hooks: diff::Hooks,
+    /// How the release failed by a hook that does not run again now: putting the rest right does not make that good.
+    pub failed: Option<String>,
     pub concurrency: usize,
     pub health_timeout: Duration,
     /// Cancels waiting, never writing.
@@ -78,11 +82,12 @@ const ASKING: Duration = Duration::from_secs(20);
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     let mut last = None;
-    let turns = diff::turns(desired, run.instance)?;
+    let turns = diff::turns(desired, run.instance, &run.hooks)?;
     let asking = || Instant::now() + run.health_timeout.min(ASKING);
     // What is refused in any case is refused before the first write.
     let later = turns.get(1..).unwrap_or_default();
-    diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking()).await?;
+    let rehearsed = diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking()).await?;
+    rehearsed.iter().try_for_each(|rehearsed| deploy::foresee(rehearsed, run.trigger, &run.gate))?;
     for turn in turns {
         let (index, of) = turn.position();
         let deadline = Instant::now() + run.health_timeout;
@@ -95,8 +100,8 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         let options = ApplyOptions { concurrency: run.concurrency, deadline };
         let handed = run.memory.handed_over(begun.intent());
         let known = run.memory.begun(begun.intent());
-        let number = begun.intent().release.number;
-        let heard = |answer: &deploy::Answer| run.memory.answered(answer, number);
+        let (number, hook) = (begun.intent().release.number, approved.plan().hooks().is_some());
+        let heard = |answer: &deploy::Answer| run.memory.answered(answer, number, hook);
         let applied = match deploy::apply(run.cluster, run.live, approved, begun, &options, &heard).await {
             Ok(applied) => applied, //                                                                                11 WRITES
             Err(failed) => {
@@ -120,6 +125,9 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
             return Err(Error::Stopping);
         }
         run.tenure.check()?;
+        if !settled.ended().is_empty() {
+            disk(|| run.history.hooks_ended(settled.begun(), settled.ended(), now()))?;
+        }
         let finished = match deploy::prune(run.cluster, run.live, settled, deadline, run.cancel.cancelled()).await {
             Ok(finished) => finished, //                                                                              13 DELETES
             Err(failed) => return unpruned(run, *failed, (index, of)),
@@ -171,18 +179,21 @@ fn close(
 }
 
 fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)) -> Outcome {
+    let failed = run.failed.clone().filter(|_| turn + 1 == turns);
     let status = match finished.unhealthy() {
-        unhealthy if unhealthy.is_empty() => Status::Healthy,
+        unhealthy if unhealthy.is_empty() && failed.is_none() => Status::Healthy,
         _ if run.cancel.is_cancelled() => Status::Superseded,
+        // Nothing else of the release was written.
+        _ if finished.hooks() == Some(Moment::BeforeApply) => Status::Failed,
         _ => Status::Unhealthy,
     };
     let unhealthy =
         finished.unhealthy().iter().take(5).map(|(key, health)| format!("{key}: {} {}", health.reason, health.message));
     let pending = finished.pending().iter().take(5).map(|kept| format!("{} is not gone yet: {}", kept.key, kept.why));
-    let message: Vec<_> = unhealthy.chain(pending).collect();
+    let message: Vec<_> = failed.into_iter().chain(unhealthy).chain(pending).collect();
     Outcome { status, turn, turns, message: message.join("; "), trigger: run.trigger.as_str().into() }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

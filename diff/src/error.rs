@@ -81,6 +81,9 @@ pub enum Error {
         /// What it says.
         text: String,
     },
+    /// An object that says it is a hook and can't be one.
+    #[error(transparent)]
+    Hook(tk8s_core::HookError),
     /// Several objects of a turn were refused.
     #[error("{} objects were refused: {}", .0.len(), .0.iter().map(tk8s_core_chain).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
@@ -166,7 +169,9 @@ impl Classified for Error {
             Error::Refused { code: 401 | 403 | 404 | 405 | 409 | 410, .. } | Error::UnknownKind { .. } | Error::Unserved(_) => {
                 Class::Waiting
             }
-            Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,
+            Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } | Error::Hook(_) => {
+                Class::Stalled
+            }
             Error::ImageReplaced { .. } => Class::Denied,
             Error::Several(errors) => errors
                 .iter()
@@ -192,6 +197,7 @@ impl Classified for Error {
             Error::Immutable { .. } => "Immutable",
             Error::Vanished(_) => "Vanished",
             Error::Wave { .. } => "BadWave",
+            Error::Hook(_) => "HookRefused",
             Error::Several(errors) => errors.first().map_or("Refused", Classified::reason),
         }
     }

@@ -10,7 +10,7 @@ use tk8s_core::{
 };
 
 use crate::tile::MAX_RECORD;
-use crate::{AppliedObject, Error, Hold, Intent, Outcome, RefusedRevision, Release, SeenTag};
+use crate::{AppliedObject, EndedHook, Error, Hold, Intent, Outcome, RefusedRevision, Release, SeenTag};
 
 /// The version of the format of events.
 pub(crate) const FORMAT: u32 = 1;
@@ -78,6 +78,14 @@ pub(crate) enum Event {
         release: ReleaseId,
         reasons: Vec<String>,
     },
+    /// Hooks of a release came to their end, for this content; whatever was begun for them is closed.
+    HooksEnded {
+        release: ReleaseId,
+        content: Digest,
+        hooks: Vec<EndedHook>,
+        part: u32,
+        parts: u32,
+    },
     /// A person let these deletions by this release through.
     Confirmed {
         release: ReleaseId,
@@ -132,6 +140,7 @@ impl Event {
             Event::Pruned { .. } => "pruned",
             Event::Finished { .. } => "finished",
             Event::Denied { .. } => "denied",
+            Event::HooksEnded { .. } => "hooksEnded",
             Event::Confirmed { .. } => "confirmed",
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",
@@ -222,6 +231,14 @@ pub(crate) fn applied(intent: &Intent, objects: &[AppliedObject]) -> Vec<Event> 
         part: count(part),
         parts,
     };
+    split.into_iter().enumerate().map(event).collect()
+}
+
+/// The events of hooks that ended.
+pub(crate) fn hooks_ended(release: &ReleaseId, content: Digest, hooks: &[EndedHook]) -> Vec<Event> {
+    let split = parts(hooks);
+    let parts = count(split.len());
+    let event = |(part, hooks)| Event::HooksEnded { release: release.clone(), content, hooks, part: count(part), parts };
     split.into_iter().enumerate().map(event).collect()
 }
 

@@ -19,7 +19,7 @@ use tk8s_images::{Resolved, ResolvedParts};
 
 use crate::blobs::Blobs;
 use crate::event::{self, Event, FORMAT, Record};
-use crate::fold::{self, AcceptedState, ComponentState, ReleaseState};
+use crate::fold::{self, AcceptedState, ComponentState, HooksState, ReleaseState};
 use crate::keys::{self, Keys};
 use crate::ledger::Ledger;
 use crate::note::{self, Verifier};
@@ -28,8 +28,8 @@ use crate::view::memory::MemoryView;
 use crate::view::sled::{SledView, Watchdog};
 use crate::view::{self, Batch, Changes, Tree, View, ViewError};
 use crate::{
-    Accepted, AppliedObject, Begun, ComponentView, Error, Hold, Intent, Inventories, InventoryEntry, Outcome, Recalled, Recorded,
-    RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot, Staged, disk, set,
+    Accepted, AppliedObject, Begun, ComponentView, EndedHook, Error, Hold, Intent, Inventories, InventoryEntry, Outcome,
+    Recalled, Recorded, RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot, Staged, disk, set,
 };
 
 /// What a history is opened with.
@@ -264,6 +264,14 @@ impl History {
     /// Writes down what was applied: uids, and which objects we created.
     pub fn applied(&self, begun: &Begun, objects: &[AppliedObject], now: Timestamp) -> Result<(), Error> {
         self.append(&mut locked(&self.ledger), event::applied(&begun.intent, objects), now, None)
+    }
+
+    /// Writes down which hooks of a turn came to their end, and that nothing of it is begun any more: what a process that is
+    /// killed leaves is begun. Those that did what they are for don't run again for the same content.
+    pub fn hooks_ended(&self, begun: &Begun, hooks: &[EndedHook], now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        let content = self.release_state(&ledger, &begun.intent.release)?.release.content;
+        self.append(&mut ledger, event::hooks_ended(&begun.intent.release, content, hooks), now, Some("P14"))
     }
 
     /// Writes down what was deleted and is gone: the inventory forgets it.
@@ -653,6 +661,18 @@ impl History {
             healthy_at: state.healthy_at,
         };
         states.into_iter().rev().map(view).collect()
+    }
+
+    /// The hooks that came to their end for the content of this release, unless another content ran hooks since.
+    pub fn hooks(&self, release: &ReleaseId) -> Vec<EndedHook> {
+        self.look(|view| {
+            let of: Option<ReleaseState> = get(view, &fold::release(&release.component, release.number))?;
+            let state: Option<HooksState> = get(view, &fold::hooks(&release.component))?;
+            Ok(match (of, state) {
+                (Some(of), Some(state)) if of.release.content == state.content => state.ended,
+                _ => Vec::new(),
+            })
+        })
     }
 
     /// The objects that a component owns in the cluster, or was about to create.

@@ -27,8 +27,8 @@ mod verify;
 mod view;
 
 pub use data::{
-    Accepted, AppliedObject, ComponentView, Hold, Inventories, InventoryEntry, Outcome, Recorded, RefusedRevision, RefusedView,
-    ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
+    Accepted, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, Outcome, Recorded, RefusedRevision,
+    RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
 pub use error::Error;
 pub use history::{Difference, History, Options, replay_equals_view};

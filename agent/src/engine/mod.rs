@@ -7,6 +7,7 @@
 mod alarms;
 mod attention;
 mod fullcheck;
+mod hooks;
 mod leaving;
 mod operator;
 pub(crate) mod platform;
