@@ -44,17 +44,19 @@ pub async fn on_failure(run: &Run<'_>, desired: Desired) -> Result<(), Error> {
         }
         run.tenure.check()?;
         disk(|| run.history.hooks_ended(settled.begun(), settled.ended(), now()))?;
-        tell(&settled);
+        tell(run, &settled).await;
     }
     Ok(())
 }
 
-fn tell(settled: &Settled) {
+async fn tell(run: &Run<'_>, settled: &Settled) {
     let release = &settled.begun().intent().release;
+    let causes = crate::causes::of((run.cluster, run.live), run.history, release, settled.unhealthy()).await;
     for hook in settled.ended().iter().filter(|hook| hook.succeeded) {
         tracing::info!(%release, hook = %hook.key, moment = %hook.moment, "the hook has done its work");
     }
     for (hook, health) in settled.unhealthy() {
-        tracing::warn!(%release, %hook, reason = health.reason, health.message, "the hook of the failure failed itself");
+        let message = format!("{}{}", health.message, crate::causes::behind(&causes, hook));
+        tracing::warn!(%release, %hook, reason = health.reason, message, "the hook of the failure failed itself");
     }
 }

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a program has no callers: `pub` marks what a module offers to the others")]
 
 mod api;
+mod causes;
 mod cli;
 mod disk;
 mod engine;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, InstanceName, Moment, Removal, Timestamp};
+use tk8s_core::{ComponentName, Health, InstanceName, Moment, ObjectKey, Removal, Timestamp};
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
 use tk8s_diff::{self as diff, cluster::Cluster, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
@@ -136,7 +136,8 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         disk(|| run.history.pruned(finished.begun(), &forgotten, now()))?;
         run.memory.forget(&finished.begun().intent().release.component, &forgotten);
         run.metrics.pruned(&finished);
-        let outcome = outcome(run, &finished, (index, of));
+        let causes = causes(run, &finished).await;
+        let outcome = outcome(run, &finished, &causes, (index, of));
         let status = outcome.status;
         let _ = disk(|| run.history.record(finished.into_begun(), outcome.clone(), now()))?; //                               14 disk
         last = Some(outcome);
@@ -178,7 +179,16 @@ fn close(
     }
 }
 
-fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)) -> Outcome {
+/// What is behind it that a turn did not settle; a newer one is not held up by that.
+async fn causes(run: &Run<'_>, finished: &deploy::Finished) -> Vec<deploy::Cause> {
+    let release = &finished.begun().intent().release;
+    tokio::select! {
+        causes = crate::causes::of((run.cluster, run.live), run.history, release, finished.unhealthy()) => causes,
+        () = run.cancel.cancelled() => Vec::new(),
+    }
+}
+
+fn outcome(run: &Run<'_>, finished: &deploy::Finished, causes: &[deploy::Cause], (turn, turns): (u32, u32)) -> Outcome {
     let failed = run.failed.clone().filter(|_| turn + 1 == turns);
     let status = match finished.unhealthy() {
         unhealthy if unhealthy.is_empty() && failed.is_none() => Status::Healthy,
@@ -187,8 +197,10 @@ fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)
         _ if finished.hooks() == Some(Moment::BeforeApply) => Status::Failed,
         _ => Status::Unhealthy,
     };
-    let unhealthy =
-        finished.unhealthy().iter().take(5).map(|(key, health)| format!("{key}: {} {}", health.reason, health.message));
+    let told = |(key, health): (&ObjectKey, &Health)| {
+        format!("{key}: {} {}{}", health.reason, health.message, crate::causes::behind(causes, key))
+    };
+    let unhealthy = finished.unhealthy().iter().take(5).map(told);
     let pending = finished.pending().iter().take(5).map(|kept| format!("{} is not gone yet: {}", kept.key, kept.why));
     let message: Vec<_> = failed.into_iter().chain(unhealthy).chain(pending).collect();
     Outcome { status, turn, turns, message: message.join("; "), trigger: run.trigger.as_str().into() }

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apply;
+mod cause;
 mod error;
 mod gate;
 pub mod health;
@@ -11,6 +12,7 @@ mod sealed;
 mod settle;
 
 pub use apply::{ApplyFailed, ApplyOptions, apply};
+pub use cause::{Cause, Log, causes, has_pods};
 pub use error::Error;
 pub use gate::{Denied, FailedRule, GateRules, PruneBudget, Suspension, Trigger, foresee, gate};
 pub use prune::{PruneFailed, prune};

@@ -42,7 +42,7 @@ pub struct Outcome {
     pub turn: u32,
     /// How many turns the release has.
     pub turns: u32,
-    /// For people: what failed, or what is not healthy. Holds no secret. Cut at 2000 characters.
+    /// For people: what failed, or what is not healthy. Holds no secret. Cut at 8000 characters.
     pub message: String,
     /// What made it run: `sync`, `rollback`, `drift` or `restart`.
     pub trigger: String,

@@ -124,6 +124,8 @@ fn bounded(hold: Hold) -> Hold {
 const REFUSALS: usize = 100;
 /// How much of a message for people is kept.
 const MESSAGE: usize = 2000;
+/// How much is kept of how a turn ended: the last lines of a container's log are part of it.
+const OUTCOME: usize = 8000;
 /// How many reasons of a denial are kept, and how much of each.
 const REASONS: (usize, usize) = (32, 300);
 /// The purpose under which cache values are encrypted.
@@ -287,7 +289,7 @@ impl History {
     pub fn record(&self, begun: Begun, outcome: Outcome, now: Timestamp) -> Result<Recorded, Error> {
         let Intent { release, turn, turns, plan, .. } = begun.intent;
         let outcome =
-            Outcome { turn, turns, message: cut(&outcome.message, MESSAGE), trigger: cut(&outcome.trigger, 80), ..outcome };
+            Outcome { turn, turns, message: cut(&outcome.message, OUTCOME), trigger: cut(&outcome.trigger, 80), ..outcome };
         let finished = fold::ends(&outcome);
         let mut ledger = locked(&self.ledger);
         let position = ledger.size();

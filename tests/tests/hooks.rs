@@ -1,4 +1,4 @@
-//! Hooks, told by the whole agent on a real API server. Pods are never run here: what
+//! Hooks, and the causes of what is not healthy, told by the whole agent on a real API server. Pods are never run here: what
 //! becomes of them is written into their status.
 
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use tk8s_tests::kubelet::Kubelet;
 use tk8s_tests::system::System;
 
 /// A Job that nobody runs until the test says how it ended.
@@ -92,6 +93,10 @@ impl Story {
         let of = |release: &Value| (release["release"].as_u64().unwrap(), release["outcome"].as_str().unwrap_or("").to_owned());
         history.as_array().unwrap().iter().map(of).collect()
     }
+
+    fn message(&self) -> String {
+        self.0.component("web")["message"].as_str().unwrap_or_default().to_owned()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +129,12 @@ async fn a_hook_that_fails_before_stops_the_release_and_what_ran_is_looked_after
         "web",
         "Failed",
         "HookFailed: a hook failed, and is not run again by itself: Job.batch hooks-before/first: JobFailed",
+    );
+    // Its pod tells more than the Job does.
+    let message = story.message();
+    assert!(
+        message.contains("container `run` ended with exit code 3 (Error): said by the container; it logged nothing"),
+        "{message}"
     );
     assert_eq!((story.map("a"), story.uid("sorry")), ("1".into(), String::new()), "nothing else was written");
     story.0.kubectl(&["patch", "configmap", "a", "-p", r#"{"data": {"at": "drift"}}"#]);
@@ -289,6 +300,36 @@ async fn a_hook_is_ended_by_the_cluster_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_lines_of_a_container_are_told_without_the_secrets_of_its_release() {
+    let mut story = Story::new("causes-log", "").await;
+    let log: String = (0..50).map(|line| format!("line {line}\n")).collect();
+    let kubelet = Kubelet::start(story.0.plane, "causes-log", &format!("{log}no access for hunter2-the-second\n"));
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: hunter2-the-second}\n---\n".to_owned();
+    let hook = job("hook", AFTER, "1").replace("nodeSelector: {never: here}", "nodeName: causes-log");
+    story.push(&[secret.clone(), hook.clone()]);
+    story.0.start();
+    story.fail("hook");
+    story.0.until_says("web", "Failed", "its last lines: line 31 | line 32");
+    let message = story.message();
+    assert!(message.ends_with("line 49 | no access for (masked)"), "{message}");
+    assert!(!message.contains("hunter2") && !story.0.log().contains("hunter2-the"), "{message}");
+    let asked = kubelet.asked();
+    assert!(asked.contains("tailLines=20") && asked.lines().count() == 1, "{asked}");
+    // A node that does not answer: what else is known is told all the same.
+    drop(kubelet);
+    let before = story.uid("hook");
+    story.push(&[secret.clone(), hook.clone(), map("a", "2")]);
+    story.0.until("it runs again", || !["", before.as_str()].contains(&story.uid("hook").as_str()));
+    story.fail("hook");
+    story.0.until_says(
+        "web",
+        "Failed",
+        "said by the container; no logs: the API server refused GET /api/v1/namespaces/causes-log/pods/",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_becomes_healthy_late_gets_its_hook_then() {
     let mut story = Story::new("hooks-late", ", healthTimeout: 3s").await;
     let slow = |when: &str| format!("{when}, tk8s.io/hook-deadline: 60s");
@@ -304,4 +345,52 @@ async fn what_becomes_healthy_late_gets_its_hook_then() {
     story.succeed("last");
     story.0.until_all("Healthy");
     assert_eq!(story.outcomes(), [(1, "Healthy".into())]);
+}
+
+const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  progressDeadlineSeconds: SECONDS\n  selector: {matchLabels: {app: web}}\n  template: {metadata: {labels: {app: web}}, spec: {nodeSelector: {SELECTOR}, containers: [{name: web, image: 'web:1'}]}}\n---\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_scheduler_says_is_told_when_a_release_does_not_become_healthy() {
+    let mut story = Story::new("causes-place", ", healthTimeout: 5s").await;
+    story.push(&[WEB.replace("SECONDS", "600").replace("SELECTOR", "never: here")]);
+    story.0.start();
+    story.0.until_says("web", "Failed", "0 of 1 replicas are available: pod web-");
+    let message = story.message();
+    assert!(message.contains("Unschedulable: 0/") && message.contains("nodes are available"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_lets_no_pod_be_made_is_told() {
+    let mut story = Story::new("causes-quota", ", healthTimeout: 5s").await;
+    story
+        .0
+        .plane
+        .apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: few, namespace: causes-quota}\nspec: {hard: {pods: 0}}\n");
+    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: db\n  replicas: 1\n  selector: {matchLabels: {app: db}}\n  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: 'db:1'}]}}\n---\n";
+    story.push(&[WEB.replace("SECONDS", "600").replace("SELECTOR", ""), set.into()]);
+    story.0.start();
+    story.0.until_says("web", "Failed", "exceeded quota: few");
+    let message = story.message();
+    // The Deployment says it itself, of the other it is known by an event.
+    assert_eq!(message.matches("exceeded quota: few").count(), 2, "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_becomes_degraded_later_is_asked_about_once() {
+    let mut story = Story::new("causes-later", "").await;
+    story.push(&[WEB.replace("SECONDS", "3").replace("SELECTOR", "kubernetes.io/hostname: simulated")]);
+    story.0.start();
+    story.0.until_all("Healthy");
+    story.0.proxy.take_seen();
+    // Somebody else's change, which no field of ours is touched by: no release of ours fails.
+    let patch = r#"{"spec": {"template": {"metadata": {"annotations": {"theirs": "1"}}, "spec": {"tolerations": [{"key": "x"}], "schedulerName": "nobody"}}}}"#;
+    story.0.kubectl(&["patch", "deployment", "web", "--type=strategic", "-p", patch]);
+    story
+        .0
+        .until("it is told", || story.message().contains("ProgressDeadlineExceeded") && story.message().contains(": pod web-"));
+    story.0.until("it is logged", || story.0.log().contains("has become degraded"));
+    let lists = || story.0.proxy.seen().iter().filter(|seen| seen.uri.contains("/pods?labelSelector")).count();
+    let told = lists();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!((told, lists()), (1, 1));
 }

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod attention;
+mod causes;
 mod fullcheck;
 mod hooks;
 mod leaving;
@@ -55,6 +56,7 @@ pub struct Engine {
     pub tenure: Tenure,
     pub metrics: Metrics,
     alarms: alarms::Alarms,
+    causes: causes::Causes,
     rendering: Rendering,
     /// Ends everything that waits.
     pub stop: CancellationToken,
@@ -113,6 +115,7 @@ impl Engine {
             tenure,
             metrics,
             alarms: alarms::Alarms::default(),
+            causes: causes::Causes::default(),
             rendering,
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),

@@ -69,6 +69,7 @@ impl Engine {
         if attention == Attention::None {
             return;
         }
+        self.look_for_causes();
         for unit in self.looked_after().iter().filter(|unit| attention.is_for(&unit.spec.name)) {
             let name = &unit.spec.name;
             let slot = self.slot(name);
