@@ -329,13 +329,33 @@ async fn the_last_lines_of_a_container_are_told_without_the_secrets_of_its_relea
     );
 }
 
+/// What is never healthy by itself.
+const OUTER: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: outer}\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n---\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_undone_when_the_hook_of_its_failure_has_run_and_nothing_runs_for_the_former_one() {
+    let mut story = Story::new("hooks-undone", ", healthTimeout: 4s, onFailure: rollback").await;
+    let slow = |when: &str| format!("{when}, tk8s.io/hook-deadline: 60s");
+    story.push(&[map("a", "1"), job("first", &slow(BEFORE), "1")]);
+    story.0.start();
+    story.succeed("first");
+    story.0.until_all("Healthy");
+    let first = story.uid("first");
+    story.push(&[map("a", "2"), OUTER.to_owned(), job("sorry", &slow(ON_FAILURE), "1")]);
+    story.until_runs("sorry");
+    assert_eq!(story.map("a"), "2");
+    story.end("sorry", "Succeeded", 0);
+    story.0.until("it is undone", || story.map("a") == "1");
+    story.0.until_all("Held");
+    assert_eq!(story.uid("first"), first);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_becomes_healthy_late_gets_its_hook_then() {
     let mut story = Story::new("hooks-late", ", healthTimeout: 3s").await;
     let slow = |when: &str| format!("{when}, tk8s.io/hook-deadline: 60s");
-    let outer = "apiVersion: v1\nkind: Service\nmetadata: {name: outer}\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n---\n"
-        .to_owned();
-    story.push(&[outer, job("last", &slow(AFTER), "1"), job("sorry", &slow(ON_FAILURE), "1")]);
+    story.push(&[OUTER.to_owned(), job("last", &slow(AFTER), "1"), job("sorry", &slow(ON_FAILURE), "1")]);
     story.0.start();
     story.succeed("sorry");
     story.0.until_says("web", "Failed", "NotHealthyInTime");
