@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kills the agent, as `kill -9` would, at every point of the list in core/src/crash.rs, and demands after each that the ledger
-# replays to the same view, that every object with our label is in the inventory, and that the next start finishes.
+# replays to the same view, that every object with our label is in the inventory, and that the next start finishes. A hook
+# that was begun, or has ended, is never run twice.
 set -euo pipefail
 # shellcheck source=tests/story.sh
 source "$(dirname "$0")/story.sh"
@@ -88,3 +89,38 @@ run_agent
 until_is "$before" objects
 until_is Held state
 echo "  P12: the rollback was finished after the kill"
+kill "$pid_agent" && ended
+
+hooked() {
+    printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: always, namespace: crash}\ndata: {at: "%s"}\n---\n' "$1" >"$home/repo/all.yaml"
+    cat >>"$home/repo/all.yaml" <<YAML
+apiVersion: batch/v1
+kind: Job
+metadata: {name: hook, namespace: crash, annotations: {tk8s.io/hook: before-apply}}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: run, image: "run:1"}]}}}
+YAML
+    git -C "$home/repo" add -A
+    git -C "$home/repo" commit -q -m "$1"
+}
+hook() { kube -n crash get job hook --ignore-not-found -o 'jsonpath={.metadata.uid}'; }
+pods() { kube -n crash get pods -l job-name=hook -o 'jsonpath={.items[*].metadata.uid}'; }
+for point in P3 P4 P5 P6 P7 P8 P14; do
+    before="$(hook)"
+    hooked "hook-$point"
+    TK8S_CRASH_AT="$point" run_agent
+    ended || fail "$point was never passed"
+    whole
+    begun="$(hook)"
+    run_agent
+    until_is "always=hook-$point " objects
+    until_is Healthy state
+    case "$point" in
+    P3 | P4) [ "$(hook)" != "$before" ] || fail "at $point: the hook of the release before was taken for this one's" ;;
+    *) [ -n "$begun" ] && [ "$(hook)" = "$begun" ] || fail "at $point: the hook was run twice" ;;
+    esac
+    [ "$(pods | wc -w)" = 1 ] || fail "at $point: the hook has run as $(pods)"
+    kill "$pid_agent" && ended || fail "the agent did not end after $point"
+    whole
+    [ "$point" != P14 ] || echo "  P14: the hook was not run again after the kill"
+done
+echo "  in the middle of a hook: the Job that was begun was waited for"

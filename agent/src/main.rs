@@ -4,12 +4,14 @@
 
 mod anchor;
 mod api;
+mod causes;
 mod cli;
 mod client;
 mod clock;
 mod disk;
 mod engine;
 mod error;
+mod hooks;
 mod lease;
 mod materials;
 mod memory;

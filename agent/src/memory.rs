@@ -36,6 +36,16 @@ struct Entry {
     /// It is no longer part of the component's release, and still there: kept, or held by a finalizer.
     #[serde(default)]
     left: bool,
+    /// It is a hook: it ran at a moment of its release, and is no part of what runs.
+    #[serde(default)]
+    hook: bool,
+}
+
+impl Entry {
+    /// Whether it is a part of what runs.
+    fn is_part(&self) -> bool {
+        !self.left && !self.hook
+    }
 }
 
 /// The entries, and which of them are a component's: asked for each component at every change in the cluster.
@@ -153,12 +163,13 @@ impl Remembered {
     }
 
     /// An answer to an apply of ours.
-    pub fn answered(&self, answer: &Answer, release: ReleaseNumber) {
+    pub fn answered(&self, answer: &Answer, release: ReleaseNumber, hook: bool) {
         if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
             let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
             if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
                 let (key, altered, warnings) = (answer.key.clone(), answer.altered.clone(), answer.warnings.clone());
-                self.put(Entry { key, component, known, release: release.0, unsure: false, altered, warnings, left: false });
+                let release = release.0;
+                self.put(Entry { key, component, known, release, unsure: false, altered, warnings, left: false, hook });
             }
         }
     }
@@ -166,10 +177,12 @@ impl Remembered {
     /// What a plan found to be as it should be already, once that is written down.
     pub fn confirm(&self, plan: &Plan) {
         let ReleaseId { component, number } = &plan.release().id;
+        let hook = plan.hooks().is_some();
         for (key, known) in plan.confirmed() {
             let (key, component, known) = (key.clone(), component.clone(), known.clone());
             let (altered, warnings) = (self.altered(&key), self.warnings(&key));
-            self.put(Entry { key, component, known, release: number.0, unsure: false, altered, warnings, left: false });
+            let release = number.0;
+            self.put(Entry { key, component, known, release, unsure: false, altered, warnings, left: false, hook });
         }
         self.mark(plan.unchanged(), false);
     }
@@ -212,13 +225,13 @@ impl Remembered {
 
     /// What is remembered of the objects that are part of a component.
     pub fn of_component(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
-        self.entries_of(component, false)
+        self.entries_of(component, Entry::is_part)
     }
 
     /// The objects that are known to be part of a component.
     pub fn keys_of_component(&self, component: &ComponentName) -> Vec<ObjectKey> {
         let entries = self.read();
-        entries.of(component).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.key.clone()).collect()
+        entries.of(component).filter(|entry| entry.is_part() && !entry.unsure).map(|entry| entry.key.clone()).collect()
     }
 
     /// The component of which an object is known to be a part.
@@ -231,14 +244,19 @@ impl Remembered {
         self.read().by_key.get(key).map(|entry| entry.component.clone())
     }
 
-    /// What is remembered of objects that left a component's release and are still owned.
-    pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
-        self.entries_of(component, true)
+    /// Whether an object is a hook, and so no part of what runs.
+    pub fn is_hook(&self, key: &ObjectKey) -> bool {
+        self.read().by_key.get(key).is_some_and(|entry| entry.hook)
     }
 
-    fn entries_of(&self, component: &ComponentName, left: bool) -> Vec<(ObjectKey, Known)> {
+    /// What is remembered of objects that left a component's release and are still owned.
+    pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
+        self.entries_of(component, |entry| entry.left)
+    }
+
+    fn entries_of(&self, component: &ComponentName, wanted: fn(&Entry) -> bool) -> Vec<(ObjectKey, Known)> {
         let entries = self.read();
-        let known = entries.of(component).filter(|entry| entry.left == left && !entry.unsure);
+        let known = entries.of(component).filter(|entry| wanted(entry) && !entry.unsure);
         known.map(|entry| (entry.key.clone(), entry.known.clone())).collect()
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, InstanceName, Removal, Timestamp};
+use tk8s_core::{ComponentName, Health, InstanceName, Moment, ObjectKey, Removal, Timestamp};
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
 use tk8s_diff::{self as diff, cluster::Cluster, fence::Fence, fence::Gate, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
@@ -57,6 +57,10 @@ pub struct Run<'a> {
     pub trigger: &'a Trigger,
     pub gate: GateRules,
     pub rules: diff::Rules,
+    /// Which hooks of the release run.
+    pub hooks: diff::Hooks,
+    /// How the release failed by a hook that does not run again now: putting the rest right does not make that good.
+    pub failed: Option<String>,
     pub concurrency: usize,
     pub health_timeout: Duration,
     /// Cancels waiting, never writing.
@@ -77,11 +81,13 @@ const ASKING: Duration = Duration::from_secs(20);
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     let mut last = None;
-    let turns = diff::turns(desired, run.instance)?;
+    let turns = diff::turns(desired, run.instance, &run.hooks)?;
     let asking = || Instant::now() + run.health_timeout.min(ASKING);
     // What is refused in any case is refused before the first write.
     let later = turns.get(1..).unwrap_or_default();
-    asked(run, diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking())).await?;
+    let rehearsed = diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking());
+    let rehearsed = asked(run, rehearsed).await?;
+    rehearsed.iter().try_for_each(|rehearsed| deploy::foresee(rehearsed, run.trigger, &run.gate))?;
     for turn in turns {
         let (index, of) = turn.position();
         let deadline = Instant::now() + run.health_timeout;
@@ -95,8 +101,8 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         let options = ApplyOptions { concurrency: run.concurrency, deadline, fence: run.fence.clone() };
         let handed = run.memory.handed_over(begun.intent());
         let known = run.memory.begun(begun.intent());
-        let number = begun.intent().release.number;
-        let heard = |answer: &deploy::Answer| run.memory.answered(answer, number);
+        let (number, hook) = (begun.intent().release.number, approved.plan().hooks().is_some());
+        let heard = |answer: &deploy::Answer| run.memory.answered(answer, number, hook);
         let applied = match deploy::apply(run.cluster, run.live, approved, begun, &options, &heard).await {
             Ok(applied) => applied, //                                                                                11 WRITES
             Err(failed) => {
@@ -119,6 +125,9 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {
             return Err(Error::Stopping);
         }
+        if !settled.ended().is_empty() {
+            disk(|| run.history.hooks_ended(settled.begun(), settled.ended(), now()))?;
+        }
         let finished = match deploy::prune(run.cluster, run.live, settled, deadline, &run.fence, run.cancel.cancelled()).await {
             Ok(finished) => finished, //                                                                              13 DELETES
             Err(failed) => return unpruned(run, *failed, (index, of)),
@@ -127,7 +136,8 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         disk(|| run.history.pruned(finished.begun(), &forgotten, now()))?;
         run.memory.forget(&finished.begun().intent().release.component, &forgotten);
         run.metrics.pruned(&finished);
-        let outcome = outcome(run, &finished, (index, of));
+        let causes = causes(run, &finished).await;
+        let outcome = outcome(run, &finished, &causes, (index, of));
         let status = outcome.status;
         let _ = disk(|| run.history.record(finished.into_begun(), outcome.clone(), now()))?; //                               14 disk
         last = Some(outcome);
@@ -193,19 +203,33 @@ fn close(
     }
 }
 
-fn outcome(run: &Run<'_>, finished: &deploy::Finished, (turn, turns): (u32, u32)) -> Outcome {
+/// What is behind it that a turn did not settle; a newer one is not held up by that.
+async fn causes(run: &Run<'_>, finished: &deploy::Finished) -> Vec<deploy::Cause> {
+    let release = &finished.begun().intent().release;
+    tokio::select! {
+        causes = crate::causes::of((run.cluster, run.live), run.history, release, finished.unhealthy()) => causes,
+        () = run.cancel.cancelled() => Vec::new(),
+    }
+}
+
+fn outcome(run: &Run<'_>, finished: &deploy::Finished, causes: &[deploy::Cause], (turn, turns): (u32, u32)) -> Outcome {
+    let failed = run.failed.clone().filter(|_| turn + 1 == turns);
     let status = match finished.unhealthy() {
-        unhealthy if unhealthy.is_empty() => Status::Healthy,
+        unhealthy if unhealthy.is_empty() && failed.is_none() => Status::Healthy,
         _ if run.cancel.is_cancelled() => Status::Superseded,
+        // Nothing else of the release was written.
+        _ if finished.hooks() == Some(Moment::BeforeApply) => Status::Failed,
         _ => Status::Unhealthy,
     };
-    let unhealthy =
-        finished.unhealthy().iter().take(5).map(|(key, health)| format!("{key}: {} {}", health.reason, health.message));
+    let told = |(key, health): (&ObjectKey, &Health)| {
+        format!("{key}: {} {}{}", health.reason, health.message, crate::causes::behind(causes, key))
+    };
+    let unhealthy = finished.unhealthy().iter().take(5).map(told);
     let pending = finished.pending().iter().take(5).map(|kept| format!("{} is not gone yet: {}", kept.key, kept.why));
-    let message: Vec<_> = unhealthy.chain(pending).collect();
+    let message: Vec<_> = failed.into_iter().chain(unhealthy).chain(pending).collect();
     Outcome { status, turn, turns, message: message.join("; "), trigger: run.trigger.as_str().into() }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

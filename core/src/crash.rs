@@ -18,6 +18,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("P11", "the `finished` event is in the ledger, the view does not know it"),
     ("P12", "a rollback was asked for and recorded, nothing was done"),
     ("P13", "tiles were written, the checkpoint was not"),
+    ("P14", "a hook's end is in the ledger, the view does not know it"),
 ];
 
 /// Dies here, without a word, when a test asked for it.

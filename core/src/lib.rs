@@ -9,6 +9,8 @@ mod environment;
 mod error;
 mod fields;
 mod health;
+mod hidden;
+mod hook;
 mod ids;
 mod manifest;
 mod object;
@@ -17,12 +19,15 @@ mod removal;
 mod revision;
 mod secret;
 mod text;
+mod time;
 mod tree;
 
 pub use environment::Environment;
 pub use error::{Class, Classified, chain};
 pub use fields::{SECRET_FIELDS_ANNOTATION, SecretFields};
 pub use health::{Health, HealthState, LAST_RUN_FAILED};
+pub use hidden::Hidden;
+pub use hook::{HOOK_ANNOTATION, HOOK_OF_ANNOTATION, Hook, HookError, Moment};
 pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, ReleaseId, ReleaseNumber, TagId, TreeId};
 pub use jiff::Timestamp;
 pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
@@ -32,6 +37,7 @@ pub use removal::Removal;
 pub use revision::{Revision, TagRef, Trust};
 pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::{printable, redacted};
+pub use time::read_duration;
 pub use tree::{ReadError, SourceTree, TreeEntry, TreePath, no_pointer};
 
 /// The field manager under which every server-side apply of the agent is sent.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use tk8s_core::{Class, Classified, Environment, ObjectKey, ReleaseId, Trust, printable};
-use tk8s_diff::{Conflict, Plan, Prune};
+use tk8s_diff::{Conflict, Plan, Prune, Rehearsed};
 use tk8s_history::{Hold, Release};
 
 use crate::ApprovedPlan;
@@ -177,6 +177,20 @@ pub fn gate(plan: Plan, trigger: &Trigger, rules: &GateRules) -> Result<Approved
         return Ok(ApprovedPlan::new(plan, trigger.as_str()));
     }
     Err(Denied { release: plan.release().id.clone(), failed })
+}
+
+/// Says every rule that the later turns of a release break already: it is refused before the first one is carried out. What
+/// passes here is asked again when its turn comes.
+pub fn foresee(rehearsed: &Rehearsed, trigger: &Trigger, rules: &GateRules) -> Result<(), Denied> {
+    let subject = Subject {
+        release: rehearsed.release(),
+        conflicts: rehearsed.conflicts(),
+        prune: rehearsed.prune(),
+        owned: rehearsed.owned(),
+        deletions: rehearsed.deletions(),
+    };
+    let failed = failed_rules(&subject, trigger, rules);
+    if failed.is_empty() { Ok(()) } else { Err(Denied { release: rehearsed.release().id.clone(), failed }) }
 }
 
 /// What of a plan the rules look at.

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apply;
+mod cause;
 mod error;
 mod gate;
 pub mod health;
@@ -11,8 +12,9 @@ mod sealed;
 mod settle;
 
 pub use apply::{ApplyFailed, ApplyOptions, apply};
+pub use cause::{Cause, Log, causes, has_pods};
 pub use error::Error;
-pub use gate::{Denied, FailedRule, GateRules, PruneBudget, Suspension, Trigger, gate};
+pub use gate::{Denied, FailedRule, GateRules, PruneBudget, Suspension, Trigger, foresee, gate};
 pub use prune::{PruneFailed, prune};
 pub use sealed::{Answer, Applied, ApprovedPlan, Finished, Settled};
 pub use settle::settle;

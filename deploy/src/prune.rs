@@ -51,11 +51,12 @@ pub async fn prune(
 ) -> Result<Finished, Box<PruneFailed>> {
     let mut cancel = std::pin::pin!(cancel);
     let mut waiting = true;
-    let Settled { plan, begun, unhealthy } = settled;
+    let Settled { plan, begun, unhealthy, .. } = settled;
+    let hooks = plan.hooks().map(|(moment, _)| moment);
     if !unhealthy.is_empty() {
         let stays = |prune: &Prune| kept(&prune.key, "the release is not healthy, and nothing is deleted after a failure");
         let left = plan.prune().iter().map(stays).collect();
-        return Ok(Finished { begun, gone: Vec::new(), released: Vec::new(), left, pending: Vec::new(), unhealthy });
+        return Ok(Finished { begun, gone: Vec::new(), released: Vec::new(), left, pending: Vec::new(), unhealthy, hooks });
     }
     let patience = Instant::now() + PATIENCE;
     let component = &plan.release().id.component;
@@ -94,7 +95,7 @@ pub async fn prune(
     }
     let pending = deleting.iter().map(|prune| kept(&prune.key, &what_holds(live, prune))).collect();
     tk8s_core::crash::point("P10");
-    Ok(Finished { begun, gone, released, left, pending, unhealthy })
+    Ok(Finished { begun, gone, released, left, pending, unhealthy, hooks })
 }
 
 fn kept(key: &ObjectKey, why: &str) -> Kept {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tk8s_core::{Health, ObjectKey};
+use tk8s_core::{Health, Moment, ObjectKey};
 use tk8s_diff::{Action, Kept, Plan};
-use tk8s_history::{Begun, Intent};
+use tk8s_history::{Begun, EndedHook, Intent};
 
 /// A plan that every rule let pass. Made by [`crate::gate`] only.
 #[derive(Debug)]
@@ -103,12 +103,18 @@ pub struct Settled {
     pub(crate) plan: Plan,
     pub(crate) begun: Begun,
     pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
+    pub(crate) ended: Vec<EndedHook>,
 }
 
 impl Settled {
     /// What is not healthy, and why. Empty means that the turn has settled.
     pub fn unhealthy(&self) -> &BTreeMap<ObjectKey, Health> {
         &self.unhealthy
+    }
+
+    /// The hooks of this turn that came to their end.
+    pub fn ended(&self) -> &[EndedHook] {
+        &self.ended
     }
 
     /// The entry that was written down before.
@@ -126,9 +132,15 @@ pub struct Finished {
     pub(crate) left: Vec<Kept>,
     pub(crate) pending: Vec<Kept>,
     pub(crate) unhealthy: BTreeMap<ObjectKey, Health>,
+    pub(crate) hooks: Option<Moment>,
 }
 
 impl Finished {
+    /// If it was a turn of hooks: of which moment.
+    pub fn hooks(&self) -> Option<Moment> {
+        self.hooks
+    }
+
     /// What was deleted and is gone.
     pub fn gone(&self) -> &[ObjectKey] {
         &self.gone

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use tk8s_core::{Health, HealthState, ObjectKey};
+use tk8s_core::{Health, HealthState, Moment, ObjectKey};
 use tk8s_diff::live::{Live, Seen};
+use tk8s_history::EndedHook;
 
 use crate::health;
 use crate::sealed::{Applied, Settled};
 
 /// Waits until every object of the turn is healthy or rests, for at most `timeout`, or until `cancel`.
+///
+/// A turn of hooks waits until each has come to its end, for as long as they may take: one that rests, or is gone, has not.
 ///
 /// Ends early when an object that this turn wrote failed for good: waiting would not help. What the turn did not write may
 /// have failed because of what it did write, and gets its time.
@@ -19,7 +22,11 @@ pub async fn settle(live: &Live, applied: Applied, timeout: Duration, cancel: im
         live.watch(&answer.resource);
     }
     let written = answers.into_iter().map(|answer| answer.key).collect();
-    let mut waiting = Waiting { written, finished: HashSet::new() };
+    let (hooks, timeout) = match plan.hooks() {
+        Some((moment, patience)) => (Some(moment), patience + LAST_WORD),
+        None => (None, timeout),
+    };
+    let mut waiting = Waiting { written, finished: HashSet::new(), hooks: hooks.is_some() };
     let all: Vec<&ObjectKey> = plan.objects().collect();
     let mut changes = live.changes();
     let wait = async {
@@ -44,9 +51,13 @@ pub async fn settle(live: &Live, applied: Applied, timeout: Duration, cancel: im
         () = cancel => {}
     }
     let unhealthy: BTreeMap<ObjectKey, Health> =
-        all.into_iter().filter_map(|key| Some((key.clone(), waiting.look(live, key)?))).collect();
-    Settled { plan, begun, unhealthy }
+        all.iter().filter_map(|key| Some(((*key).clone(), waiting.look(live, key)?))).collect();
+    let ended = hooks.map_or_else(Vec::new, |moment| all.iter().filter_map(|key| waiting.ended(live, key, moment)).collect());
+    Settled { plan, begun, unhealthy, ended }
 }
+
+/// The cluster ends a hook's Job at its deadline, and says so better than we could.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// What is remembered of the objects that are waited for.
 struct Waiting {
@@ -54,6 +65,8 @@ struct Waiting {
     written: HashSet<ObjectKey>,
     /// Jobs and Pods that were seen to have done their work: they may be tidied away.
     finished: HashSet<ObjectKey>,
+    /// Whether they are hooks.
+    hooks: bool,
 }
 
 impl Waiting {
@@ -65,7 +78,7 @@ impl Waiting {
     fn judge(&mut self, key: &ObjectKey, seen: &Seen) -> Option<Health> {
         let ends = ends(key);
         let health = match seen {
-            Seen::Present(seen) if seen.health.is_settled() => {
+            Seen::Present(seen) if self.is_settled(&seen.health) => {
                 if ends && seen.health.state == HealthState::Healthy {
                     self.finished.insert(key.clone());
                 }
@@ -73,7 +86,7 @@ impl Waiting {
             }
             Seen::Present(seen) => seen.health.clone(),
             // What ends by itself, ended, and was tidied away has done its work; what was not touched ended long ago.
-            Seen::Absent if ends && (self.finished.contains(key) || !self.written.contains(key)) => return None,
+            Seen::Absent if ends && (self.finished.contains(key) || !(self.hooks || self.written.contains(key))) => return None,
             Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
             Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "the watch of its kind has not answered yet"),
         };
@@ -81,7 +94,27 @@ impl Waiting {
     }
 
     fn failed_for_good(&self, live: &Live, key: &ObjectKey) -> bool {
-        self.written.contains(key) && matches!(live.seen(key), Seen::Present(seen) if health::is_final(&seen.health))
+        match live.seen(key) {
+            Seen::Present(seen) => (self.hooks || self.written.contains(key)) && health::is_final(&seen.health),
+            Seen::Absent => self.hooks && !self.finished.contains(key),
+            Seen::Unwatched => false,
+        }
+    }
+
+    /// How a hook came to its end, if it has.
+    fn ended(&self, live: &Live, key: &ObjectKey, moment: Moment) -> Option<EndedHook> {
+        let (uid, succeeded) = match live.seen(key) {
+            Seen::Present(seen) if seen.health.state == HealthState::Healthy => (seen.uid, true),
+            Seen::Present(seen) if health::is_final(&seen.health) => (seen.uid, false),
+            Seen::Absent if self.finished.contains(key) => (String::new(), true),
+            _ => return None,
+        };
+        Some(EndedHook { key: key.clone(), moment, uid, succeeded })
+    }
+
+    /// Whether nothing is waited for. A hook that rests has not done what it is for.
+    fn is_settled(&self, health: &Health) -> bool {
+        if self.hooks { health.state == HealthState::Healthy } else { health.is_settled() }
     }
 }
 

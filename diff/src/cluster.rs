@@ -329,8 +329,40 @@ impl Cluster {
     }
 
     async fn send(&self, request: Request<Vec<u8>>, patience: Duration, fence: Option<&Fence>) -> Result<Reply, Error> {
-        let about = format!("{} {}", request.method(), request.uri().path());
-        let fail = |why: String| Error::NoAnswer { about: about.clone(), why: tk8s_core::printable(&why, 300) };
+        let about = about(&request);
+        let (parts, body) = self.answer(request, LARGEST, patience, fence).await?;
+        let body = match serde_json::from_slice(&body) {
+            Ok(body) => body,
+            // A refusal may be plain text. A yes that can't be read says nothing, least of all that something is gone.
+            Err(_) if !parts.status.is_success() => Value::Null,
+            Err(error) => return Err(unanswered(&about, format!("its answer is cut off, or no JSON: {error}"))),
+        };
+        let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
+        let warnings = warnings.take(MOST_WARNINGS).collect();
+        let retry_after =
+            parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        Ok(Reply { status: parts.status, body, warnings, retry_after })
+    }
+
+    /// Reads something that is no object but text, of at most so many bytes: the log of a container.
+    pub async fn text(&self, path: &str, limit: usize) -> Result<String, Error> {
+        let request = Request::get(path).body(Vec::new()).map_err(|error| unanswered(path, error.to_string()))?;
+        let about = about(&request);
+        let (parts, body) = self.answer(request, limit, PATIENCE, None).await?;
+        if parts.status.is_success() {
+            return Ok(String::from_utf8_lossy(&body).into_owned());
+        }
+        Err(Error::refused(&about, false, parts.status.as_u16(), &serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Vec<u8>>,
+        limit: usize,
+        patience: Duration,
+        fence: Option<&Fence>,
+    ) -> Result<(http::response::Parts, Vec<u8>), Error> {
+        let about = about(&request);
         let (parts, body) = request.into_parts();
         let mut request = Request::from_parts(parts, kube::client::Body::from(body));
         // For whoever may ask once more, further down.
@@ -340,20 +372,10 @@ impl Cluster {
         let exchange = async {
             // After all waiting, so that nothing lies between the answer and the sending.
             fence.map_or(Ok(()), |fence| fence.check(&about))?;
-            let response = self.0.client.send(request).await.map_err(|error| fail(tk8s_core::chain(&error)))?;
+            let response = self.0.client.send(request).await.map_err(|error| unanswered(&about, tk8s_core::chain(&error)))?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, LARGEST).collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
-            let body = match serde_json::from_slice(&body) {
-                Ok(body) => body,
-                // A refusal may be plain text. A yes that can't be read says nothing, least of all that something is gone.
-                Err(_) if !parts.status.is_success() => Value::Null,
-                Err(error) => return Err(fail(format!("its answer is cut off, or no JSON: {error}"))),
-            };
-            let warnings = parts.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
-            let warnings = warnings.take(MOST_WARNINGS).collect();
-            let retry_after =
-                parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-            Ok(Reply { status: parts.status, body, warnings, retry_after })
+            let body = Limited::new(body, limit).collect().await.map_err(|error| unanswered(&about, error.to_string()))?;
+            Ok((parts, body.to_bytes().into()))
         };
         let turn = self.0.turns.acquire().await.expect("because nobody closes it");
         let mut exchange = std::pin::pin!(tokio::time::timeout(patience, exchange));
@@ -364,7 +386,7 @@ impl Cluster {
                 exchange.await
             }
         };
-        answered.unwrap_or_else(|_| Err(fail(format!("it took longer than {} s", patience.as_secs()))))
+        answered.unwrap_or_else(|_| Err(unanswered(&about, format!("it took longer than {} s", patience.as_secs()))))
     }
 
     /// Sends a request that may be sent twice, until it is answered by something that waiting does not change. A server
@@ -431,6 +453,14 @@ fn in_time(request: Request<Vec<u8>>) -> Request<Vec<u8>> {
     let uri = format!("{}{separator}timeout={}s", parts.uri, UNDER_WAY.as_secs());
     parts.uri = uri.parse().expect("because a path with one parameter more is one");
     Request::from_parts(parts, body)
+}
+
+fn about(request: &Request<Vec<u8>>) -> String {
+    format!("{} {}", request.method(), request.uri().path())
+}
+
+fn unanswered(about: &str, why: String) -> Error {
+    Error::NoAnswer { about: about.into(), why: tk8s_core::printable(&why, 300) }
 }
 
 fn unreadable(path: &str) -> Error {

@@ -84,6 +84,9 @@ pub enum Error {
     /// A write that was due when this process was not the writer any more.
     #[error("{0} was not sent: another process may be the writer of this instance by now")]
     Fenced(String),
+    /// An object that says it is a hook and can't be one.
+    #[error(transparent)]
+    Hook(tk8s_core::HookError),
     /// Several objects of a turn were refused.
     #[error("{} objects were refused: {}", .0.len(), .0.iter().map(tk8s_core_chain).collect::<Vec<_>>().join("; "))]
     Several(Vec<Error>),
@@ -170,7 +173,9 @@ impl Classified for Error {
             | Error::UnknownKind { .. }
             | Error::Unserved(_)
             | Error::Fenced(_) => Class::Waiting,
-            Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } => Class::Stalled,
+            Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } | Error::Hook(_) => {
+                Class::Stalled
+            }
             Error::ImageReplaced { .. } => Class::Denied,
             Error::Several(errors) => errors
                 .iter()
@@ -197,6 +202,7 @@ impl Classified for Error {
             Error::Vanished(_) => "Vanished",
             Error::Wave { .. } => "BadWave",
             Error::Fenced(_) => "NotLeading",
+            Error::Hook(_) => "HookRefused",
             Error::Several(errors) => errors.first().map_or("Refused", Classified::reason),
         }
     }

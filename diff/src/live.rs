@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, Health, INSTANCE_LABEL, InstanceName, ObjectKey, Timestamp};
+use tk8s_core::{
+    COMPONENT_LABEL, ComponentName, Digest, Health, HealthState, INSTANCE_LABEL, InstanceName, ObjectKey, Timestamp,
+};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -355,6 +357,13 @@ impl Live {
             None if told.is_some_and(|told| told.listed) => Seen::Absent,
             None => Seen::Unwatched,
         }
+    }
+
+    /// Every object that has failed, and how.
+    pub fn degraded(&self) -> Vec<(ObjectKey, Health)> {
+        let state = lock(&self.0.state);
+        let failed = state.objects.iter().filter(|(_, seen)| seen.health.state == HealthState::Degraded);
+        failed.map(|(key, seen)| (key.clone(), seen.health.clone())).collect()
     }
 
     /// What others put into lists of an object that runs, or is read by what runs.

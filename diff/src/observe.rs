@@ -2,6 +2,7 @@
 //! asks nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
@@ -24,7 +25,7 @@ use crate::ownership::{
     At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, intruders,
     overridden, take_out,
 };
-use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Propagation, Prune, Turn};
+use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Propagation, Prune, Rehearsed, Turn};
 use crate::text;
 
 /// What may be deleted, and whose fields are whose.
@@ -87,19 +88,19 @@ pub async fn observe(
     }
     // A watch that does not come up costs requests, not correctness.
     live.synced(&kinds, std::time::Duration::from_secs(10)).await;
-    let asking = Asking { cluster, live, memory, rules, deadline };
+    let asking = Asking { cluster, live, memory, rules, deadline, hooks: turn.hooks.is_some() };
     let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
     let findings = asking.about_all(&objects, &owned, concurrency, &mut errors).await;
     drop(owned);
     turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
     one_of(errors)?;
-    let last = turn.index + 1 == turn.of;
-    let leaving = if last { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
+    let leaving = if turn.is_last() { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
     Ok(Observed { turn, findings, leaving })
 }
 
-/// Asks about the objects of later turns, as far as that can be asked now, so that what the API server refuses in any case
-/// stops the release before its first write. What has to exist first is planned, and refused, when its turn comes.
+/// Asks about the objects of later turns, as far as that can be asked now, so that what the API server or a rule refuses in
+/// any case stops the release before its first write. What has to exist first is planned, and refused, when its turn comes.
+/// None where there is no later turn.
 pub async fn rehearse(
     cluster: &Cluster,
     live: &Live,
@@ -108,8 +109,8 @@ pub async fn rehearse(
     rules: &Rules,
     concurrency: usize,
     deadline: Instant,
-) -> Result<(), Error> {
-    let mut errors = Vec::new();
+) -> Result<Option<Rehearsed>, Error> {
+    let (mut errors, mut conflicts, mut going) = (Vec::new(), Vec::new(), Leaving::default());
     for turn in turns {
         let mut objects = Vec::new();
         for manifest in &turn.objects {
@@ -117,12 +118,23 @@ pub async fn rehearse(
             objects.extend(in_scope(cluster, manifest.clone()).await.ok());
         }
         let inventory = memory.inventory(&turn.release.id.component);
-        let owned = inventory.iter().map(|(key, owned)| (key, owned)).collect();
+        let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
         let mut refused = Vec::new();
-        Asking { cluster, live, memory, rules, deadline }.about_all(&objects, &owned, concurrency, &mut refused).await;
+        let asking = Asking { cluster, live, memory, rules, deadline, hooks: turn.hooks.is_some() };
+        let findings = asking.about_all(&objects, &owned, concurrency, &mut refused).await;
+        conflicts.extend(findings.into_iter().filter_map(|finding| match finding {
+            Finding::Contested(conflict) => Some(conflict),
+            _ => None,
+        }));
+        drop(owned);
+        if turn.is_last() {
+            going = leaving(cluster, live, turn, inventory, rules).await?;
+        }
         errors.extend(refused.into_iter().filter(|error| matches!(error.class(), Class::Stalled | Class::Denied)));
     }
-    one_of(errors)
+    one_of(errors)?;
+    let release = turns.first().map(|turn| Arc::clone(&turn.release));
+    Ok(release.map(|release| Rehearsed { release, conflicts, leaving: going }))
 }
 
 /// All of them as one, if there are any.
@@ -147,12 +159,14 @@ async fn in_scope(cluster: &Cluster, manifest: Manifest) -> Result<(Manifest, Re
 }
 
 /// Whom is asked, and by which rules.
-struct Asking<'a> {
-    cluster: &'a Cluster,
-    live: &'a Live,
+pub(crate) struct Asking<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) live: &'a Live,
     memory: &'a dyn Memory,
     rules: &'a Rules,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
+    /// Whether the objects are hooks.
+    hooks: bool,
 }
 
 impl Asking<'_> {
@@ -182,7 +196,10 @@ impl Asking<'_> {
 }
 
 async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owned: Option<&Owned>) -> Result<Finding, Error> {
-    let Asking { cluster, live, memory, rules, deadline } = *asking;
+    let Asking { cluster, live, memory, rules, deadline, hooks } = *asking;
+    if hooks {
+        return crate::hooks::ask(asking, manifest, resource).await;
+    }
     let (key, desired) = (manifest.key(), manifest.digest());
     let known = memory.known(key);
     let seen = live.seen(key);
@@ -459,7 +476,7 @@ impl Question<'_> {
 }
 
 /// The fields that can't be changed, if that is all that is wrong.
-fn immutable(reply: &Reply) -> Option<Vec<String>> {
+pub(crate) fn immutable(reply: &Reply) -> Option<Vec<String>> {
     (reply.status == StatusCode::UNPROCESSABLE_ENTITY).then(|| immutable::fields(&reply.body)).flatten()
 }
 
@@ -470,7 +487,7 @@ fn contest(key: &ObjectKey, contested: &[&Override]) -> Conflict {
 }
 
 /// An object that another instance, or another component, owns.
-fn of_another(key: &ObjectKey, found: &Value, manifest: &Manifest) -> Option<Conflict> {
+pub(crate) fn of_another(key: &ObjectKey, found: &Value, manifest: &Manifest) -> Option<Conflict> {
     let label = |name: &str| found.pointer("/metadata/labels").and_then(|labels| labels.get(name)).and_then(Value::as_str);
     let owner = label(INSTANCE_LABEL)?;
     if manifest.label(INSTANCE_LABEL) != Some(owner) {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tk8s_core::{InstanceName, Manifest, ObjectKey, Placed};
+use tk8s_core::{ComponentName, InstanceName, Manifest, Moment, ObjectKey, Placed};
 use tk8s_history::Desired;
 
 use crate::Error;
+use crate::hooks::{Group, Hooks, TakenOut, in_turns};
 use crate::sealed::Turn;
 
 /// Kinds in the order in which they are applied: what others need comes first, what acts on everybody comes last. A kind
@@ -64,22 +65,26 @@ pub const WAVE: &str = "tk8s.io/wave";
 const FARTHEST: i32 = 1000;
 
 /// The wave of an object, 0 if it says none.
-fn wave(manifest: &Manifest) -> Result<i32, Error> {
+pub(crate) fn wave(manifest: &Manifest) -> Result<i32, Error> {
     let Some(text) = manifest.annotation(WAVE) else { return Ok(0) };
     let wave = text.trim().parse::<i32>().ok().filter(|wave| (-FARTHEST..=FARTHEST).contains(wave));
     wave.ok_or_else(|| Error::Wave { object: manifest.key().to_string(), text: tk8s_core::printable(text, 40) })
 }
 
 /// Cuts a release into turns: one for each layer, inside a layer one for each wave, and inside that the namespaces and CRDs
-/// that other objects of the layer need come before all of it. A removal is one turn without objects.
-pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Error> {
+/// that other objects of the layer need come before all of it. Hooks that run have turns of their own, one for each of their
+/// waves: before all of that and after all of it. A removal is one turn without objects.
+pub fn turns(desired: Desired, instance: &InstanceName, hooks: &Hooks) -> Result<Vec<Turn>, Error> {
     let (release, objects) = desired.into_parts();
     let all: Arc<Vec<ObjectKey>> = Arc::new(objects.iter().map(|placed| placed.manifest.key().clone()).collect());
+    let (taken, mut objects) = TakenOut::of(objects)?;
+    let before = taken.groups(Moment::BeforeApply, hooks, &release, instance)?;
+    let mut groups = namespaces_of(&before, &mut objects, instance, &release.id.component);
+    groups.extend(before);
     let mut layers: BTreeMap<u16, Vec<Manifest>> = BTreeMap::new();
     for placed in objects {
         layers.entry(placed.layer.number).or_default().push(placed.manifest.owned_by(instance, &release.id.component));
     }
-    let mut groups = Vec::new();
     for mut manifests in layers.into_values() {
         order(&mut manifests);
         let (first, rest) = cut(manifests);
@@ -87,14 +92,29 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Err
         for manifest in rest {
             waves.entry(wave(&manifest)?).or_default().push(manifest);
         }
-        groups.extend([first].into_iter().chain(waves.into_values()).filter(|group| !group.is_empty()));
+        let plain = [first].into_iter().chain(waves.into_values()).filter(|group| !group.is_empty());
+        groups.extend(plain.map(Group::plain));
     }
-    if release.removal.is_some() {
-        groups.push(Vec::new());
+    groups.extend(taken.groups(Moment::AfterApply, hooks, &release, instance)?);
+    // A removal, or hooks alone of which none runs: there is nothing to send.
+    if groups.is_empty() && (release.removal.is_some() || !all.is_empty()) {
+        groups.push(Group::plain(Vec::new()));
     }
-    let of = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-    let turn = |(index, objects)| Turn { release: Arc::clone(&release), index, of, objects, all: Arc::clone(&all) };
-    Ok((0..of).zip(groups).map(turn).collect())
+    Ok(in_turns(groups, &release, &all))
+}
+
+/// The namespaces, taken out of the other objects, in which the first hooks run: a Job can't be anywhere else.
+fn namespaces_of(before: &[Group], objects: &mut Vec<Placed>, instance: &InstanceName, component: &ComponentName) -> Vec<Group> {
+    let hooks = before.iter().flat_map(|group| &group.objects);
+    let needed: BTreeSet<String> = hooks.filter_map(|hook| hook.key().namespace.clone()).collect();
+    let is_needed = |placed: &mut Placed| {
+        let key = placed.manifest.key();
+        key.group.is_empty() && key.kind == "Namespace" && needed.contains(&key.name)
+    };
+    let mut first: Vec<Manifest> =
+        objects.extract_if(.., is_needed).map(|placed| placed.manifest.owned_by(instance, component)).collect();
+    order(&mut first);
+    if first.is_empty() { Vec::new() } else { vec![Group::plain(first)] }
 }
 
 /// What others of the set need to exist before they can be planned, and the rest.

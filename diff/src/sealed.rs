@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tk8s_core::{Digest, Manifest, ObjectKey};
+use tk8s_core::{Digest, Manifest, Moment, ObjectKey, ReleaseId};
 use tk8s_history::Release;
 
 use crate::cluster::{Demands, Resource};
@@ -23,6 +23,8 @@ pub struct Turn {
     pub(crate) objects: Vec<Manifest>,
     /// Every object of the whole release: what is not among them has left it.
     pub(crate) all: Arc<Vec<ObjectKey>>,
+    /// If its objects are hooks: of which moment, and how long they may take.
+    pub(crate) hooks: Option<(Moment, std::time::Duration)>,
 }
 
 impl Turn {
@@ -39,6 +41,16 @@ impl Turn {
     /// The objects, in apply order.
     pub fn objects(&self) -> &[Manifest] {
         &self.objects
+    }
+
+    /// If its objects are hooks: of which moment, and how long they may take.
+    pub fn hooks(&self) -> Option<(Moment, std::time::Duration)> {
+        self.hooks
+    }
+
+    /// Whether what left the release is deleted after it. Not after hooks of a failure: after that nothing is deleted.
+    pub(crate) fn is_last(&self) -> bool {
+        self.index + 1 == self.of && !matches!(self.hooks, Some((Moment::OnFailure, _)))
     }
 }
 
@@ -61,6 +73,51 @@ pub(crate) struct Leaving {
     pub(crate) kept: Vec<Kept>,
     /// How many objects the component owned.
     pub(crate) owned: usize,
+}
+
+impl Leaving {
+    fn named(&self, id: &ReleaseId) -> String {
+        let mut leaving: Vec<_> = self.prune.iter().map(|prune| (&prune.key, &prune.uid)).collect();
+        leaving.sort();
+        let digest = Digest::of(tk8s_core::canonical_json(&serde_json::json!([id, leaving])));
+        format!("{}.{}.{}", id.component, id.number, &digest.hex()[..16])
+    }
+}
+
+/// What the cluster says to the later turns of a release before the first one is carried out, as far as it can be asked then:
+/// enough to refuse, and nothing that could be carried out. Made by [`crate::rehearse`] only.
+#[derive(Debug)]
+pub struct Rehearsed {
+    pub(crate) release: Arc<Release>,
+    pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) leaving: Leaving,
+}
+
+impl Rehearsed {
+    /// The release whose turns they are.
+    pub fn release(&self) -> &Arc<Release> {
+        &self.release
+    }
+
+    /// Fields of others that stand in the way.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// What would be deleted in the end.
+    pub fn prune(&self) -> &[Prune] {
+        &self.leaving.prune
+    }
+
+    /// How many objects the component owns.
+    pub fn owned(&self) -> usize {
+        self.leaving.owned
+    }
+
+    /// What names these deletions, as [`Plan::deletions`] will name them.
+    pub fn deletions(&self) -> String {
+        self.leaving.named(&self.release.id)
+    }
 }
 
 /// What happens to an object.
@@ -236,6 +293,11 @@ impl Plan {
         self.turn.position()
     }
 
+    /// If its objects are hooks: of which moment, and how long they may take.
+    pub fn hooks(&self) -> Option<(Moment, std::time::Duration)> {
+        self.turn.hooks()
+    }
+
     /// The writes, in order.
     pub fn changes(&self) -> &[Change] {
         &self.changes
@@ -268,11 +330,7 @@ impl Plan {
 
     /// What names exactly these deletions by exactly this release, for a person to confirm: `web.7.3fa9c1d2e4b5f6a7`.
     pub fn deletions(&self) -> String {
-        let mut leaving: Vec<_> = self.leaving.prune.iter().map(|prune| (&prune.key, &prune.uid)).collect();
-        leaving.sort();
-        let id = &self.turn.release.id;
-        let digest = Digest::of(tk8s_core::canonical_json(&serde_json::json!([id, leaving])));
-        format!("{}.{}.{}", id.component, id.number, &digest.hex()[..16])
+        self.leaving.named(&self.turn.release.id)
     }
 
     /// What left the release and is not ours any more: the inventory forgets it.

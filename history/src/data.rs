@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{CommitId, ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, Trust};
+use tk8s_core::{
+    CommitId, ComponentName, Digest, Moment, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, Trust,
+};
 
 use crate::{Intent, Release};
 
@@ -40,7 +42,7 @@ pub struct Outcome {
     pub turn: u32,
     /// How many turns the release has.
     pub turns: u32,
-    /// For people: what failed, or what is not healthy. Holds no secret. Cut at 2000 characters.
+    /// For people: what failed, or what is not healthy. Holds no secret. Cut at 8000 characters.
     pub message: String,
     /// What made it run: `sync`, `rollback`, `drift` or `restart`.
     pub trigger: String,
@@ -58,6 +60,20 @@ pub struct AppliedObject {
     /// Absent where that was not the question: it was there and known, or found as it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<bool>,
+}
+
+/// A hook that came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedHook {
+    /// Its Job.
+    pub key: ObjectKey,
+    /// At which moment of the release it ran.
+    pub moment: Moment,
+    /// The uid of the Job that ran; empty if it was gone as soon as it had done its work.
+    pub uid: String,
+    /// Whether it did what it is for.
+    pub succeeded: bool,
 }
 
 /// The proof that an outcome is in the ledger, fsynced.

@@ -10,7 +10,9 @@ use tk8s_core::{
 };
 
 use crate::tile::MAX_RECORD;
-use crate::{AppliedObject, Error, FoundObject, Hold, Intent, Limit, Outcome, RefusedRevision, Release, SeenTag, SizeAndRoot};
+use crate::{
+    AppliedObject, EndedHook, Error, FoundObject, Hold, Intent, Limit, Outcome, RefusedRevision, Release, SeenTag, SizeAndRoot,
+};
 
 /// The version of the format of events.
 pub(crate) const FORMAT: u32 = 1;
@@ -77,6 +79,14 @@ pub(crate) enum Event {
     Denied {
         release: ReleaseId,
         reasons: Vec<String>,
+    },
+    /// Hooks of a release came to their end, for this content; whatever was begun for them is closed.
+    HooksEnded {
+        release: ReleaseId,
+        content: Digest,
+        hooks: Vec<EndedHook>,
+        part: u32,
+        parts: u32,
     },
     /// A person let these deletions by this release through.
     Confirmed {
@@ -150,6 +160,7 @@ impl Event {
             Event::Pruned { .. } => "pruned",
             Event::Finished { .. } => "finished",
             Event::Denied { .. } => "denied",
+            Event::HooksEnded { .. } => "hooksEnded",
             Event::Confirmed { .. } => "confirmed",
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",
@@ -243,6 +254,14 @@ pub(crate) fn applied(intent: &Intent, objects: &[AppliedObject]) -> Vec<Event> 
         part: count(part),
         parts,
     };
+    split.into_iter().enumerate().map(event).collect()
+}
+
+/// The events of hooks that ended.
+pub(crate) fn hooks_ended(release: &ReleaseId, content: Digest, hooks: &[EndedHook]) -> Vec<Event> {
+    let split = parts(hooks);
+    let parts = count(split.len());
+    let event = |(part, hooks)| Event::HooksEnded { release: release.clone(), content, hooks, part: count(part), parts };
     split.into_iter().enumerate().map(event).collect()
 }
 

@@ -8,7 +8,7 @@ use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revi
 use crate::event::{Event, Record};
 use crate::gap::{GapView, Limit};
 use crate::view::{Changes, ViewError};
-use crate::{AppliedObject, Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
+use crate::{AppliedObject, EndedHook, Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
 
 /// The key of what was last accepted.
 pub(crate) const ACCEPTED: &str = "accepted";
@@ -31,6 +31,13 @@ pub(crate) struct ComponentState {
     pub(crate) healthy: Option<ReleaseNumber>,
     pub(crate) hold: Option<Hold>,
     pub(crate) rollback: Option<RollbackRequest>,
+}
+
+/// Which hooks of a component came to their end, for the content that ran hooks last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HooksState {
+    pub(crate) content: Digest,
+    pub(crate) ended: Vec<EndedHook>,
 }
 
 /// What is known of a release.
@@ -104,6 +111,10 @@ pub(crate) fn release(component: &ComponentName, number: ReleaseNumber) -> Strin
 
 pub(crate) fn intents(component: &ComponentName) -> String {
     format!("intent/{component}/")
+}
+
+pub(crate) fn hooks(component: &ComponentName) -> String {
+    format!("hooks/{component}")
 }
 
 pub(crate) const INVENTORIES: &str = "inventory/";
@@ -194,6 +205,15 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             Ok(())
         }
         Event::Finished { release, outcome, .. } => finished(release, outcome, at, changes),
+        Event::HooksEnded { release: id, content, hooks: ended, .. } => {
+            let key = hooks(&id.component);
+            let before = changes.get::<HooksState>(&key)?.filter(|before| before.content == *content);
+            let mut all = before.map_or_else(Vec::new, |before| before.ended);
+            all.retain(|before| ended.iter().all(|hook| hook.key != before.key));
+            all.extend(ended.iter().cloned());
+            changes.put(&key, &HooksState { content: *content, ended: all })?;
+            close(&id.component, changes)
+        }
         Event::Denied { release: id, reasons } => {
             let key = release(&id.component, id.number);
             if let Some(mut state) = changes.get::<ReleaseState>(&key)? {
@@ -305,10 +325,16 @@ pub(crate) fn ends(outcome: &Outcome) -> bool {
     outcome.turn + 1 >= outcome.turns || outcome.status != Status::Healthy
 }
 
-fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Changes<'_>) -> Result<(), ViewError> {
-    for key in changes.keys(&intents(&id.component))? {
+/// Nothing of a component is begun any more.
+fn close(component: &ComponentName, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    for key in changes.keys(&intents(component))? {
         changes.remove(&key);
     }
+    update(component, changes, |component| component.begun = None)
+}
+
+fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    close(&id.component, changes)?;
     let last = outcome.turn + 1 >= outcome.turns;
     let key = release(&id.component, id.number);
     if let Some(mut state) = changes.get::<ReleaseState>(&key)?
@@ -327,7 +353,6 @@ fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Chan
         changes.remove(&limit(&id.component));
     }
     update(&id.component, changes, |component| {
-        component.begun = None;
         if last && outcome.status.is_applied() {
             component.current = Some(id.number);
         }

@@ -19,7 +19,7 @@ use tk8s_images::{Resolved, ResolvedParts};
 
 use crate::blobs::Blobs;
 use crate::event::{self, Event, FORMAT, Record};
-use crate::fold::{self, AcceptedState, ComponentState, LimitState, ReleaseState};
+use crate::fold::{self, AcceptedState, ComponentState, HooksState, LimitState, ReleaseState};
 use crate::gap::{self, Gap, GapView, Limit};
 use crate::keys::{self, Keys};
 use crate::ledger::Ledger;
@@ -29,8 +29,8 @@ use crate::view::memory::MemoryView;
 use crate::view::sled::{SledView, Watchdog};
 use crate::view::{self, Batch, Changes, Tree, View, ViewError};
 use crate::{
-    Accepted, AppliedObject, Begun, ComponentView, Error, Hold, Intent, Inventories, InventoryEntry, Outcome, Recalled, Recorded,
-    RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot, Staged, disk, set,
+    Accepted, AppliedObject, Begun, ComponentView, EndedHook, Error, Hold, Intent, Inventories, InventoryEntry, Outcome,
+    Recalled, Recorded, RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot, Staged, disk, set,
 };
 
 /// What a history is opened with.
@@ -125,6 +125,8 @@ fn bounded(hold: Hold) -> Hold {
 const REFUSALS: usize = 100;
 /// How much of a message for people is kept.
 const MESSAGE: usize = 2000;
+/// How much is kept of how a turn ended: the last lines of a container's log are part of it.
+const OUTCOME: usize = 8000;
 /// How many reasons of a denial are kept, and how much of each.
 const REASONS: (usize, usize) = (32, 300);
 /// The purpose under which cache values are encrypted.
@@ -270,6 +272,14 @@ impl History {
         self.append(&mut locked(&self.ledger), event::applied(&begun.intent, objects), now, None)
     }
 
+    /// Writes down which hooks of a turn came to their end, and that nothing of it is begun any more: what a process that is
+    /// killed leaves is begun. Those that did what they are for don't run again for the same content.
+    pub fn hooks_ended(&self, begun: &Begun, hooks: &[EndedHook], now: Timestamp) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        let content = self.release_state(&ledger, &begun.intent.release)?.release.content;
+        self.append(&mut ledger, event::hooks_ended(&begun.intent.release, content, hooks), now, Some("P14"))
+    }
+
     /// Writes down what was deleted and is gone: the inventory forgets it.
     pub fn pruned(&self, begun: &Begun, objects: &[ObjectKey], now: Timestamp) -> Result<(), Error> {
         if objects.is_empty() {
@@ -283,7 +293,7 @@ impl History {
     pub fn record(&self, begun: Begun, outcome: Outcome, now: Timestamp) -> Result<Recorded, Error> {
         let Intent { release, turn, turns, plan, .. } = begun.intent;
         let outcome =
-            Outcome { turn, turns, message: cut(&outcome.message, MESSAGE), trigger: cut(&outcome.trigger, 80), ..outcome };
+            Outcome { turn, turns, message: cut(&outcome.message, OUTCOME), trigger: cut(&outcome.trigger, 80), ..outcome };
         let finished = fold::ends(&outcome);
         let mut ledger = locked(&self.ledger);
         let position = ledger.size();
@@ -673,6 +683,18 @@ impl History {
     pub fn content_of(&self, release: &ReleaseId) -> Option<Digest> {
         let state: Option<ReleaseState> = self.look(|view| get(view, &fold::release(&release.component, release.number)));
         state.map(|state| state.release.content)
+    }
+
+    /// The hooks that came to their end for the content of this release, unless another content ran hooks since.
+    pub fn hooks(&self, release: &ReleaseId) -> Vec<EndedHook> {
+        self.look(|view| {
+            let of: Option<ReleaseState> = get(view, &fold::release(&release.component, release.number))?;
+            let state: Option<HooksState> = get(view, &fold::hooks(&release.component))?;
+            Ok(match (of, state) {
+                (Some(of), Some(state)) if of.release.content == state.content => state.ended,
+                _ => Vec::new(),
+            })
+        })
     }
 
     /// The objects that a component owns in the cluster, or was about to create.

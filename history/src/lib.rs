@@ -28,8 +28,8 @@ mod verify;
 mod view;
 
 pub use data::{
-    Accepted, AppliedObject, ComponentView, Hold, Inventories, InventoryEntry, Outcome, Recorded, RefusedRevision, RefusedView,
-    ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
+    Accepted, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, Outcome, Recorded, RefusedRevision,
+    RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
 pub use error::Error;
 pub use gap::{FoundObject, Gap, GapView, Limit, Ran};

@@ -7,7 +7,7 @@ use tk8s_core::{ComponentName, Digest, LayerId, SourceTree, TreePath};
 use crate::{Error, Renderers, helm, kustomize};
 
 /// Raised whenever the same files could give other objects than before.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The names of a kustomization, as kustomize knows them.
 pub(crate) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The file that makes a directory a chart.

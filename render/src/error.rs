@@ -172,6 +172,14 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// Something that says it is a hook and can't be one.
+    #[error("{origin}: {problem}")]
+    Hook {
+        /// Where.
+        origin: Origin,
+        /// What is wrong, and what to do.
+        problem: tk8s_core::HookError,
+    },
     /// A layer that is none.
     #[error("{origin}: `tk8s.io/layer`")]
     Layer {
@@ -213,6 +221,7 @@ impl Classified for Error {
             Error::Twice { .. } => "DuplicateObject",
             Error::NoNamespace { .. } => "NoNamespace",
             Error::Layer { .. } => "LayerRefused",
+            Error::Hook { .. } => "HookRefused",
             Error::Several(_) => "SeveralFindings",
             Error::Sealed { .. } => "DecryptionFailed",
             Error::NoKey { .. } => "DecryptionKeyMissing",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::{Value, json};
-use tk8s_core::{LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath, printable};
+use tk8s_core::{Hook, LayerId, Manifest, ObjectKey, Origin, Placed, SourceTree, TreeEntry, TreePath, printable};
 
 use crate::collect::Collector;
 use crate::component::{CHART, KUSTOMIZATIONS};
@@ -47,6 +47,7 @@ pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &
         return Err(Error::Empty(component.path.clone()));
     }
     note_twins(&manifests, &mut findings);
+    note_no_hooks(&manifests, &mut findings);
     let placed = place(component, manifests, &mut findings);
     findings.end()?;
     Ok(Objects { placed, warnings })
@@ -266,6 +267,15 @@ fn note_twins(manifests: &[Manifest], findings: &mut Findings) {
     }
 }
 
+/// Notes what says that it is a hook and can't be one: when its turn comes it would be too late to find out.
+fn note_no_hooks(manifests: &[Manifest], findings: &mut Findings) {
+    for manifest in manifests {
+        if let Err(problem) = Hook::of(manifest) {
+            findings.note(Error::Hook { origin: manifest.origin().clone(), problem });
+        }
+    }
+}
+
 fn place(component: &Component, manifests: Vec<Manifest>, findings: &mut Findings) -> Vec<Placed> {
     if let Placement::Fixed(layer) = &component.layer {
         return manifests.into_iter().map(|manifest| Placed { layer: layer.clone(), manifest }).collect();
@@ -321,6 +331,22 @@ mod tests {
         let preview = preview(&WorkingDirectory::new(directory.path()), component, &Renderers::new(Options::default()))
             .map_err(|error| tk8s_core::chain(&error))?;
         Ok(preview.objects().iter().map(|placed| format!("{}: {}", placed.layer, placed.manifest.key())).collect())
+    }
+
+    #[test]
+    fn what_says_it_is_a_hook_and_can_not_be_one_is_refused_where_it_stands() {
+        let hook = |kind: &str, when: &str| {
+            format!("# A comment\n---\n{kind}metadata: {{name: h, namespace: ns, annotations: {{tk8s.io/hook: {when}}}}}\n")
+        };
+        let (map, job) = ("apiVersion: v1\nkind: ConfigMap\n", "apiVersion: batch/v1\nkind: Job\n");
+        for (text, problem) in [
+            (hook(map, "before-apply"), "b.yaml:2: ConfigMap ns/h: only a Job can be a hook"),
+            (hook(job, "pre-sync"), "b.yaml:2: Job.batch ns/h: `pre-sync` is no hook: write `before-apply`"),
+        ] {
+            let refused = keys(&[("b.yaml", &text)], &component(None)).unwrap_err();
+            assert!(refused.starts_with(problem), "{refused}");
+        }
+        assert_eq!(keys(&[("b.yaml", &hook(job, "on-failure"))], &component(None)).unwrap(), ["1-a: Job.batch ns/h"]);
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Error {
             | Error::NoNamespace { origin, .. }
             | Error::Refused { origin, .. }
             | Error::Layer { origin, .. }
+            | Error::Hook { origin, .. }
             | Error::Sealed { origin, .. }
             | Error::NoKey { origin, .. }
             | Error::Substitution { origin, .. }

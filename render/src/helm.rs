@@ -270,7 +270,11 @@ fn read(
         problem: format!("what the chart gives can't be read: {problem}"),
     };
     let text = std::str::from_utf8(output).map_err(|_| unreadable("it is not UTF-8".into()))?;
-    let (mut collector, mut warnings) = (Collector::new(component, renderers, findings), Vec::new());
+    let (mut collector, mut hooks) = (Collector::new(component, renderers, findings), hooks::Hooks::default());
+    let take = |collector: &mut Collector<'_>, value: Value, origin: &Origin| {
+        let found = secrets.map(|secrets| secrets.find(&value)).unwrap_or_default();
+        collector.take(value, &found, origin)
+    };
     let mut reader = yaml::Reader::new(yaml::Twice::LastCounts, renderers.bounds.values);
     for document in yaml::split(text) {
         let document = document.map_err(unreadable)?;
@@ -279,15 +283,13 @@ fn read(
         for (value, _) in collector.findings.keep(read).unwrap_or_default() {
             // Lines of the output are nobody's: the template is where a person looks.
             let origin = Origin { file: Arc::clone(&file), line: 0 };
-            match hooks::left_out(&value, &origin) {
-                None => {
-                    let found = secrets.map(|secrets| secrets.find(&value)).unwrap_or_default();
-                    collector.take(value, &found, &origin)?;
-                }
-                Some(warning) => warnings.push(warning),
+            if let Some(value) = hooks.keep(value, &origin) {
+                take(&mut collector, value, &origin)?;
             }
         }
     }
+    let (taken, warnings) = hooks.end();
+    taken.into_iter().try_for_each(|(value, origin)| take(&mut collector, value, &origin))?;
     Ok((collector.into_manifests(), warnings))
 }
 

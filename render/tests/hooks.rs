@@ -63,17 +63,88 @@ fn what_comes_first_at_every_install_and_upgrade_and_stays_is_an_ordinary_object
 fn what_helm_deletes_once_it_succeeded_is_left_out() {
     let annotations =
         "{helm.sh/hook: 'pre-install,pre-upgrade', helm.sh/hook-delete-policy: 'before-hook-creation,hook-succeeded'}";
-    for kind in ["Role", "ServiceAccount", "Job"] {
+    for kind in ["Role", "ServiceAccount", "PersistentVolumeClaim"] {
         is_left_out(kind, annotations, "Helm deletes it again once it is ready");
     }
 }
 
 #[test]
-fn what_runs_or_keeps_data_is_left_out() {
-    for hook in ["pre-install,pre-upgrade", "post-install", "post-upgrade,post-install"] {
-        is_left_out("Job", &format!("helm.sh/hook: {hook}"), "it is no part of what runs afterwards");
-    }
+fn what_keeps_data_is_left_out() {
     is_left_out("PersistentVolumeClaim", "helm.sh/hook: pre-install,pre-upgrade", "no part of what runs");
+}
+
+/// What the Job of a chart says of itself as a hook of the agent's.
+fn runs(annotations: &str) -> [Option<String>; 3] {
+    let (found, warnings) = chart("Job", annotations).look(&component("web")).unwrap();
+    assert_eq!((found.len(), warnings), (2, vec![]), "{annotations}");
+    let job = found.iter().find(|object| object["kind"] == "Job").unwrap();
+    let said = |name: &str| job["metadata"]["annotations"][name].as_str().map(String::from);
+    ["tk8s.io/hook", "tk8s.io/wave", "tk8s.io/hook-on-rollback"].map(said)
+}
+
+#[test]
+fn a_job_before_or_after_every_install_and_every_upgrade_is_a_hook_of_the_agents() {
+    let is = |moment: &str, wave: Option<&str>, rollback: Option<&str>| {
+        [Some(moment), wave, rollback].map(|text| text.map(String::from))
+    };
+    for (annotations, expected) in [
+        ("helm.sh/hook: pre-install,pre-upgrade", is("before-apply", None, None)),
+        (
+            "{helm.sh/hook: 'post-upgrade, Post-Install', helm.sh/hook-delete-policy: hook-succeeded}",
+            is("after-apply", None, None),
+        ),
+        (
+            "{helm.sh/hook: 'pre-install,pre-upgrade,pre-rollback', helm.sh/hook-weight: '-5'}",
+            is("before-apply", Some("-5"), Some("true")),
+        ),
+        ("{helm.sh/hook: 'pre-install,pre-upgrade', helm.sh/hook-weight: '100000'}", is("before-apply", Some("1000"), None)),
+        ("{helm.sh/hook: post-install, tk8s.io/hook: on-failure}", is("on-failure", None, None)),
+    ] {
+        assert_eq!(runs(annotations), expected, "{annotations}");
+    }
+}
+
+#[test]
+fn a_job_that_runs_only_sometimes_is_left_out() {
+    for hook in ["pre-install", "pre-upgrade", "post-install", "pre-install,pre-upgrade,post-upgrade"] {
+        is_left_out("Job", &format!("helm.sh/hook: {hook}"), "it does not run at every install and every upgrade");
+    }
+}
+
+#[test]
+fn a_job_whose_helpers_would_come_late_or_not_at_all_is_left_out() {
+    let helper = |annotations: &str| {
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: helper, annotations: {annotations}}}\n")
+    };
+    for (job, account, names, why) in [
+        (
+            "pre-install,pre-upgrade",
+            "{helm.sh/hook: 'pre-install,pre-upgrade'}",
+            vec!["ordinary", "helper"],
+            "what Helm makes for it to use, ServiceAccount helper, would come after it",
+        ),
+        (
+            "post-install,post-upgrade",
+            "{helm.sh/hook: 'post-install,post-upgrade', helm.sh/hook-delete-policy: hook-succeeded}",
+            vec!["ordinary"],
+            "what Helm makes for it to use, ServiceAccount helper, is left out",
+        ),
+    ] {
+        let repository = chart("Job", &format!("helm.sh/hook: {job}"));
+        repository.write("web/templates/helper.yaml", &helper(account));
+        let (found, warnings) = repository.look(&component("web")).unwrap();
+        let found: Vec<_> = found.iter().map(|object| object["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(found, names);
+        assert!(
+            warnings.iter().any(|warning| warning.contains("Job hook is a Helm hook") && warning.contains(why)),
+            "{warnings:?}"
+        );
+    }
+    // What is there before everything else stands in nobody's way afterwards.
+    let repository = chart("Job", "helm.sh/hook: post-install,post-upgrade");
+    repository.write("web/templates/helper.yaml", &helper("{helm.sh/hook: 'pre-install,pre-upgrade'}"));
+    let (found, warnings) = repository.look(&component("web")).unwrap();
+    assert_eq!((found.len(), warnings), (3, vec![]));
 }
 
 #[test]

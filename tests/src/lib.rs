@@ -1,6 +1,7 @@
 //! What the tests of several stages share: where the programs are, a control plane, the pipeline step by step.
 
 pub mod cluster;
+pub mod kubelet;
 pub mod pipeline;
 pub mod proxy;
 pub mod system;

@@ -16,7 +16,7 @@ use tk8s_diff::live::Live;
 use tk8s_diff::mask::Masker;
 use tk8s_diff::memory::{Compared, Known, Memory, Owned, compare};
 use tk8s_diff::ownership::FieldRules;
-use tk8s_diff::{Plan, Rules, Turn};
+use tk8s_diff::{Hooks, Plan, Rules, Turn};
 use tk8s_gitsync::{Accepted, DevPolicy, Follow, Policy, Source, Waiver};
 use tk8s_history::{AppliedObject, Begun, Desired, History, Options, Staged, Watchdog};
 use tk8s_render::{Component, Placement};
@@ -108,9 +108,9 @@ impl Pipeline {
         self.history.stage(resolved, Timestamp::now()).expect("staged")
     }
 
-    /// The turns of a release of these objects.
+    /// The turns of a release of these objects, with those of all its hooks.
     pub fn turns(&self, yaml: &str) -> Vec<Turn> {
-        tk8s_diff::turns(Desired::from(self.stage(yaml)), &self.instance()).expect("turns")
+        tk8s_diff::turns(Desired::from(self.stage(yaml)), &self.instance(), &Hooks::all(PATIENCE)).expect("turns")
     }
 
     /// Steps 7 and 8: what the cluster says to a turn, and the plan that follows.

@@ -7,7 +7,9 @@
 mod alarms;
 mod anchoring;
 mod attention;
+mod causes;
 mod fullcheck;
+mod hooks;
 mod judging;
 mod leaving;
 mod operator;
@@ -63,6 +65,7 @@ pub struct Engine {
     /// What the cluster is told.
     pub report: Report,
     alarms: alarms::Alarms,
+    causes: causes::Causes,
     rendering: Rendering,
     /// Ends everything that waits.
     pub stop: CancellationToken,
@@ -124,6 +127,7 @@ impl Engine {
             report: Report::new(metrics.clone()),
             metrics,
             alarms: alarms::Alarms::default(),
+            causes: causes::Causes::default(),
             rendering,
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),

@@ -12,7 +12,7 @@ use tk8s_images::Resolved;
 use super::Engine;
 use super::attention::Attention;
 use super::platform::{self, Unit, Units};
-use super::run::{Job, NOT_HEALTHY};
+use super::run::Job;
 use super::slot::Progress;
 use super::standing::Standing;
 use crate::disk::disk;
@@ -290,7 +290,10 @@ impl Engine {
     pub(super) fn failed_before(&self, standing: &Standing, view: &ComponentView) -> Option<Progress> {
         let message = view.latest_outcome.as_ref().map_or_else(String::new, |outcome| outcome.message.clone());
         match standing {
-            Standing::Unhealthy(_) => Some(Progress::Failed { class: Class::Stalled, reason: NOT_HEALTHY.into(), message }),
+            Standing::Unhealthy(release) => {
+                let reason = self.not_healthy(&release.component).into();
+                Some(Progress::Failed { class: Class::Stalled, reason, message })
+            }
             Standing::Denied(_) => Some(denied(&message)),
             Standing::Runs(_) | Standing::Unfinished(_) => None,
         }

@@ -3,16 +3,19 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Removal, Timestamp, chain};
 use tk8s_deploy::{Applied, GateRules, PruneBudget, Trigger};
+use tk8s_diff::Hooks;
 use tk8s_diff::ownership::DriftMode;
 use tk8s_history::{Desired, Outcome, Release, Status};
 use tk8s_images::Resolved;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
+use super::hooks::{HOOK_FAILED, failed_for_good};
 use super::platform::Unit;
 use super::slot::{Progress, Slot};
 use super::standing::Standing;
@@ -31,7 +34,7 @@ pub(super) enum Job {
 /// The reason of a component that was applied and is not healthy.
 pub const NOT_HEALTHY: &str = "NotHealthyInTime";
 /// After how long deletions that were refused are tried again.
-const PRUNE_AGAIN: std::time::Duration = std::time::Duration::from_secs(600);
+const PRUNE_AGAIN: Duration = Duration::from_secs(600);
 
 /// How a run of the pipeline is reported: the writes first, then the end.
 pub(super) type Heard<'a> = &'a (dyn Fn(&Applied) + Sync);
@@ -142,7 +145,7 @@ impl Engine {
     /// How a component is after a run: what was refused before anything was written, and what was undone before, is shown as
     /// it will be after a restart. `release`: what was to run, where it is known.
     fn progress_after(&self, name: &ComponentName, release: Option<&ReleaseId>, result: &Result<Outcome, Error>) -> Progress {
-        let progress = progress_of(name, result);
+        let progress = self.progress_of(name, result);
         let Some(view) = disk(|| self.history.component(name)) else { return progress };
         let standing = Standing::of(&view);
         let refused = result.is_err() && matches!(standing, Standing::Denied(_));
@@ -179,6 +182,12 @@ impl Engine {
         let told = self.before_run(desired.release());
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
         let settling = AtomicBool::new(false);
+        let mut rules = self.rules(unit, &desired, trigger);
+        let health_timeout = unit.spec.health_timeout.unwrap_or(config.apply.health_timeout);
+        let hooks = self.hooks(&release, trigger, health_timeout);
+        let failed = self.failed_hook(&release).filter(|_| matches!(hooks, Hooks::Skipped));
+        // After a failure nothing is deleted, and what a newer release has begun with is not this one's to delete.
+        rules.prune &= failed.is_none() && !self.looks_after_while_another_comes(&release, trigger);
         let run = pipeline::Run {
             instance: &self.instance,
             cluster: &self.cluster,
@@ -188,9 +197,11 @@ impl Engine {
             metrics: &self.metrics,
             trigger,
             gate: self.gate_rules(unit, desired.release()),
-            rules: self.rules(unit, &desired, trigger),
+            rules,
+            hooks,
+            failed,
             concurrency: config.apply.concurrency,
-            health_timeout: unit.spec.health_timeout.unwrap_or(config.apply.health_timeout),
+            health_timeout,
             cancel,
             stop: &self.stop,
             fence: self.tenure.fence(&self.stop),
@@ -211,7 +222,28 @@ impl Engine {
                 self.write_down_failure(&release, error);
             }
         }
+        if failed_for_good(&result) && !run.cancel.is_cancelled() && !self.stop.is_cancelled() {
+            self.run_hooks_of_failure(&run, &release).await;
+        }
         result
+    }
+
+    fn progress_of(&self, component: &ComponentName, result: &Result<Outcome, Error>) -> Progress {
+        match result {
+            Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => Progress::Settled,
+            // Not tried again by the clock: the watchdog sees when it becomes healthy after all.
+            Ok(outcome) => {
+                let reason = self.not_healthy(component);
+                let what = match reason {
+                    HOOK_FAILED => "a hook failed, and is not run again by itself".to_owned(),
+                    _ => format!("{component} did not become healthy in time"),
+                };
+                let message = format!("{what}: {}", outcome.message);
+                Progress::Failed { class: Class::Stalled, reason: reason.into(), message }
+            }
+            Err(Error::Superseded) => Progress::Settled,
+            Err(error) => Progress::Failed { class: error.class(), reason: error.reason().into(), message: chain(error) },
+        }
     }
 
     /// A release that failed before anything was begun is written down too: an absence would be retried for ever.
@@ -267,19 +299,5 @@ impl Engine {
         let own = [crate::lease::key(&namespace, &self.instance), crate::anchor::store::key(&namespace, &self.instance)].into();
         let instance_namespace = Some(namespace);
         GateRules { held, running, budget, confirmed, own, instance_namespace, ..GateRules::of(self.environment()) }
-    }
-}
-
-fn progress_of(component: &ComponentName, result: &Result<Outcome, Error>) -> Progress {
-    match result {
-        Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => Progress::Settled,
-        // Not tried again by the clock: the watchdog sees when it becomes healthy after all.
-        Ok(outcome) => Progress::Failed {
-            class: Class::Stalled,
-            reason: NOT_HEALTHY.into(),
-            message: format!("{component} did not become healthy in time: {}", outcome.message),
-        },
-        Err(Error::Superseded) => Progress::Settled,
-        Err(error) => Progress::Failed { class: error.class(), reason: error.reason().into(), message: chain(error) },
     }
 }

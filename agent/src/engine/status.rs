@@ -397,7 +397,7 @@ impl Engine {
 
     /// The worst health of a component's objects, and the sentence that belongs to it.
     fn health_of(&self, name: &ComponentName) -> (HealthState, String) {
-        let mut worst = (HealthState::Healthy, String::new());
+        let mut worst = (HealthState::Healthy, String::new(), None);
         for (key, known) in self.memory.of_component(name) {
             let health = match self.live.seen(&key) {
                 Seen::Present(seen) => seen.health,
@@ -407,10 +407,12 @@ impl Engine {
                 Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "its kind is not watched yet"),
             };
             if health.state > worst.0 {
-                worst = (health.state, format!("{key}: {} {}", health.reason, health.message));
+                worst = (health.state, format!("{key}: {} {}", health.reason, health.message), Some(key));
             }
         }
-        worst
+        let (state, sentence, key) = worst;
+        let cause = key.map(|key| self.causes.behind(name, &key)).unwrap_or_default();
+        (state, sentence + &cause)
     }
 }
 

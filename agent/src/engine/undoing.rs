@@ -102,7 +102,8 @@ impl Engine {
             Err(error) if matches!(error.class(), Class::Transient | Class::Waiting) => None,
             Err(error) => {
                 let newest = disk(|| self.history.component(name))?.latest.id.number;
-                let written = disk(|| self.history.inventory(name)).iter().any(|entry| entry.release == newest);
+                let owned = disk(|| self.history.inventory(name));
+                let written = owned.iter().any(|entry| entry.release == newest && !self.memory.is_hook(&entry.key));
                 written.then(|| chain(error))
             }
         }

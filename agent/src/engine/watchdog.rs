@@ -8,6 +8,7 @@ use tk8s_deploy::Trigger;
 use tk8s_diff::live::Seen;
 use tk8s_diff::memory::{Compared, Drift, compare};
 use tk8s_diff::ownership::DriftMode;
+use tk8s_history::{ComponentView, Status};
 use tokio::time::Instant;
 
 use super::Engine;
@@ -68,6 +69,7 @@ impl Engine {
         if attention == Attention::None {
             return;
         }
+        self.look_for_causes();
         for unit in self.looked_after().iter().filter(|unit| attention.is_for(&unit.spec.name)) {
             let name = &unit.spec.name;
             let slot = self.slot(name);
@@ -92,7 +94,8 @@ impl Engine {
             }
             let Some(view) = disk(|| self.history.component(name)) else { continue };
             let standing = Standing::of(&view);
-            let written = disk(|| self.history.inventory(name)).into_iter().map(|entry| entry.release);
+            let written = disk(|| self.history.inventory(name)).into_iter();
+            let written = written.filter(|entry| !self.memory.is_hook(&entry.key)).map(|entry| entry.release);
             let repaired_by = standing.repaired_by(&view, written).filter(|release| !self.is_behind(release));
             match (drifted.first(), repaired_by) {
                 (Some(_), Some(current)) => {
@@ -120,7 +123,7 @@ impl Engine {
                     tracing::info!(component = %name, "what had left the release is gone: the inventory forgets it");
                     self.start_alone(unit, Job::Known(current), Trigger::Restart);
                 }
-                (None, _) if late && matches!(standing, Standing::Unhealthy(_)) => {
+                (None, _) if late && waited_in_vain(&standing, &view) => {
                     let release = standing.release().clone();
                     tracing::info!(%release, "became healthy after its deadline");
                     self.start_alone(unit, Job::Known(release), Trigger::Restart);
@@ -186,4 +189,11 @@ impl Engine {
             Seen::Absent => known.ends(),
         })
     }
+}
+
+/// Whether a release ended because something was not healthy in time: all of it was applied, or what was left waited for that.
+fn waited_in_vain(standing: &Standing, view: &ComponentView) -> bool {
+    let unhealthy = view.latest_outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Unhealthy);
+    matches!(standing, Standing::Unhealthy(_))
+        || (matches!(standing, Standing::Unfinished(_)) && unhealthy && view.hold.is_none())
 }

@@ -35,7 +35,7 @@ fn put(live: &Live, kind: &str, status: Value) {
 }
 
 fn waiting(written: &[&str]) -> Waiting {
-    Waiting { written: written.iter().map(|kind| key(kind)).collect(), finished: HashSet::new() }
+    Waiting { written: written.iter().map(|kind| key(kind)).collect(), finished: HashSet::new(), hooks: false }
 }
 
 fn complete() -> Value {
@@ -121,6 +121,24 @@ async fn a_cron_job_whose_last_run_failed_keeps_no_release_waiting() {
     put(&live, "CronJob", json!({"lastScheduleTime": "2026-01-01T01:00:00Z", "lastSuccessfulTime": "2026-01-01T00:00:00Z"}));
     assert!(matches!(live.seen(&key("CronJob")), Seen::Present(seen) if seen.health.state == HealthState::Degraded));
     assert_eq!(waiting(&["CronJob"]).look(&live, &key("CronJob")), None);
+}
+
+#[tokio::test]
+async fn a_hook_has_to_come_to_its_end_whoever_began_it() {
+    let live = live();
+    let (job, hooks) = (key("Job"), || Waiting { hooks: true, ..waiting(&[]) });
+    put(&live, "Job", json!({"conditions": [{"type": "Suspended", "status": "True"}]}));
+    assert_eq!(hooks().look(&live, &job).unwrap().reason, "Suspended");
+    assert_eq!(hooks().ended(&live, &job, Moment::AfterApply), None);
+    // One that was found and not written is this release's all the same.
+    assert_eq!(hooks().judge(&job, &Seen::Absent).unwrap().reason, "Missing");
+    put(&live, "Job", failed());
+    assert!(hooks().failed_for_good(&live, &job));
+    let hook = EndedHook { key: job.clone(), moment: Moment::AfterApply, uid: "u".into(), succeeded: false };
+    assert_eq!(hooks().ended(&live, &job, Moment::AfterApply), Some(hook.clone()));
+    put(&live, "Job", complete());
+    assert_eq!(hooks().look(&live, &job), None);
+    assert_eq!(hooks().ended(&live, &job, Moment::AfterApply), Some(EndedHook { succeeded: true, ..hook }));
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tk8s_core::{Environment, Trust};
+use tk8s_core::{Environment, Moment, Trust};
 
 use super::*;
 use crate::view::sled::SledView;
-use crate::{Error, Hold, RefusedRevision, SeenTag, replay_equals_view, verify};
+use crate::{EndedHook, Error, Hold, RefusedRevision, SeenTag, replay_equals_view, verify};
 
 #[test]
 fn recalling_a_release_gives_exactly_what_was_staged() {
@@ -92,6 +92,31 @@ fn a_history_is_opened_only_with_its_own_keys_name_and_instance() {
         assert!(matches!(error, Error::Foreign { .. } | Error::Key { .. } | Error::Origin(_)), "{error}");
     }
     assert_eq!(files(&dir.path().join("ledger")), before);
+}
+
+#[test]
+fn hooks_that_ended_are_known_for_their_content_until_another_one_runs_hooks() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let (first, second) = (stage(&history, "web", "one").release.id.clone(), stage(&history, "web", "two").release.id.clone());
+    let hook = |name: &str, succeeded| EndedHook { key: key(name), moment: Moment::BeforeApply, uid: "u".into(), succeeded };
+    let end = |release: &ReleaseId, hooks: &[EndedHook]| {
+        let begun = history.begin(intent(release.clone(), &["a"]), at(2)).unwrap();
+        history.hooks_ended(&begun, hooks, at(3)).unwrap();
+        assert_eq!(history.component(&name("web")).unwrap().unfinished, None, "what is closed is not begun");
+    };
+    assert_eq!(history.hooks(&first), []);
+    end(&first, &[hook("a", false), hook("b", true)]);
+    end(&first, &[hook("a", true)]);
+    assert_eq!((history.hooks(&first), history.hooks(&second)), (vec![hook("b", true), hook("a", true)], vec![]));
+    // How a release ended is said by its turns alone.
+    assert_eq!(history.component(&name("web")).unwrap().current, None);
+    let many: Vec<_> = (0..1000).map(|number| hook(&format!("hook-{number}"), true)).collect();
+    end(&second, &many);
+    assert_eq!((history.hooks(&first).len(), history.hooks(&second).len()), (0, 1000), "of as many events as it takes");
+    drop(history);
+    replay_equals_view(options(dir.path())).unwrap();
+    assert_eq!(open(dir.path()).hooks(&second).len(), 1000);
 }
 
 #[test]

@@ -107,6 +107,8 @@ async fn waves_come_one_after_the_other_and_a_bad_one_is_named() {
     let names: Vec<Vec<_>> =
         turns.iter().map(|turn| turn.objects().iter().map(|object| object.key().name.clone()).collect()).collect();
     assert_eq!(names, [["early"], ["middle"], ["late"]]);
-    let bad = tk8s_diff::turns(pipeline.stage(&in_wave("a", "soon")).into(), &"waves".parse().unwrap()).unwrap_err();
+    let bad =
+        tk8s_diff::turns(pipeline.stage(&in_wave("a", "soon")).into(), &"waves".parse().unwrap(), &tk8s_diff::Hooks::Skipped)
+            .unwrap_err();
     assert!(bad.reason() == "BadWave" && bad.to_string().contains("`soon` is no wave"), "{bad}");
 }

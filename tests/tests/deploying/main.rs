@@ -5,6 +5,7 @@
 
 mod changes;
 mod giving_up;
+mod hooks;
 mod looking;
 mod ownership;
 
