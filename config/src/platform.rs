@@ -8,6 +8,7 @@ use tk8s_core::{ComponentName, LayerId, SourceTree, TreePath};
 use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::ownership::{self, Conflicts, Drift, IgnoreSpec};
+use crate::windows::{self, Windows};
 use crate::{Problem, Problems};
 
 /// What happens to the layers above when a component fails.
@@ -117,6 +118,10 @@ pub struct ComponentSpec {
     pub strict: bool,
     /// What is left to others.
     pub ignore: Vec<IgnoreSpec>,
+    /// When new releases may come in.
+    pub windows: Windows,
+    /// How long a release may take, all of its turns together.
+    pub run_timeout: Option<Duration>,
 }
 
 /// The platform, validated: names are unique, dependencies exist and have no cycle.
@@ -138,6 +143,8 @@ struct Defaults {
     drift: Option<Drift>,
     conflicts: Option<Conflicts>,
     strict: Option<bool>,
+    windows: Option<Windows>,
+    run_timeout: Option<Duration>,
 }
 
 impl Platform {
@@ -185,6 +192,8 @@ impl Platform {
             conflicts: Conflicts::Report,
             strict: false,
             ignore: Vec::new(),
+            windows: Windows::default(),
+            run_timeout: None,
         };
         Platform { components: vec![component], by_label: true }
     }
@@ -307,6 +316,8 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         conflicts: fields
             .choice("conflicts", &[("report", Conflicts::Report), ("force", Conflicts::Force), ("yield", Conflicts::Yield)]),
         strict: fields.boolean("strict"),
+        windows: windows::read(fields),
+        run_timeout: fields.duration("runTimeout"),
     }
 }
 
@@ -407,7 +418,6 @@ fn read_component(
         ("dependencies", "write `dependsOn`"),
         ("serviceAccount", "impersonation is not supported yet"),
         ("ignoreDifferences", "write `ignore`"),
-        ("windows", "windows are not supported yet"),
     ]);
     Some(ComponentSpec {
         name: name?,
@@ -430,6 +440,8 @@ fn read_component(
         conflicts: own.conflicts.or(defaults.conflicts).unwrap_or_default(),
         strict: own.strict.or(defaults.strict).unwrap_or_default(),
         ignore,
+        windows: own.windows.or_else(|| defaults.windows.clone()).unwrap_or_default(),
+        run_timeout: own.run_timeout.or(defaults.run_timeout),
     })
 }
 
@@ -591,6 +603,16 @@ mod tests {
             (THREE.replace("path: zeta", "path: zeta, helm: {values: 1}"), "helm.values: it has to be a map"),
             (THREE.replace("path: zeta", "path: zeta, helm: {values: {a: !!str 1}}"), "tags are not supported here"),
             (THREE.replace("path: zeta", "path: zeta, healthTimeout: soon"), "a time such as"),
+            (
+                THREE.replace("path: zeta", "path: zeta, windows: [{allow: 0 25 * * *, duration: 1h}]"),
+                "tk8s.yaml:10: layers[0].components[2].windows[0].allow: `0 25 * * *` is no cron expression: hour: `25` is no number from 0 to 23",
+            ),
+            (
+                THREE.replace("namespace: shop", "windows: [{deny: 0 2 * * *, duration: 1h, timeZone: Mars/Base}]"),
+                "tk8s.yaml:6: layers[0].windows[0].timeZone: there is no time zone `Mars/Base`",
+            ),
+            (THREE.replace("path: zeta", "path: zeta, windows: [{duration: 1h}]"), "windows[0]: write either `allow` or `deny`"),
+            (THREE.replace("path: zeta", "path: zeta, windows: [{allow: 0 2 * * *}]"), "windows[0].duration: it is missing"),
         ];
         for (text, word) in table {
             let found = parse(&text).unwrap_err();
