@@ -7,7 +7,7 @@ use tk8s_core::{InstanceName, Manifest, ObjectKey, Placed};
 use tk8s_history::Desired;
 
 use crate::Error;
-use crate::sealed::Turn;
+use crate::sealed::{Brought, Turn};
 
 /// Kinds in the order in which they are applied: what others need comes first, what acts on everybody comes last. A kind
 /// that is not listed stands where workloads do.
@@ -74,6 +74,7 @@ fn wave(manifest: &Manifest) -> Result<i32, Error> {
 /// that other objects of the layer need come before all of it. A removal is one turn without objects.
 pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Error> {
     let (release, objects) = desired.into_parts();
+    let brought = Arc::new(brought(objects.iter().map(|placed| &placed.manifest)));
     let all: Arc<Vec<ObjectKey>> = Arc::new(objects.iter().map(|placed| placed.manifest.key().clone()).collect());
     let mut layers: BTreeMap<u16, Vec<Manifest>> = BTreeMap::new();
     for placed in objects {
@@ -93,7 +94,14 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Err
         groups.push(Vec::new());
     }
     let of = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-    let turn = |(index, objects)| Turn { release: Arc::clone(&release), index, of, objects, all: Arc::clone(&all) };
+    let turn = |(index, objects)| Turn {
+        release: Arc::clone(&release),
+        index,
+        of,
+        objects,
+        all: Arc::clone(&all),
+        brought: Arc::clone(&brought),
+    };
     Ok((0..of).zip(groups).map(turn).collect())
 }
 
@@ -104,20 +112,30 @@ fn cut(manifests: Vec<Manifest>) -> (Vec<Manifest>, Vec<Manifest>) {
         manifests.iter().map(|manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone())).collect();
     manifests.into_iter().partition(|manifest| match manifest.kind().kind.as_str() {
         "Namespace" => namespaces.contains(&manifest.key().name),
-        "CustomResourceDefinition" => {
-            let spec = |pointer: &str| {
-                manifest
-                    .object()
-                    .get("spec")
-                    .and_then(|spec| spec.pointer(pointer))
-                    .and_then(|value| value.as_str())
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            kinds.contains(&(spec("/group"), spec("/names/kind")))
-        }
+        "CustomResourceDefinition" => kinds.contains(&defined_by(manifest)),
         _ => false,
     })
+}
+
+fn brought<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Brought {
+    let mut brought = Brought::default();
+    for manifest in manifests {
+        match manifest.kind().kind.as_str() {
+            "Namespace" => drop(brought.namespaces.insert(manifest.key().name.clone())),
+            "CustomResourceDefinition" => drop(brought.kinds.insert(defined_by(manifest))),
+            _ => {}
+        }
+    }
+    brought
+}
+
+/// The group and kind that a CustomResourceDefinition defines.
+fn defined_by(manifest: &Manifest) -> (String, String) {
+    let spec = |pointer: &str| {
+        let value = manifest.object().get("spec").and_then(|spec| spec.pointer(pointer));
+        value.and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+    };
+    (spec("/group"), spec("/names/kind"))
 }
 
 #[cfg(test)]

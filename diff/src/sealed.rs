@@ -1,5 +1,6 @@
 //! The hand-over types of planning: [`Turn`], [`Observed`] and [`Plan`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -23,6 +24,24 @@ pub struct Turn {
     pub(crate) objects: Vec<Manifest>,
     /// Every object of the whole release: what is not among them has left it.
     pub(crate) all: Arc<Vec<ObjectKey>>,
+    /// What the whole release brings that others of it need.
+    pub(crate) brought: Arc<Brought>,
+}
+
+/// The namespaces and kinds that a release brings itself: what is refused because one of them is missing may be taken when
+/// its turn comes.
+#[derive(Debug, Default)]
+pub struct Brought {
+    pub(crate) namespaces: BTreeSet<String>,
+    pub(crate) kinds: BTreeSet<(String, String)>,
+}
+
+impl Brought {
+    /// Whether this object is of such a kind, or in such a namespace.
+    pub fn is_needed_by(&self, key: &ObjectKey) -> bool {
+        key.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace))
+            || self.kinds.contains(&(key.group.clone(), key.kind.clone()))
+    }
 }
 
 impl Turn {
@@ -40,6 +59,11 @@ impl Turn {
     pub fn objects(&self) -> &[Manifest] {
         &self.objects
     }
+
+    /// What the whole release brings that others of it need.
+    pub fn brought(&self) -> Arc<Brought> {
+        Arc::clone(&self.brought)
+    }
 }
 
 /// A turn and what the cluster says to it. Made by [`crate::observe()`] only.
@@ -47,6 +71,7 @@ impl Turn {
 pub struct Observed {
     pub(crate) turn: Turn,
     pub(crate) findings: Vec<crate::observe::Finding>,
+    pub(crate) rejected: Vec<Kept>,
     pub(crate) leaving: Leaving,
 }
 
@@ -221,6 +246,7 @@ pub struct Plan {
     pub(crate) unchanged: Vec<ObjectKey>,
     pub(crate) confirmed: Vec<(ObjectKey, crate::memory::Known)>,
     pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) rejected: Vec<Kept>,
     pub(crate) leaving: Leaving,
     pub(crate) digest: Digest,
 }
@@ -254,6 +280,11 @@ impl Plan {
     /// Fields of others that stand in the way: a plan with conflicts passes no gate.
     pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
+    }
+
+    /// What the API server does not take and is left as it is, and what it says; only where the rules say so.
+    pub fn rejected(&self) -> &[Kept] {
+        &self.rejected
     }
 
     /// What is deleted after settling; in the last turn only.
