@@ -12,7 +12,7 @@ mod settle;
 
 pub use apply::{ApplyFailed, ApplyOptions, apply};
 pub use error::Error;
-pub use gate::{Denied, FailedRule, GateRules, PruneBudget, Suspension, Trigger, gate};
+pub use gate::{Closed, Denied, FailedRule, GateRules, PruneBudget, Trigger, gate};
 pub use prune::{PruneFailed, prune};
 pub use sealed::{Answer, Applied, ApprovedPlan, Finished, Settled};
 pub use settle::settle;

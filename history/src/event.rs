@@ -10,7 +10,7 @@ use tk8s_core::{
 };
 
 use crate::tile::MAX_RECORD;
-use crate::{AppliedObject, Error, Hold, Intent, Outcome, RefusedRevision, Release, SeenTag};
+use crate::{AppliedObject, Error, Hold, Intent, LeftOut, Outcome, RefusedRevision, Release, Scope, SeenTag};
 
 /// The version of the format of events.
 pub(crate) const FORMAT: u32 = 1;
@@ -100,6 +100,23 @@ pub(crate) enum Event {
         component: ComponentName,
         by: String,
     },
+    /// Nothing is to be written for these.
+    Suspended {
+        scope: Scope,
+        reason: String,
+        by: String,
+    },
+    Unsuspended {
+        scope: Scope,
+        by: String,
+    },
+    /// Objects of a release that the API server does not take are left as they are.
+    LeftOut {
+        release: ReleaseId,
+        objects: Vec<LeftOut>,
+        part: u32,
+        parts: u32,
+    },
     /// Releases that are no longer kept.
     Forgotten {
         component: ComponentName,
@@ -136,6 +153,9 @@ impl Event {
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",
             Event::Resumed { .. } => "resumed",
+            Event::Suspended { .. } => "suspended",
+            Event::Unsuspended { .. } => "unsuspended",
+            Event::LeftOut { .. } => "leftOut",
             Event::Forgotten { .. } => "forgotten",
         }
     }
@@ -237,5 +257,13 @@ pub(crate) fn pruned(intent: &Intent, objects: &[ObjectKey]) -> Vec<Event> {
         part: count(part),
         parts,
     };
+    split.into_iter().enumerate().map(event).collect()
+}
+
+/// The events of what is left out.
+pub(crate) fn left_out(release: &ReleaseId, objects: &[LeftOut]) -> Vec<Event> {
+    let split = parts(objects);
+    let parts = count(split.len());
+    let event = |(part, objects)| Event::LeftOut { release: release.clone(), objects, part: count(part), parts };
     split.into_iter().enumerate().map(event).collect()
 }

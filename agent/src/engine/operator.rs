@@ -74,6 +74,7 @@ impl Engine {
             rejected: self.rejected(&view, header.content),
             reason: reason.clone().unwrap_or_else(|| "rollback".into()),
             by: by.into(),
+            with: None,
         };
         // Held with it: whatever happens from here on, Git does not undo the rollback.
         disk(|| self.history.rollback_requested(component, hold, reason.as_deref(), Timestamp::now()))?;
@@ -178,6 +179,7 @@ impl Engine {
             rejected: content.map_or_else(Vec::new, |content| self.rejected(&view, content)),
             reason: tk8s_core::printable(reason, LONGEST_REASON),
             by: by.into(),
+            with: None,
         };
         disk(|| self.history.hold(component, hold, Timestamp::now()))?;
         Ok(current)

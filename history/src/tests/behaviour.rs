@@ -9,7 +9,7 @@ use tk8s_core::{Environment, Trust};
 
 use super::*;
 use crate::view::sled::SledView;
-use crate::{Error, Hold, RefusedRevision, SeenTag, replay_equals_view, verify};
+use crate::{Error, Hold, LeftOut, RefusedRevision, Scope, SeenTag, replay_equals_view, verify};
 
 #[test]
 fn recalling_a_release_gives_exactly_what_was_staged() {
@@ -217,8 +217,13 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
         let release = stage(&history, "web", value).release.id.clone();
         run(&history, &release, Status::Healthy);
     }
-    let held =
-        |release| Hold { release: ReleaseNumber(release), rejected: vec![], reason: "it hurts".into(), by: "alice".into() };
+    let held = |release| Hold {
+        release: ReleaseNumber(release),
+        rejected: vec![],
+        reason: "it hurts".into(),
+        by: "alice".into(),
+        with: None,
+    };
     history.rollback_requested(&name("web"), held(1), Some("it hurts"), at(5)).unwrap();
     assert!(history.rollback_requested(&name("web"), held(7), None, at(5)).is_err());
     assert!(history.rollback_requested(&name("api"), held(1), None, at(5)).is_err());
@@ -228,7 +233,13 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
     let pending = history.component(&name("web")).unwrap().rollback.unwrap();
     assert_eq!((pending.to, pending.by.as_str(), pending.reason.as_deref()), (ReleaseNumber(1), "alice", Some("it hurts")));
     run(&history, &id("web", 1), Status::Healthy);
-    let hold = Hold { release: ReleaseNumber(1), rejected: vec![Digest::of("x")], reason: "it hurts".into(), by: "alice".into() };
+    let hold = Hold {
+        release: ReleaseNumber(1),
+        rejected: vec![Digest::of("x")],
+        reason: "it hurts".into(),
+        by: "alice".into(),
+        with: None,
+    };
     history.hold(&name("web"), hold.clone(), at(6)).unwrap();
     let view = history.component(&name("web")).unwrap();
     assert_eq!((view.rollback, view.hold, view.current, view.latest.id), (None, Some(hold), Some(id("web", 1)), id("web", 2)));
@@ -439,6 +450,9 @@ enum Step {
     Rollback(u8, u8),
     Hold(u8, u8),
     Resume(u8),
+    Suspend(u8),
+    ResumeAll(u8),
+    LeaveOut(u8, u8, Vec<u8>),
     Accept(u8),
     Refuse(u8),
     See(u8),
@@ -465,12 +479,23 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3, 1u8..6).prop_map(|(c, n)| Step::Rollback(c, n)),
         1 => (0u8..3, 1u8..6).prop_map(|(c, n)| Step::Hold(c, n)),
         1 => (0u8..3).prop_map(Step::Resume),
+        1 => (0u8..3).prop_map(Step::Suspend),
+        1 => (0u8..3).prop_map(Step::ResumeAll),
+        1 => (0u8..3, 1u8..6, keys()).prop_map(|(c, n, k)| Step::LeaveOut(c, n, k)),
         1 => any::<u8>().prop_map(|n| Step::Accept(n % 3)),
         1 => any::<u8>().prop_map(|n| Step::Refuse(n % 3)),
         1 => any::<u8>().prop_map(|n| Step::See(n % 3)),
         1 => Just(Step::Reopen),
         1 => Just(Step::LoseView),
     ]
+}
+
+fn scope(which: u8) -> Scope {
+    match which {
+        0 => Scope::All,
+        1 => Scope::Layer("2-services".parse().unwrap()),
+        _ => Scope::Component(name("web")),
+    }
 }
 
 /// Does it; what is refused is refused.
@@ -502,14 +527,25 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
         }
         Step::Deny(c, n) => drop(history.deny(&id(names[c as usize], n.into()), vec!["no".into()], at(6))),
         Step::Rollback(c, n) => {
-            let hold = Hold { release: ReleaseNumber(n.into()), rejected: vec![], reason: "r".into(), by: "me".into() };
+            let hold =
+                Hold { release: ReleaseNumber(n.into()), rejected: vec![], reason: "r".into(), by: "me".into(), with: None };
             drop(history.rollback_requested(&name(names[c as usize]), hold, None, at(7)));
         }
         Step::Hold(c, n) => {
-            let hold = Hold { release: ReleaseNumber(n.into()), rejected: Vec::new(), reason: "so".into(), by: "me".into() };
+            let hold =
+                Hold { release: ReleaseNumber(n.into()), rejected: Vec::new(), reason: "so".into(), by: "me".into(), with: None };
             drop(history.hold(&name(names[c as usize]), hold, at(8)));
         }
         Step::Resume(c) => history.resume(&name(names[c as usize]), "me", at(9)).unwrap(),
+        Step::Suspend(which) => history.suspend(scope(which), "so", "me", at(9)).unwrap(),
+        Step::ResumeAll(which) => {
+            history.resume_all(&scope(which), &names.map(name), "me", at(9)).unwrap();
+        }
+        Step::LeaveOut(c, n, keys) => {
+            let left = |name: &String| LeftOut { object: key(name), reason: "not served".into() };
+            let objects: Vec<_> = strings(&keys).iter().map(left).collect();
+            drop(history.leave_out(&id(names[c as usize], n.into()), &objects, at(9)));
+        }
         Step::Accept(n) => history.accept(&revision(n.into()), &trust(), at(10)).unwrap(),
         Step::Refuse(n) => {
             let refusal = RefusedRevision {
@@ -544,8 +580,11 @@ fn everything(history: &History) -> String {
         components.iter().map(|name| (history.component(name), history.releases(name), history.inventory(name))).collect();
     let recalled: Vec<_> =
         components.iter().flat_map(|name| history.releases(name)).map(|view| history.recall(&view.release.id).unwrap()).collect();
+    let left_out: Vec<_> =
+        components.iter().flat_map(|name| history.releases(name)).map(|view| history.left_out(&view.release.id)).collect();
     format!(
-        "{views:?} {:?} {:?} {:?} {recalled:?} {:?}",
+        "{views:?} {:?} {left_out:?} {:?} {:?} {:?} {recalled:?} {:?}",
+        history.suspensions(),
         history.accepted(),
         history.refusals(),
         history.inventories(),

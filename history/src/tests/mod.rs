@@ -3,6 +3,7 @@
 mod behaviour;
 mod damage;
 mod kill;
+mod people;
 mod power;
 mod served;
 
