@@ -12,6 +12,8 @@ mod materials;
 mod memory;
 mod metrics;
 mod pipeline;
+mod plain_yaml;
+mod recorded;
 mod reload;
 mod run;
 mod source;

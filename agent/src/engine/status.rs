@@ -9,6 +9,7 @@ use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
 use super::alarms::{AlarmView, INTERRUPTED};
+use super::operator::SuspensionView;
 use super::platform::Unit;
 use super::slot::Progress;
 use super::standing::Standing;
@@ -37,6 +38,9 @@ pub struct InstanceStatus {
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
     pub refused: Vec<RefusedView>,
+    /// For whom nothing is written until somebody resumes them.
+    #[serde(default)]
+    pub suspensions: Vec<SuspensionView>,
     /// What a person has to look at.
     #[serde(default)]
     pub alarms: Vec<AlarmView>,
@@ -78,6 +82,8 @@ pub enum State {
     Pending,
     /// Pinned by a person; see `hold`.
     Held,
+    /// Nothing is written for it until somebody resumes it; see `suspension`.
+    Suspended,
     /// A rule refused the plan.
     Denied,
     /// The last run failed; what ran before still runs.
@@ -100,6 +106,9 @@ pub struct ComponentStatus {
     pub revision: Option<String>,
     pub commit: Option<String>,
     pub hold: Option<HoldView>,
+    /// Its own suspension, its layer's or the instance's.
+    #[serde(default)]
+    pub suspension: Option<SuspensionView>,
     /// What a person should know, empty if nothing.
     pub message: String,
     pub objects: usize,
@@ -190,6 +199,7 @@ impl Engine {
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
+            suspensions: disk(|| self.history.suspensions()).into_iter().map(SuspensionView::from).collect(),
             alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },
             components: {
@@ -257,6 +267,16 @@ impl Engine {
                 None => (State::Pending, "nothing was released yet".into()),
             },
         };
+        let suspension = self.suspension_of(unit.as_deref().unwrap_or(&super::platform::default_unit(name)));
+        let state = match (&suspension, &progress) {
+            (None, _) | (_, Progress::Running) => state,
+            _ if state == State::Removed => state,
+            (Some(_), _) => State::Suspended,
+        };
+        let message = match &suspension {
+            Some(suspension) if message.is_empty() => suspension.to_string(),
+            _ => message,
+        };
         ComponentStatus {
             name: name.clone(),
             layer: unit.as_ref().map(|unit| unit.spec.layer.clone()),
@@ -266,9 +286,10 @@ impl Engine {
             revision: release.as_ref().map(|release| release.revision.label().into()),
             commit: release.as_ref().map(|release| release.revision.commit.to_string()),
             hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
+            drift: unit.as_deref().map(|unit| self.drift_of(unit, suspension.is_some())).unwrap_or_default(),
+            suspension: suspension.map(SuspensionView::from),
             message,
             objects: self.memory.keys_of_component(name).len(),
-            drift: unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default(),
             foreign_fields: self.foreign_of(name),
             altered: self.altered_of(name),
             warnings: self.warnings_of(name),
@@ -304,7 +325,7 @@ impl Engine {
     }
 
     /// What is told of drift: all of it where it is not repaired, else what is undone again and again.
-    fn drift_of(&self, unit: &Unit) -> Vec<DriftView> {
+    fn drift_of(&self, unit: &Unit, suspended: bool) -> Vec<DriftView> {
         let slot = self.slot(&unit.spec.name);
         let mut told = Vec::new();
         if unit.fields.drift == DriftMode::Ignore {
@@ -312,7 +333,7 @@ impl Engine {
         }
         for (key, drift) in self.drifted(unit) {
             let undone = slot.repairs().fought(&key);
-            if undone.is_some() || unit.fields.drift == DriftMode::Report {
+            if undone.is_some() || suspended || unit.fields.drift == DriftMode::Report {
                 told.push(DriftView { object: key.to_string(), message: drift.to_string(), undone });
             }
         }

@@ -7,6 +7,7 @@ mod changes;
 mod giving_up;
 mod looking;
 mod ownership;
+mod people;
 
 use std::time::{Duration, Instant};
 
