@@ -10,15 +10,15 @@ use crate::{LeftOut, Outcome};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Story {
-    /// Its runs, oldest first: at most [`MOST`], the newest.
+    /// Its runs, oldest first: the newest 50.
     pub runs: Vec<RunStory>,
     /// How many runs there were before those.
     pub earlier_runs: u64,
-    /// How often its plan was denied, and why: at most [`MOST`], the newest.
+    /// When its plan was denied, and why: the newest 50.
     pub denials: Vec<Denial>,
     /// Deletions that a person let through.
     pub confirmations: Vec<Said>,
-    /// Rollbacks to it that a person asked for.
+    /// Rollbacks to it that a person asked for: the newest 50.
     pub rollbacks: Vec<Said>,
     /// Objects of it that are left as they are, because the API server does not take them.
     pub left_out: Vec<LeftOut>,
@@ -46,6 +46,8 @@ pub struct RunStory {
     pub deletes: Vec<ObjectKey>,
     /// What was gone at its end.
     pub gone: Vec<ObjectKey>,
+    /// How many objects more these four are about: of each the first 1,000 are told.
+    pub more: u64,
     /// How it ended, if it did.
     pub outcome: Option<Outcome>,
     /// When.
@@ -75,6 +77,16 @@ pub struct Said {
 /// Runs of one release that are told: one that is repaired again and again has thousands.
 const MOST: usize = 50;
 
+/// Objects of one sort that are told of one run.
+const MOST_OBJECTS: usize = 1000;
+
+/// Adds as many as are told, and says how many are not.
+fn extend(told: &mut Vec<ObjectKey>, mut more: Vec<ObjectKey>) -> u64 {
+    let rest = more.split_off(more.len().min(MOST_OBJECTS.saturating_sub(told.len())));
+    told.append(&mut more);
+    rest.len() as u64
+}
+
 impl Story {
     /// Takes in one event, in the order of the ledger.
     pub(crate) fn hear(&mut self, id: &ReleaseId, record: Record) {
@@ -92,14 +104,15 @@ impl Story {
                         changes: Vec::new(),
                         deletes: Vec::new(),
                         gone: Vec::new(),
+                        more: 0,
                         outcome: None,
                         ended_at: None,
                     });
                 }
                 if let Some(run) = self.runs.last_mut() {
-                    run.creates.extend(intent.creates);
-                    run.changes.extend(intent.changes);
-                    run.deletes.extend(intent.deletes);
+                    run.more += extend(&mut run.creates, intent.creates);
+                    run.more += extend(&mut run.changes, intent.changes);
+                    run.more += extend(&mut run.deletes, intent.deletes);
                 }
                 if self.runs.len() > MOST {
                     self.runs.remove(0);
@@ -107,7 +120,7 @@ impl Story {
                 }
             }
             Event::Pruned { release, objects, .. } if release == *id => {
-                self.runs.last_mut().into_iter().for_each(|run| run.gone.extend(objects.iter().cloned()));
+                self.runs.last_mut().into_iter().for_each(|run| run.more += extend(&mut run.gone, objects.clone()));
             }
             Event::Finished { release, outcome, .. } if release == *id => {
                 if let Some(run) = self.runs.last_mut() {
@@ -137,5 +150,32 @@ impl Story {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event;
+    use crate::tests::{at, id, intent};
+
+    #[test]
+    fn a_release_that_is_repaired_for_years_has_a_short_story() {
+        let names: Vec<String> = (0..1500).map(|number| format!("object-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut story = Story::default();
+        for _ in 0..MOST + 10 {
+            for event in event::begun(&intent(id("web", 1), &names)) {
+                story.hear(&id("web", 1), Record { sequence: 0, at: at(1), event });
+            }
+        }
+        assert_eq!((story.runs.len(), story.earlier_runs), (MOST, 10));
+        assert!(story.runs.iter().all(|run| run.creates.len() == MOST_OBJECTS && run.more == 500));
+        // Another release's is none of it.
+        let before = story.clone();
+        for event in event::begun(&intent(id("web", 2), &names)) {
+            story.hear(&id("web", 1), Record { sequence: 0, at: at(1), event });
+        }
+        assert_eq!(story, before);
     }
 }

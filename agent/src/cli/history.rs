@@ -265,6 +265,9 @@ fn print_details(id: &ReleaseId, details: &ReleaseDetails) {
         for (word, keys) in [("create", &run.creates), ("change", &run.changes), ("delete", &run.deletes), ("gone", &run.gone)] {
             keys.iter().for_each(|key| line(&format!("  {word} {key}")));
         }
+        if run.more > 0 {
+            line(&format!("  and {} more", run.more));
+        }
     }
 }
 

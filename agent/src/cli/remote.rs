@@ -136,6 +136,9 @@ fn print_status(status: &InstanceStatus) {
             let undone = drift.undone.map(|times| format!(" (put back {times} times already)")).unwrap_or_default();
             line(&format!("{}: {} is not as it was left: {}{undone}", component.name, drift.object, drift.message));
         }
+        for left in &component.left_out {
+            line(&format!("{}: {} is left as it is: {}", component.name, left.object, left.reason));
+        }
         for altered in &component.altered {
             let fields = altered.fields.join(", ");
             line(&format!("{}: somebody on the way overwrites {fields} of {}", component.name, altered.object));

@@ -115,6 +115,9 @@ pub struct ComponentStatus {
     /// What is not as it was left, where it is not put back at once.
     #[serde(default)]
     pub drift: Vec<DriftView>,
+    /// What the API server does not take of the release that it is held at: it stays as it is.
+    #[serde(default)]
+    pub left_out: Vec<LeftOutView>,
     /// What others put into lists of ours.
     #[serde(default)]
     pub foreign_fields: Vec<ForeignView>,
@@ -135,6 +138,13 @@ pub struct DriftView {
     pub message: String,
     /// How often it was put back, if somebody undoes that again and again.
     pub undone: Option<u32>,
+}
+
+/// One object that is left as it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LeftOutView {
+    pub object: String,
+    pub reason: String,
 }
 
 /// One object that is answered otherwise than it was sent.
@@ -290,6 +300,7 @@ impl Engine {
             suspension: suspension.map(SuspensionView::from),
             message,
             objects: self.memory.keys_of_component(name).len(),
+            left_out: hold.and(current.as_ref()).map(|current| self.left_out_of(current)).unwrap_or_default(),
             foreign_fields: self.foreign_of(name),
             altered: self.altered_of(name),
             warnings: self.warnings_of(name),
@@ -339,6 +350,11 @@ impl Engine {
         }
         told.truncate(MOST_TOLD);
         told
+    }
+
+    fn left_out_of(&self, release: &tk8s_core::ReleaseId) -> Vec<LeftOutView> {
+        let left = disk(|| self.history.left_out(release)).into_iter().take(MOST_TOLD);
+        left.map(|left| LeftOutView { object: left.object.to_string(), reason: left.reason }).collect()
     }
 
     fn altered_of(&self, name: &ComponentName) -> Vec<AlteredView> {

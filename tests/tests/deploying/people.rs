@@ -227,6 +227,8 @@ async fn what_the_api_server_takes_no_more_refuses_a_rollback_before_its_first_w
     assert!(shown["story"]["leftOut"][0]["reason"].as_str().is_some_and(|why| why.contains("does not serve")), "{shown}");
     // It is held there, and repaired without it.
     system.until("it is held", || system.component("one")["state"] == "Held");
+    let left_out = &system.component("one")["leftOut"];
+    assert!(left_out[0]["object"].as_str().is_some_and(|object| object.contains("Widget")), "{left_out}");
     system.kubectl(&["patch", "configmap", "one", "--type=merge", "-p", r#"{"data": {"at": "theirs"}}"#]);
     system.until_map("one", "second");
 }

@@ -177,6 +177,8 @@ const NEVER_DELETED: [&str; 4] = ["Namespace", "CustomResourceDefinition", "Pers
 const ASKING: Duration = Duration::from_secs(20);
 /// Components that are planned at the same time.
 const PLANNED_AT_ONCE: usize = 4;
+/// How much of diffs one plan shows: a caller takes at most 64 MiB.
+const LARGEST_DIFFS: usize = 32 * 1024 * 1024;
 /// How many refusals of a rollback of many one message tells.
 const TOLD: usize = 20;
 
@@ -299,6 +301,14 @@ impl Engine {
         if targets.to.is_empty() {
             return Err(Error::NothingToRollBack(scope));
         }
+        let mut targets = targets;
+        if scope == Scope::All {
+            let looked_after = self.looked_after();
+            let is_part = |name: &ComponentName| looked_after.iter().any(|unit| unit.spec.name == *name);
+            let removed = disk(|| self.history.components()).into_iter().filter(|name| !is_part(name));
+            let why = "it is not part of the platform any more";
+            targets.left.extend(removed.map(|component| LeftAlone { component, why: why.into() }));
+        }
         Ok((scope, targets))
     }
 
@@ -323,7 +333,14 @@ impl Engine {
         by: &str,
     ) -> Result<Vec<ComponentPlan>, Error> {
         let planned = to.iter().map(|(unit, release)| self.plan_back(unit, release, request, by)).collect::<Vec<_>>();
-        stream::iter(planned).buffered(PLANNED_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
+        let mut planning = stream::iter(planned).buffered(PLANNED_AT_ONCE);
+        let (mut plans, mut room) = (Vec::new(), LARGEST_DIFFS);
+        while let Some(plan) = planning.next().await {
+            let mut plan = plan?;
+            plan.objects.iter_mut().for_each(|object| fit(&mut object.diff, &mut room));
+            plans.push(plan);
+        }
+        Ok(plans)
     }
 
     /// Steps 7 to 9, for people: the plan of each turn, as far as it can be made before the turn before it was applied.
@@ -356,6 +373,7 @@ impl Engine {
             rejected: Vec::new(),
             denied: Vec::new(),
         };
+        let mut room = LARGEST_DIFFS / PLANNED_AT_ONCE;
         for turn in diff::turns(desired, &self.instance)? {
             let (first, brought) = (turn.position().0 == 0, turn.brought());
             let deadline = tokio::time::Instant::now() + ASKING;
@@ -363,11 +381,10 @@ impl Engine {
             let memory = &*self.memory;
             let observed = diff::observe(&self.cluster, &self.live, turn, memory, &rules, concurrency, deadline).await?;
             let plan = diff::plan(observed);
-            told.objects.extend(plan.changes().iter().map(|change| PlannedObject {
-                object: change.key.to_string(),
-                action: change.action,
-                diff: change.diff.clone(),
-                warnings: change.warnings.clone(),
+            told.objects.extend(plan.changes().iter().map(|change| {
+                let (object, mut diff, warnings) = (change.key.to_string(), change.diff.clone(), change.warnings.clone());
+                fit(&mut diff, &mut room);
+                PlannedObject { object, action: change.action, diff, warnings }
             }));
             told.unchanged += plan.unchanged().len();
             told.deletes.extend(plan.prune().iter().map(|prune| prune.key.to_string()));
@@ -484,6 +501,14 @@ impl Engine {
             rules.left_out = disk(|| self.history.left_out(release)).into_iter().map(|left| left.object).collect();
         }
         rules
+    }
+}
+
+/// Leaves a diff out for which there is no room any more.
+fn fit(diff: &mut String, room: &mut usize) {
+    match room.checked_sub(diff.len()) {
+        Some(left) => *room = left,
+        None => *diff = "… left out: the plan is too large to show all of it\n".into(),
     }
 }
 
