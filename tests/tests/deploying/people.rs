@@ -110,12 +110,17 @@ async fn a_word_about_a_layer_is_ended_by_a_word_about_the_layer() {
     yes(&system, &["resume", "--layer", "1"]);
     system.until_map("above", "third");
     system.until_all("Healthy");
-    // A hold of the layer, too.
-    yes(&system, &["hold", "--layer", "1-l1", "--reason", "a freeze"]);
-    system.write_map("above", "fourth");
-    system.write_map("below", "fourth");
-    system.commit("for both again");
-    system.until_map("below", "fourth");
+    // A hold of the layer, too: not ended by a word about everything, and ended by one about the layer.
+    let (_, held) = json(&system, &["hold", "--layer", "1-l1", "--reason", "a freeze"]);
+    assert_eq!((&held["held"][0]["component"], &held["held"][0]["release"]), (&"above".into(), &3.into()));
+    let (_, resumed) = json(&system, &["resume", "--all"]);
+    assert_eq!(resumed["resumed"], false);
+    assert_eq!(
+        (&system.component("above")["hold"]["reason"], &system.component("below")["hold"]),
+        (&"a freeze".into(), &Value::Null)
+    );
+    yes(&system, &["resume", "--layer", "l1"]);
+    assert_eq!(system.component("above")["hold"], Value::Null);
     let unknown = system.tk8s(&["resume", "--layer", "nowhere"]);
     assert!(text(&unknown).contains("UnknownLayer"), "{}", text(&unknown));
 }
@@ -308,6 +313,31 @@ async fn a_rollback_during_an_apply_lets_the_write_end_and_has_the_last_word() {
     let (_, history) = json(&system, &["history", "one"]);
     assert!(history[0]["outcome"].is_string(), "what was begun has an end: {history}");
     system.until("it is held there", || system.component("one")["state"] == "Held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_was_cut_off_is_finished_by_the_next_process_as_a_persons() {
+    let mut system = two_layers("back-cut-off").await;
+    yes(&system, &["suspend", "--all", "--reason", "an incident"]);
+    system.proxy.disturb(usize::MAX, Fault::Silence, writes("above"));
+    system.proxy.take_seen();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| system.tk8s(&["rollback", "above", "--reason", "it is this one"]));
+        system.until("it is being written", || system.proxy.seen().iter().any(writes("above")));
+        let process = system.process().expect("because it runs").to_string();
+        Command::new("kill").args(["-9", &process]).status().expect("because kill is there");
+        assert!(!asking.join().expect("because it only asks").status.success());
+    });
+    system.proxy.calm();
+    system.stop();
+    // What the API server has not heard of yet is not written by anybody but the next process.
+    assert_eq!(system.map("above"), "second");
+    system.start();
+    // Nothing else is written while all is suspended: it is finished as what it was.
+    system.until_map("above", "first");
+    let (_, shown) = json(&system, &["history", "show", "above", "1"]);
+    let runs = shown["story"]["runs"].as_array().expect("a list");
+    assert_eq!(runs.last().map(|run| &run["trigger"]), Some(&"rollback".into()), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
