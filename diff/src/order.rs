@@ -49,13 +49,21 @@ pub fn order(objects: &mut [Manifest]) {
     objects.sort_by(|a, b| (rank(a.key()), a.key()).cmp(&(rank(b.key()), b.key())));
 }
 
-/// By layer, then as [`order`] has it.
-pub fn in_order(mut objects: Vec<Placed>) -> Vec<Placed> {
-    objects.sort_by(|a, b| {
-        let place = |placed: &Placed| (placed.layer.number, rank(placed.manifest.key()));
-        place(a).cmp(&place(b)).then_with(|| a.manifest.key().cmp(b.manifest.key()))
-    });
-    objects
+/// In the order in which [`turns`] applies them. A wave that is none, which refuses the release elsewhere, counts as none.
+pub fn in_order(objects: Vec<Placed>) -> Vec<Placed> {
+    let mut layers: BTreeMap<u16, Vec<Placed>> = BTreeMap::new();
+    for placed in objects {
+        layers.entry(placed.layer.number).or_default().push(placed);
+    }
+    for layer in layers.values_mut() {
+        let needed = Needed::by(layer.iter().map(|placed| &placed.manifest));
+        layer.sort_by_cached_key(|placed| {
+            let manifest = &placed.manifest;
+            let wave = if needed.includes(manifest) { i32::MIN } else { wave(manifest).unwrap_or(0) };
+            (wave, rank(manifest.key()), manifest.key().clone())
+        });
+    }
+    layers.into_values().flatten().collect()
 }
 
 /// The annotation that refines the order: objects of a wave are applied when those of the waves below are healthy.
@@ -83,7 +91,8 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Err
     let mut groups = Vec::new();
     for mut manifests in layers.into_values() {
         order(&mut manifests);
-        let (first, rest) = cut(manifests);
+        let needed = Needed::by(manifests.iter());
+        let (first, rest): (Vec<_>, Vec<_>) = manifests.into_iter().partition(|manifest| needed.includes(manifest));
         let mut waves: BTreeMap<i32, Vec<Manifest>> = BTreeMap::new();
         for manifest in rest {
             waves.entry(wave(&manifest)?).or_default().push(manifest);
@@ -105,16 +114,26 @@ pub fn turns(desired: Desired, instance: &InstanceName) -> Result<Vec<Turn>, Err
     Ok((0..of).zip(groups).map(turn).collect())
 }
 
-/// What others of the set need to exist before they can be planned, and the rest.
-fn cut(manifests: Vec<Manifest>) -> (Vec<Manifest>, Vec<Manifest>) {
-    let namespaces: BTreeSet<String> = manifests.iter().filter_map(|manifest| manifest.key().namespace.clone()).collect();
-    let kinds: BTreeSet<(String, String)> =
-        manifests.iter().map(|manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone())).collect();
-    manifests.into_iter().partition(|manifest| match manifest.kind().kind.as_str() {
-        "Namespace" => namespaces.contains(&manifest.key().name),
-        "CustomResourceDefinition" => kinds.contains(&defined_by(manifest)),
-        _ => false,
-    })
+/// The namespaces and kinds that objects of a set need to exist before they can be planned.
+struct Needed {
+    namespaces: BTreeSet<String>,
+    kinds: BTreeSet<(String, String)>,
+}
+
+impl Needed {
+    fn by<'a>(manifests: impl Iterator<Item = &'a Manifest> + Clone) -> Needed {
+        let kind = |manifest: &Manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone());
+        let namespaces = manifests.clone().filter_map(|manifest| manifest.key().namespace.clone()).collect();
+        Needed { namespaces, kinds: manifests.map(kind).collect() }
+    }
+
+    fn includes(&self, manifest: &Manifest) -> bool {
+        match manifest.kind().kind.as_str() {
+            "Namespace" => self.namespaces.contains(&manifest.key().name),
+            "CustomResourceDefinition" => self.kinds.contains(&defined_by(manifest)),
+            _ => false,
+        }
+    }
 }
 
 fn brought<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Brought {
@@ -192,6 +211,10 @@ mod tests {
         let crd = object("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, "things.example.com");
         let member = object("v1", "ConfigMap", Some("ns"), "c");
         let thing = object("example.com/v1", "Thing", Some("elsewhere"), "t");
+        let cut = |objects: Vec<Manifest>| -> (Vec<Manifest>, Vec<Manifest>) {
+            let needed = Needed::by(objects.iter());
+            objects.into_iter().partition(|manifest| needed.includes(manifest))
+        };
         let names = |objects: Vec<Manifest>| objects.iter().map(|object| object.key().name.clone()).collect::<Vec<_>>();
         let (first, rest) = cut(vec![namespace.clone(), other.clone(), crd.clone(), member.clone(), thing]);
         assert_eq!(
@@ -200,5 +223,28 @@ mod tests {
         );
         let (first, rest) = cut(vec![other, crd]);
         assert!(first.is_empty() && rest.len() == 2);
+    }
+    #[test]
+    fn what_is_printed_comes_as_it_is_applied_by_layer_then_what_others_need_then_by_wave() {
+        let placed = |layer: &str, kind: &str, namespace: Option<&str>, name: &str, wave: Option<&str>| {
+            let mut value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+            if let Some(namespace) = namespace {
+                value["metadata"]["namespace"] = namespace.into();
+            }
+            if let Some(wave) = wave {
+                value["metadata"]["annotations"] = json!({ WAVE: wave });
+            }
+            let manifest = Manifest::new(value, Origin::default()).unwrap();
+            Placed { layer: layer.parse().unwrap(), manifest }
+        };
+        let objects = vec![
+            placed("2-b", "ConfigMap", Some("ns"), "upper", Some("-5")),
+            placed("1-a", "ConfigMap", Some("ns"), "late", Some("3")),
+            placed("1-a", "Service", Some("ns"), "early", Some("-3")),
+            placed("1-a", "ConfigMap", Some("ns"), "middle", None),
+            placed("1-a", "Namespace", None, "ns", None),
+        ];
+        let names: Vec<_> = in_order(objects).iter().map(|placed| placed.manifest.key().name.clone()).collect();
+        assert_eq!(names, ["ns", "early", "middle", "late", "upper"]);
     }
 }
