@@ -544,6 +544,29 @@ mod tests {
     }
 
     #[test]
+    fn windows_and_deadlines_of_a_layer_are_the_default_of_its_components() {
+        let text = "  - number: 0
+    name: a
+    runTimeout: 30m
+    windows: [{allow: \"0 2 * * *\", duration: 1h}]
+    components:
+      - {name: as-the-layer, path: x}
+      - {name: of-its-own, path: y, runTimeout: 5m, windows: [{allow: \"0 5 * * *\", duration: 1h}]}
+      - {name: always, path: z, windows: []}
+";
+        let platform = parse(text).unwrap();
+        let noon = "2026-01-01T12:00:00Z".parse().unwrap();
+        let until = |name: &str| {
+            let spec = platform.components().iter().find(|spec| spec.name.as_str() == name).unwrap();
+            let until = spec.windows.closed(noon).map(|closed| closed.until.unwrap().to_string());
+            (until, spec.run_timeout.unwrap().as_secs() / 60)
+        };
+        assert_eq!(until("as-the-layer"), (Some("2026-01-02T02:00:00Z".into()), 30));
+        assert_eq!(until("of-its-own"), (Some("2026-01-02T05:00:00Z".into()), 5));
+        assert_eq!(until("always"), (None, 30));
+    }
+
+    #[test]
     fn the_values_of_a_chart_are_passed_on_as_they_were_written() {
         let text = "  - number: 0
     name: a

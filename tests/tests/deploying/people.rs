@@ -390,6 +390,25 @@ async fn all_turns_of_a_run_have_one_deadline() {
     system.until_says("one", "Failed", "did not become healthy in time");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_for_which_no_time_is_left_is_not_begun() {
+    let system = System::two_components("no-time-left", "").await;
+    let name = system.name.clone();
+    let platform = std::fs::read_to_string(system.file("repository/tk8s.yaml")).expect("because it was written");
+    system.write("tk8s.yaml", &platform.replace("path: one", "path: one, runTimeout: 1ms"));
+    let later = named_map(&name, "later", "second").replace("name: later", "annotations: {tk8s.io/wave: \"1\"}, name: later");
+    system.write("one/all.yaml", &[named_map(&name, "one", "second"), later].concat());
+    system.commit("two waves");
+    system
+        .until("it is over", || system.component("one")["message"].as_str().is_some_and(|message| message.contains("OutOfTime")));
+    assert_eq!((system.map("one"), system.map("later")), ("first".into(), String::new()));
+    system.write("tk8s.yaml", &platform);
+    system.commit("more time");
+    yes(&system, &["sync"]);
+    system.until_map("later", "second");
+    system.until_all("Healthy");
+}
+
 fn alone(arguments: &[&str]) -> Output {
     Command::new(program("tk8s-agent"))
         .args(arguments)
