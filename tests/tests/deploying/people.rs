@@ -126,6 +126,27 @@ async fn a_word_about_a_layer_is_ended_by_a_word_about_the_layer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_suspended_is_not_taken_away_either() {
+    let system = two_layers("suspended-away").await;
+    let platform = std::fs::read_to_string(system.file("repository/tk8s.yaml")).expect("because it was written");
+    system.write("tk8s.yaml", &platform.replace("path: above", "path: above, deletion: delete"));
+    system.write_map("below", "third");
+    system.commit("it would go with everything");
+    system.until_map("below", "third");
+    yes(&system, &["suspend", "--layer", "l1", "--reason", "an audit"]);
+    system.write_platform(&[&["below"]]);
+    system.write_map("below", "fourth");
+    system.commit("a slip");
+    system.until_map("below", "fourth");
+    system.until("it says why it waits", || {
+        system.component("above")["message"].as_str().is_some_and(|message| message.contains("--layer 1-l1"))
+    });
+    assert_eq!(system.map("above"), "second");
+    yes(&system, &["resume", "--layer", "l1"]);
+    system.until_map("above", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_layer_goes_back_to_before_what_changed_it_last_and_everything_to_a_revision() {
     let mut system = System::new("many-back").await;
     system.write_platform(&[&["below"], &["above", "beside"]]);

@@ -181,6 +181,11 @@ impl Engine {
             }));
             self.carry_on(unit);
         }
+        // What is being taken away is in no layer any more, and may have waited for this.
+        if !matches!(scope, Scope::Component(_)) {
+            let leaving = self.world().leaving.clone();
+            leaving.iter().for_each(|unit| self.carry_on(unit));
+        }
         tracing::info!(%scope, by, "resumed");
         self.wake(true);
         Ok(Resumed { scope, resumed, still })
