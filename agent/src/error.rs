@@ -58,6 +58,12 @@ pub enum Error {
     Behind { release: ReleaseId, ran: Option<ReleaseNumber> },
     #[error("something newer was asked for")]
     Superseded,
+    #[error("{0}")]
+    Suspended(tk8s_history::Suspension),
+    #[error(
+        "`runTimeout` ({timeout:?}) is over, and turn {} of {turns} was not begun: `tk8s-agent sync` goes on with it", turn + 1
+    )]
+    OutOfTime { timeout: std::time::Duration, turn: u32, turns: u32 },
     #[error("the release holds nothing to apply")]
     NoTurns,
     #[error("the agent's own {0} stopped unexpectedly: see its log")]
@@ -74,6 +80,28 @@ pub enum Error {
         "no denied plan is called `{0}`: copy the name from the denial in `tk8s-agent status`; a plan that changed has another one"
     )]
     NothingToConfirm(String),
+    #[error("there is no layer `{0}`: `tk8s-agent status` lists the layers")]
+    UnknownLayer(String),
+    #[error(
+        "no accepted revision is called `{0}`: give a tag, or at least seven digits of a commit that `tk8s-agent history` lists"
+    )]
+    UnknownRevision(String),
+    #[error("{0} names two accepted revisions: give more digits")]
+    AmbiguousRevision(String),
+    #[error("say where to go back to by a tag or a commit, with `--to-revision`: numbers of releases are of single components")]
+    NoRevision,
+    #[error("nothing of {0} has anything to go back to")]
+    NothingToRollBack(tk8s_history::Scope),
+    #[error("nothing was written, and `{component}` is held as before: the rollback to {release} is refused{next}")]
+    RollbackRefused {
+        component: ComponentName,
+        release: ReleaseId,
+        next: &'static str,
+        #[source]
+        source: Box<Error>,
+    },
+    #[error("nothing was written: {0}")]
+    RollbacksRefused(String),
     #[error("the rollback stopped before its last turn: {0}")]
     RollbackEnded(String),
 }
@@ -100,7 +128,9 @@ impl Classified for Error {
             return error.class();
         }
         match self {
-            Error::NotLeading | Error::Stopping | Error::Superseded | Error::Behind { .. } => Class::Waiting,
+            Error::NotLeading | Error::Stopping | Error::Superseded | Error::Behind { .. } | Error::Suspended(_) => {
+                Class::Waiting
+            }
             Error::ReadFile { .. } => Class::Transient,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
@@ -123,6 +153,14 @@ impl Classified for Error {
             Error::Stopping => "Stopping",
             Error::Behind { .. } => "OlderThanAnchored",
             Error::Superseded => "Superseded",
+            Error::Suspended(_) => "Suspended",
+            Error::UnknownLayer(_) => "UnknownLayer",
+            Error::UnknownRevision(_) => "UnknownRevision",
+            Error::AmbiguousRevision(_) => "AmbiguousRevision",
+            Error::NoRevision => "RevisionMissing",
+            Error::NothingToRollBack(_) => "NothingToRollBackTo",
+            Error::RollbackRefused { .. } | Error::RollbacksRefused(_) => "RollbackRefused",
+            Error::OutOfTime { .. } => "OutOfTime",
             Error::NoTurns => "NothingToApply",
             Error::Panicked(_) => "Panicked",
             Error::UnknownComponent(_) => "UnknownComponent",

@@ -17,6 +17,8 @@ mod materials;
 mod memory;
 mod metrics;
 mod pipeline;
+mod plain_yaml;
+mod recorded;
 mod reload;
 mod report;
 mod rules;

@@ -10,7 +10,7 @@ use tk8s_core::{ComponentName, Health, InstanceName, Moment, ObjectKey, Removal,
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
 use tk8s_diff::{self as diff, cluster::Cluster, fence::Fence, fence::Gate, live::Live};
 use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
-use tk8s_history::{Desired, History, Outcome, Status};
+use tk8s_history::{Desired, History, LeftOut, Outcome, Status};
 use tk8s_images::{self as images, Resolved};
 use tk8s_render::{self as render, Component, Renderers};
 use tokio::time::Instant;
@@ -55,7 +55,8 @@ pub struct Run<'a> {
     pub memory: &'a Remembered,
     pub metrics: &'a Metrics,
     pub trigger: &'a Trigger,
-    pub gate: GateRules,
+    /// Asked before each turn: a person's word counts at once.
+    pub gate: &'a (dyn Fn() -> GateRules + Sync),
     pub rules: diff::Rules,
     /// Which hooks of the release run.
     pub hooks: diff::Hooks,
@@ -63,6 +64,8 @@ pub struct Run<'a> {
     pub failed: Option<String>,
     pub concurrency: usize,
     pub health_timeout: Duration,
+    /// How long all turns together may take; each may take `health_timeout` if nothing is said.
+    pub run_timeout: Option<Duration>,
     /// Cancels waiting, never writing.
     pub cancel: CancellationToken,
     /// Whether the process ends: then what was begun stays begun, for the next one to finish.
@@ -80,23 +83,34 @@ const ASKING: Duration = Duration::from_secs(20);
 /// Steps 7 to 14, from what is wanted to a recorded outcome. A release runs as several turns where a CRD or a namespace
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
-    let mut last = None;
+    let (mut last, mut left_out) = (None, Vec::new());
     let turns = diff::turns(desired, run.instance, &run.hooks)?;
-    let asking = || Instant::now() + run.health_timeout.min(ASKING);
+    let ends = run.run_timeout.map(|timeout| Instant::now() + timeout);
+    let time_left =
+        || ends.map_or(run.health_timeout, |ends| run.health_timeout.min(ends.saturating_duration_since(Instant::now())));
+    let asking = || Instant::now() + time_left().min(ASKING);
     // What is refused in any case is refused before the first write.
     let later = turns.get(1..).unwrap_or_default();
     let rehearsed = diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking());
     let rehearsed = asked(run, rehearsed).await?;
-    rehearsed.iter().try_for_each(|rehearsed| deploy::foresee(rehearsed, run.trigger, &run.gate))?;
+    rehearsed.iter().try_for_each(|rehearsed| deploy::foresee(rehearsed, run.trigger, &(run.gate)()))?;
     for turn in turns {
         let (index, of) = turn.position();
-        let deadline = Instant::now() + run.health_timeout;
+        if let Some(timeout) = run.run_timeout.filter(|_| time_left().is_zero()) {
+            return Err(Error::OutOfTime { timeout, turn: index, turns: of });
+        }
+        let deadline = Instant::now() + time_left();
         let observing = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, asking()); // 7  watch cache, dry-runs
         let observed = asked(run, observing).await?;
         let plan = diff::plan(observed); //                                                                           8  pure
         run.metrics.planned(&plan);
-        let approved = deploy::gate(plan, run.trigger, &run.gate)?; //                                                9  pure
+        let approved = deploy::gate(plan, run.trigger, &(run.gate)())?; //                                            9  pure
         may_write(run)?;
+        if run.trigger.is_a_persons() && run.rules.left_out.is_empty() {
+            let left = approved.plan().rejected().iter();
+            left_out.extend(left.map(|left| LeftOut { object: left.key.clone(), reason: left.why.clone() }));
+            disk(|| run.history.leave_out(&approved.plan().release().id, &left_out, now()))?;
+        }
         let begun = disk(|| run.history.begin(approved.intent(), now()))?; //                                         10 disk
         let options = ApplyOptions { concurrency: run.concurrency, deadline, fence: run.fence.clone() };
         let handed = run.memory.handed_over(begun.intent());
@@ -120,13 +134,16 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         tk8s_core::crash::point("P7");
         run.metrics.applied(&applied);
         (run.applied)(&applied);
-        let settled = deploy::settle(run.live, applied, run.health_timeout, run.cancel.cancelled()).await; //         12 watches
+        let settled = deploy::settle(run.live, applied, time_left(), run.cancel.cancelled()).await; //                     12 watches
         tk8s_core::crash::point("P8");
         if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {
             return Err(Error::Stopping);
         }
         if !settled.ended().is_empty() {
             disk(|| run.history.hooks_ended(settled.begun(), settled.ended(), now()))?;
+        }
+        if let Some(suspension) = (run.gate)().suspended.filter(|_| !run.trigger.is_a_persons()) {
+            return Err(Error::Suspended(suspension));
         }
         let finished = match deploy::prune(run.cluster, run.live, settled, deadline, &run.fence, run.cancel.cancelled()).await {
             Ok(finished) => finished, //                                                                              13 DELETES

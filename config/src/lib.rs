@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+mod cron;
 mod document;
 mod fields;
 mod health;
@@ -14,6 +15,7 @@ mod platform;
 mod reload;
 mod repository;
 mod variables;
+mod windows;
 
 use std::fmt;
 
@@ -28,6 +30,7 @@ pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};
 pub use repository::{AuthConfig, LimitsConfig, ProxyConfig, RepositoryConfig};
+pub use windows::{Closed, Windows};
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::health::{self, HealthRuleSpec};
 use crate::ownership::{self, Conflicts, Drift, IgnoreSpec};
+use crate::windows::{self, Windows};
 use crate::{Problem, Problems};
 
 /// What happens when a release of a component does not become healthy in time, or can't be applied to its end.
@@ -121,6 +122,10 @@ pub struct ComponentSpec {
     pub ignore: Vec<IgnoreSpec>,
     /// How healthy its objects are, before any other rule says it.
     pub health: Vec<HealthRuleSpec>,
+    /// When new releases may come in.
+    pub windows: Windows,
+    /// How long a release may take, all of its turns together.
+    pub run_timeout: Option<Duration>,
 }
 
 /// The platform, validated: names are unique, dependencies exist and have no cycle.
@@ -142,6 +147,8 @@ struct Defaults {
     drift: Option<Drift>,
     conflicts: Option<Conflicts>,
     strict: Option<bool>,
+    windows: Option<Windows>,
+    run_timeout: Option<Duration>,
 }
 
 impl Platform {
@@ -190,6 +197,8 @@ impl Platform {
             strict: false,
             ignore: Vec::new(),
             health: Vec::new(),
+            windows: Windows::default(),
+            run_timeout: None,
         };
         Platform { components: vec![component], by_label: true }
     }
@@ -315,6 +324,8 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         conflicts: fields
             .choice("conflicts", &[("report", Conflicts::Report), ("force", Conflicts::Force), ("yield", Conflicts::Yield)]),
         strict: fields.boolean("strict"),
+        windows: windows::read(fields),
+        run_timeout: fields.duration("runTimeout"),
     }
 }
 
@@ -416,7 +427,6 @@ fn read_component(
         ("dependencies", "write `dependsOn`"),
         ("serviceAccount", "impersonation is not supported yet"),
         ("ignoreDifferences", "write `ignore`"),
-        ("windows", "windows are not supported yet"),
     ]);
     Some(ComponentSpec {
         name: name?,
@@ -440,6 +450,8 @@ fn read_component(
         strict: own.strict.or(defaults.strict).unwrap_or_default(),
         ignore,
         health,
+        windows: own.windows.or_else(|| defaults.windows.clone()).unwrap_or_default(),
+        run_timeout: own.run_timeout.or(defaults.run_timeout),
     })
 }
 
@@ -542,6 +554,29 @@ mod tests {
     }
 
     #[test]
+    fn windows_and_deadlines_of_a_layer_are_the_default_of_its_components() {
+        let text = "  - number: 0
+    name: a
+    runTimeout: 30m
+    windows: [{allow: \"0 2 * * *\", duration: 1h}]
+    components:
+      - {name: as-the-layer, path: x}
+      - {name: of-its-own, path: y, runTimeout: 5m, windows: [{allow: \"0 5 * * *\", duration: 1h}]}
+      - {name: always, path: z, windows: []}
+";
+        let platform = parse(text).unwrap();
+        let noon = "2026-01-01T12:00:00Z".parse().unwrap();
+        let until = |name: &str| {
+            let spec = platform.components().iter().find(|spec| spec.name.as_str() == name).unwrap();
+            let until = spec.windows.closed(noon).map(|closed| closed.until.unwrap().to_string());
+            (until, spec.run_timeout.unwrap().as_secs() / 60)
+        };
+        assert_eq!(until("as-the-layer"), (Some("2026-01-02T02:00:00Z".into()), 30));
+        assert_eq!(until("of-its-own"), (Some("2026-01-02T05:00:00Z".into()), 5));
+        assert_eq!(until("always"), (None, 30));
+    }
+
+    #[test]
     fn the_values_of_a_chart_are_passed_on_as_they_were_written() {
         let text = "  - number: 0
     name: a
@@ -601,6 +636,16 @@ mod tests {
             (THREE.replace("path: zeta", "path: zeta, helm: {values: 1}"), "helm.values: it has to be a map"),
             (THREE.replace("path: zeta", "path: zeta, helm: {values: {a: !!str 1}}"), "tags are not supported here"),
             (THREE.replace("path: zeta", "path: zeta, healthTimeout: soon"), "a time such as"),
+            (
+                THREE.replace("path: zeta", "path: zeta, windows: [{allow: 0 25 * * *, duration: 1h}]"),
+                "tk8s.yaml:10: layers[0].components[2].windows[0].allow: `0 25 * * *` is no cron expression: hour: `25` is no number from 0 to 23",
+            ),
+            (
+                THREE.replace("namespace: shop", "windows: [{deny: 0 2 * * *, duration: 1h, timeZone: Mars/Base}]"),
+                "tk8s.yaml:6: layers[0].windows[0].timeZone: there is no time zone `Mars/Base`",
+            ),
+            (THREE.replace("path: zeta", "path: zeta, windows: [{duration: 1h}]"), "windows[0]: write either `allow` or `deny`"),
+            (THREE.replace("path: zeta", "path: zeta, windows: [{allow: 0 2 * * *}]"), "windows[0].duration: it is missing"),
         ];
         for (text, word) in table {
             let found = parse(&text).unwrap_err();

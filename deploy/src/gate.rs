@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use tk8s_core::{Class, Classified, Environment, ObjectKey, ReleaseId, Trust, printable};
+use tk8s_core::{Class, Classified, Environment, ObjectKey, ReleaseId, Timestamp, Trust, printable};
 use tk8s_diff::{Conflict, Plan, Prune, Rehearsed};
-use tk8s_history::{Hold, Release};
+use tk8s_history::{Hold, Release, Suspension};
 
 use crate::ApprovedPlan;
 
@@ -50,18 +50,19 @@ impl Trigger {
         matches!(self, Trigger::Rollback { .. } | Trigger::AutomaticRollback)
     }
 
-    fn is_a_persons(&self) -> bool {
+    /// Whether a person asked for exactly this.
+    pub fn is_a_persons(&self) -> bool {
         matches!(self, Trigger::Rollback { .. })
     }
 }
 
-/// Nothing is written for a component until somebody resumes it.
+/// That nothing new comes in for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suspension {
-    /// Why.
-    pub reason: String,
-    /// Who asked for it.
-    pub by: String,
+pub struct Closed {
+    /// When it does again, as far as is known.
+    pub until: Option<Timestamp>,
+    /// Which window keeps it out.
+    pub why: String,
 }
 
 /// How much one release may delete without a person's word.
@@ -88,8 +89,12 @@ pub struct GateRules {
     pub running: Option<ReleaseId>,
     /// The component's hold, if there is one.
     pub held: Option<Hold>,
-    /// Whether the component is suspended.
+    /// The suspension that the component is under, if there is one: its own, its layer's or the instance's.
     pub suspended: Option<Suspension>,
+    /// Whether, and until when, the component's windows keep out what is new.
+    pub closed: Option<Closed>,
+    /// Whether the release was begun before: what was let in once is finished.
+    pub begun: bool,
     /// How much may be deleted.
     pub budget: PruneBudget,
     /// The deletions that a person let through for this release.
@@ -108,6 +113,8 @@ impl GateRules {
             running: None,
             held: None,
             suspended: None,
+            closed: None,
+            begun: false,
             budget: PruneBudget::default(),
             confirmed: None,
             instance_namespace: None,
@@ -134,6 +141,8 @@ pub struct Denied {
     pub release: ReleaseId,
     /// The rules, in the order of the table.
     pub failed: Vec<FailedRule>,
+    /// When it may be asked again, where a window is all that keeps it out and that is known.
+    pub until: Option<Timestamp>,
 }
 
 impl Denied {
@@ -171,12 +180,19 @@ pub fn gate(plan: Plan, trigger: &Trigger, rules: &GateRules) -> Result<Approved
         prune: plan.prune(),
         owned: plan.owned(),
         deletions: plan.deletions(),
+        first: plan.position().0 == 0,
     };
     let failed = failed_rules(&subject, trigger, rules);
     if failed.is_empty() {
         return Ok(ApprovedPlan::new(plan, trigger.as_str()));
     }
-    Err(Denied { release: plan.release().id.clone(), failed })
+    Err(denied(plan.release(), failed, rules))
+}
+
+fn denied(release: &Release, failed: Vec<FailedRule>, rules: &GateRules) -> Denied {
+    let only_a_window = failed.iter().all(|rule| rule.reason == OUTSIDE_WINDOW);
+    let until = rules.closed.as_ref().filter(|_| only_a_window).and_then(|closed| closed.until);
+    Denied { release: release.id.clone(), failed, until }
 }
 
 /// Says every rule that the later turns of a release break already: it is refused before the first one is carried out. What
@@ -190,7 +206,7 @@ pub fn foresee(rehearsed: &Rehearsed, trigger: &Trigger, rules: &GateRules) -> R
         deletions: rehearsed.deletions(),
     };
     let failed = failed_rules(&subject, trigger, rules);
-    if failed.is_empty() { Ok(()) } else { Err(Denied { release: rehearsed.release().id.clone(), failed }) }
+    if failed.is_empty() { Ok(()) } else { Err(denied(rehearsed.release(), failed, rules)) }
 }
 
 /// What of a plan the rules look at.
@@ -200,6 +216,8 @@ struct Subject<'a> {
     prune: &'a [Prune],
     owned: usize,
     deletions: String,
+    /// Whether nothing of the release was applied before this turn.
+    first: bool,
 }
 
 fn failed_rules(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Vec<FailedRule> {
@@ -209,6 +227,7 @@ fn failed_rules(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> 
     failed.extend(waived(subject.release, rules).map(|message| deny("WaivedOutsideDev", message)));
     failed.extend(weaker(subject.release, trigger, rules).map(|message| deny("VerifiedForLess", message)));
     failed.extend(suspended(trigger, rules).map(|message| wait("Suspended", message)));
+    failed.extend(outside(subject, trigger, rules).map(|message| wait(OUTSIDE_WINDOW, message)));
     failed.extend(held(subject.release, trigger, rules).map(|message| wait("Held", message)));
     failed.extend(subject.conflicts.iter().map(|conflict| deny("Conflict", conflicting(conflict))));
     failed.extend(emptied(subject).map(|message| deny("EmptyRelease", message)));
@@ -245,9 +264,22 @@ fn weaker(release: &Release, trigger: &Trigger, rules: &GateRules) -> Option<Str
 }
 
 fn suspended(trigger: &Trigger, rules: &GateRules) -> Option<String> {
-    let suspension = rules.suspended.as_ref().filter(|_| !trigger.is_a_persons())?;
-    let (by, reason) = (printable(&suspension.by, 80), printable(&suspension.reason, 200));
-    Some(format!("the component was suspended by {by} ({reason}): nothing is written until somebody resumes it"))
+    rules.suspended.as_ref().filter(|_| !trigger.is_a_persons()).map(Suspension::to_string)
+}
+
+/// The reason of a plan that a window keeps out.
+const OUTSIDE_WINDOW: &str = "OutsideWindow";
+
+/// Windows keep out what is new: not what runs or was begun, whoever finishes it, and not what a person wants back.
+fn outside(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Option<String> {
+    let comes_in = matches!(trigger, Trigger::Sync | Trigger::Restart) && subject.first && !rules.begun;
+    let Closed { until, why } =
+        rules.closed.as_ref().filter(|_| comes_in && rules.running.as_ref() != Some(&subject.release.id))?;
+    let opens = match until {
+        Some(until) => format!("it begins by itself at {until}"),
+        None => "no time is known at which one opens: change `windows` in the platform file".into(),
+    };
+    Some(format!("new releases wait, because {why}; {opens}"))
 }
 
 /// A hold pins one release: that one may be repaired and finished, another one comes in by a person only.

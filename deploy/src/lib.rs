@@ -14,7 +14,7 @@ mod settle;
 pub use apply::{ApplyFailed, ApplyOptions, apply};
 pub use cause::{Cause, Log, causes, has_pods};
 pub use error::Error;
-pub use gate::{Denied, FailedRule, GateRules, PruneBudget, Suspension, Trigger, foresee, gate};
+pub use gate::{Closed, Denied, FailedRule, GateRules, PruneBudget, Trigger, foresee, gate};
 pub use prune::{PruneFailed, prune};
 pub use sealed::{Answer, Applied, ApprovedPlan, Finished, Settled};
 pub use settle::settle;

@@ -162,6 +162,19 @@ fn end_of_quoted(text: &str) -> Option<&str> {
     None
 }
 
+impl Error {
+    /// Whether the API server was asked about this very object and does not take it: asked again, as things are, it says the
+    /// same. Not so where it has no time, does not know us, or the object changes meanwhile.
+    pub fn is_rejection(&self) -> bool {
+        match self {
+            Error::Refused { code, .. } => !matches!(code, 401 | 409 | 410 | 429 | 500 | 502 | 503 | 504),
+            Error::NoAnswer { .. } | Error::Vanished(_) => false,
+            Error::Several(errors) => errors.iter().all(Error::is_rejection),
+            _ => true,
+        }
+    }
+}
+
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
@@ -236,6 +249,21 @@ mod tests {
         ] {
             assert_eq!(without_value(message), expected, "{message}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_an_object_is_told_from_a_server_that_has_no_time() {
+        let refused = |code| Error::refused("ConfigMap a/b", false, code, &Value::Null);
+        for (code, expected) in
+            [(400, true), (403, true), (404, true), (422, true), (401, false), (409, false), (429, false), (503, false)]
+        {
+            assert_eq!(refused(code).is_rejection(), expected, "{code}");
+        }
+        let no_answer = || Error::NoAnswer { about: "ConfigMap a/b".into(), why: "reset".into() };
+        assert!(!no_answer().is_rejection());
+        // One that may be taken later keeps the whole open.
+        assert!(!Error::Several(vec![refused(422), no_answer()]).is_rejection());
+        assert!(Error::Several(vec![refused(422), refused(403)]).is_rejection());
     }
 
     #[test]

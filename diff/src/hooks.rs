@@ -138,11 +138,16 @@ pub fn on_failure(desired: Desired, instance: &InstanceName, hooks: &Hooks) -> R
     let all = Arc::new(objects.iter().map(|placed| placed.manifest.key().clone()).collect());
     let (taken, _) = TakenOut::of(objects)?;
     let groups = taken.groups(Moment::OnFailure, hooks, &release, instance)?;
-    Ok(in_turns(groups, &release, &all))
+    Ok(in_turns(groups, &release, &all, &Arc::default()))
 }
 
 /// One turn for each group.
-pub(crate) fn in_turns(groups: Vec<Group>, release: &Arc<Release>, all: &Arc<Vec<ObjectKey>>) -> Vec<Turn> {
+pub(crate) fn in_turns(
+    groups: Vec<Group>,
+    release: &Arc<Release>,
+    all: &Arc<Vec<ObjectKey>>,
+    brought: &Arc<Brought>,
+) -> Vec<Turn> {
     let of = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     let turn = |(index, Group { objects, hooks })| Turn {
         release: Arc::clone(release),
@@ -150,6 +155,7 @@ pub(crate) fn in_turns(groups: Vec<Group>, release: &Arc<Release>, all: &Arc<Vec
         of,
         objects,
         all: Arc::clone(all),
+        brought: Arc::clone(brought),
         hooks,
     };
     (0..of).zip(groups).map(turn).collect()

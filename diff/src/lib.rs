@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod between;
 pub mod cluster;
 mod error;
 pub mod fence;
@@ -23,13 +24,14 @@ mod sealed;
 mod spelled;
 mod text;
 
+pub use between::{Became, Difference, between};
 pub use error::Error;
 pub use fold::Folded;
 pub use hooks::{Hooks, on_failure};
 pub use images::images_as_sent;
-pub use observe::{Rules, observe, plan, rehearse};
+pub use observe::{Rejections, Rules, observe, plan, rehearse};
 pub use order::{WAVE, in_order, order, rank, turns};
 pub use owned::{Owned, owned};
 pub use predecessors::{Leftover, Predecessor, predecessors};
 pub use preview::{Look, PreviewDiff, preview};
-pub use sealed::{Action, Change, Conflict, Kept, Observed, Plan, Propagation, Prune, Rehearsed, Turn};
+pub use sealed::{Action, Brought, Change, Conflict, Kept, Observed, Plan, Propagation, Prune, Rehearsed, Turn};

@@ -39,6 +39,23 @@ pub struct Rules {
     pub fields: FieldRules,
     /// What other components want: it is neither deleted, because they take it over, nor taken from them.
     pub wanted_elsewhere: HashSet<ObjectKey>,
+    /// What becomes of objects that the API server does not take.
+    pub rejections: Rejections,
+    /// Objects of the release that are left as they are, whatever they are.
+    pub left_out: HashSet<ObjectKey>,
+}
+
+/// What becomes of an object that the API server does not take as things are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rejections {
+    /// What can't get better by itself stops the release before its first write; the rest (a right, a kind, a policy) is
+    /// found when its turn comes, because what is missing may be on its way.
+    #[default]
+    Refused,
+    /// Each stops the release before its first write: nothing is on its way but what the release itself brings.
+    RefusedAtOnce,
+    /// It is left as it is, neither written nor deleted, and the rest of the release goes on.
+    Skipped,
 }
 
 /// The annotation that says what happens to fields of others on one object.
@@ -75,9 +92,12 @@ pub async fn observe(
     let inventory = memory.inventory(&component);
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
     for manifest in std::mem::take(&mut turn.objects) {
+        let key = manifest.key().clone();
         match in_scope(cluster, manifest).await {
+            Ok((manifest, _)) if rules.left_out.contains(manifest.key()) => {}
             Ok(found) => objects.push(found),
-            Err(error) => errors.push(error),
+            Err(_) if rules.left_out.contains(&key) => {}
+            Err(error) => errors.push((key, error)),
         }
     }
     let mut kinds: Vec<Resource> = objects.iter().map(|(_, resource)| resource.clone()).collect();
@@ -92,10 +112,14 @@ pub async fn observe(
     let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
     let findings = asking.about_all(&objects, &owned, concurrency, &mut errors).await;
     drop(owned);
-    turn.objects = objects.into_iter().map(|(manifest, _)| manifest).collect();
+    let (rejected, errors): (Vec<_>, Vec<_>) =
+        errors.into_iter().partition(|(_, error)| rules.rejections == Rejections::Skipped && error.is_rejection());
     one_of(errors)?;
+    let rejected: Vec<Kept> = rejected.into_iter().map(|(key, error)| Kept { key, why: tk8s_core::chain(&error) }).collect();
+    let taken = objects.into_iter().map(|(manifest, _)| manifest);
+    turn.objects = taken.filter(|manifest| !rejected.iter().any(|rejected| rejected.key == *manifest.key())).collect();
     let leaving = if turn.is_last() { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
-    Ok(Observed { turn, findings, leaving })
+    Ok(Observed { turn, findings, rejected, leaving })
 }
 
 /// Asks about the objects of later turns, as far as that can be asked now, so that what the API server or a rule refuses in
@@ -110,16 +134,21 @@ pub async fn rehearse(
     concurrency: usize,
     deadline: Instant,
 ) -> Result<Option<Rehearsed>, Error> {
+    if rules.rejections == Rejections::Skipped {
+        return Ok(None);
+    }
     let (mut errors, mut conflicts, mut going) = (Vec::new(), Vec::new(), Leaving::default());
     for turn in turns {
-        let mut objects = Vec::new();
+        let (mut objects, mut refused) = (Vec::new(), Vec::new());
         for manifest in &turn.objects {
-            // What can't be found yet is found when its turn comes.
-            objects.extend(in_scope(cluster, manifest.clone()).await.ok());
+            match in_scope(cluster, manifest.clone()).await {
+                Ok((manifest, _)) if rules.left_out.contains(manifest.key()) => {}
+                Ok(found) => objects.push(found),
+                Err(error) => refused.push((manifest.key().clone(), error)),
+            }
         }
         let inventory = memory.inventory(&turn.release.id.component);
         let owned: HashMap<&ObjectKey, &Owned> = inventory.iter().map(|(key, owned)| (key, owned)).collect();
-        let mut refused = Vec::new();
         let asking = Asking { cluster, live, memory, rules, deadline, hooks: turn.hooks.is_some() };
         let findings = asking.about_all(&objects, &owned, concurrency, &mut refused).await;
         conflicts.extend(findings.into_iter().filter_map(|finding| match finding {
@@ -130,7 +159,12 @@ pub async fn rehearse(
         if turn.is_last() {
             going = leaving(cluster, live, turn, inventory, rules).await?;
         }
-        errors.extend(refused.into_iter().filter(|error| matches!(error.class(), Class::Stalled | Class::Denied)));
+        let counts = |(key, error): &(ObjectKey, Error)| match rules.rejections {
+            Rejections::RefusedAtOnce => error.is_rejection() && !turn.brought.is_needed_by(key),
+            // What can't be found yet is found when its turn comes.
+            _ => matches!(error.class(), Class::Stalled | Class::Denied),
+        };
+        errors.extend(refused.into_iter().filter(counts));
     }
     one_of(errors)?;
     let release = turns.first().map(|turn| Arc::clone(&turn.release));
@@ -138,11 +172,11 @@ pub async fn rehearse(
 }
 
 /// All of them as one, if there are any.
-fn one_of(mut errors: Vec<Error>) -> Result<(), Error> {
+fn one_of(mut errors: Vec<(ObjectKey, Error)>) -> Result<(), Error> {
     match errors.len() {
         0 => Ok(()),
-        1 => Err(errors.remove(0)),
-        _ => Err(Error::Several(errors)),
+        1 => Err(errors.remove(0).1),
+        _ => Err(Error::Several(errors.into_iter().map(|(_, error)| error).collect())),
     }
 }
 
@@ -176,7 +210,7 @@ impl Asking<'_> {
         objects: &[(Manifest, Resource)],
         owned: &HashMap<&ObjectKey, &Owned>,
         concurrency: usize,
-        errors: &mut Vec<Error>,
+        errors: &mut Vec<(ObjectKey, Error)>,
     ) -> Vec<Finding> {
         let (mut waiting, mut under_way, mut findings) = (objects.iter(), FuturesOrdered::new(), Vec::new());
         loop {
@@ -184,12 +218,13 @@ impl Asking<'_> {
             while under_way.len() < concurrency.max(1)
                 && let Some((manifest, resource)) = waiting.next()
             {
-                under_way.push_back(ask(self, manifest, resource, owned.get(manifest.key()).copied()));
+                let owned = owned.get(manifest.key()).copied();
+                under_way.push_back(async move { (manifest.key(), ask(self, manifest, resource, owned).await) });
             }
             match under_way.next().await {
                 None => return findings,
-                Some(Ok(finding)) => findings.push(finding),
-                Some(Err(error)) => errors.push(error),
+                Some((_, Ok(finding))) => findings.push(finding),
+                Some((key, Err(error))) => errors.push((key.clone(), error)),
             }
         }
     }
@@ -599,7 +634,7 @@ async fn leaving(
 
 /// The plan that follows from what was observed. Pure: the same observation gives the same plan.
 pub fn plan(observed: Observed) -> Plan {
-    let Observed { turn, findings, leaving } = observed;
+    let Observed { turn, findings, rejected, leaving } = observed;
     let (mut changes, mut unchanged, mut confirmed, mut conflicts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for finding in findings {
         match finding {
@@ -613,7 +648,7 @@ pub fn plan(observed: Observed) -> Plan {
         }
     }
     let digest = digest(&turn, &changes, &leaving.prune);
-    Plan { turn, changes, unchanged, confirmed, conflicts, leaving, digest }
+    Plan { turn, changes, unchanged, confirmed, conflicts, rejected, leaving, digest }
 }
 
 fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {

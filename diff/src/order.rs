@@ -8,7 +8,7 @@ use tk8s_history::Desired;
 
 use crate::Error;
 use crate::hooks::{Group, Hooks, TakenOut, in_turns};
-use crate::sealed::Turn;
+use crate::sealed::Brought;
 
 /// Kinds in the order in which they are applied: what others need comes first, what acts on everybody comes last. A kind
 /// that is not listed stands where workloads do.
@@ -50,13 +50,21 @@ pub fn order(objects: &mut [Manifest]) {
     objects.sort_by(|a, b| (rank(a.key()), a.key()).cmp(&(rank(b.key()), b.key())));
 }
 
-/// By layer, then as [`order`] has it.
-pub fn in_order(mut objects: Vec<Placed>) -> Vec<Placed> {
-    objects.sort_by(|a, b| {
-        let place = |placed: &Placed| (placed.layer.number, rank(placed.manifest.key()));
-        place(a).cmp(&place(b)).then_with(|| a.manifest.key().cmp(b.manifest.key()))
-    });
-    objects
+/// In the order in which [`turns`] applies them. A wave that is none, which refuses the release elsewhere, counts as none.
+pub fn in_order(objects: Vec<Placed>) -> Vec<Placed> {
+    let mut layers: BTreeMap<u16, Vec<Placed>> = BTreeMap::new();
+    for placed in objects {
+        layers.entry(placed.layer.number).or_default().push(placed);
+    }
+    for layer in layers.values_mut() {
+        let needed = Needed::by(layer.iter().map(|placed| &placed.manifest));
+        layer.sort_by_cached_key(|placed| {
+            let manifest = &placed.manifest;
+            let wave = if needed.includes(manifest) { i32::MIN } else { wave(manifest).unwrap_or(0) };
+            (wave, rank(manifest.key()), manifest.key().clone())
+        });
+    }
+    layers.into_values().flatten().collect()
 }
 
 /// The annotation that refines the order: objects of a wave are applied when those of the waves below are healthy.
@@ -76,6 +84,7 @@ pub(crate) fn wave(manifest: &Manifest) -> Result<i32, Error> {
 /// waves: before all of that and after all of it. A removal is one turn without objects.
 pub fn turns(desired: Desired, instance: &InstanceName, hooks: &Hooks) -> Result<Vec<Turn>, Error> {
     let (release, objects) = desired.into_parts();
+    let brought = Arc::new(brought(objects.iter().map(|placed| &placed.manifest)));
     let all: Arc<Vec<ObjectKey>> = Arc::new(objects.iter().map(|placed| placed.manifest.key().clone()).collect());
     let (taken, mut objects) = TakenOut::of(objects)?;
     let before = taken.groups(Moment::BeforeApply, hooks, &release, instance)?;
@@ -87,7 +96,8 @@ pub fn turns(desired: Desired, instance: &InstanceName, hooks: &Hooks) -> Result
     }
     for mut manifests in layers.into_values() {
         order(&mut manifests);
-        let (first, rest) = cut(manifests);
+        let needed = Needed::by(manifests.iter());
+        let (first, rest): (Vec<_>, Vec<_>) = manifests.into_iter().partition(|manifest| needed.includes(manifest));
         let mut waves: BTreeMap<i32, Vec<Manifest>> = BTreeMap::new();
         for manifest in rest {
             waves.entry(wave(&manifest)?).or_default().push(manifest);
@@ -100,7 +110,7 @@ pub fn turns(desired: Desired, instance: &InstanceName, hooks: &Hooks) -> Result
     if groups.is_empty() && (release.removal.is_some() || !all.is_empty()) {
         groups.push(Group::plain(Vec::new()));
     }
-    Ok(in_turns(groups, &release, &all))
+    Ok(in_turns(groups, &release, &all, &brought))
 }
 
 /// The namespaces, taken out of the other objects, in which the first hooks run: a Job can't be anywhere else.
@@ -117,27 +127,47 @@ fn namespaces_of(before: &[Group], objects: &mut Vec<Placed>, instance: &Instanc
     if first.is_empty() { Vec::new() } else { vec![Group::plain(first)] }
 }
 
-/// What others of the set need to exist before they can be planned, and the rest.
-fn cut(manifests: Vec<Manifest>) -> (Vec<Manifest>, Vec<Manifest>) {
-    let namespaces: BTreeSet<String> = manifests.iter().filter_map(|manifest| manifest.key().namespace.clone()).collect();
-    let kinds: BTreeSet<(String, String)> =
-        manifests.iter().map(|manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone())).collect();
-    manifests.into_iter().partition(|manifest| match manifest.kind().kind.as_str() {
-        "Namespace" => namespaces.contains(&manifest.key().name),
-        "CustomResourceDefinition" => {
-            let spec = |pointer: &str| {
-                manifest
-                    .object()
-                    .get("spec")
-                    .and_then(|spec| spec.pointer(pointer))
-                    .and_then(|value| value.as_str())
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            kinds.contains(&(spec("/group"), spec("/names/kind")))
+/// The namespaces and kinds that objects of a set need to exist before they can be planned.
+struct Needed {
+    namespaces: BTreeSet<String>,
+    kinds: BTreeSet<(String, String)>,
+}
+
+impl Needed {
+    fn by<'a>(manifests: impl Iterator<Item = &'a Manifest> + Clone) -> Needed {
+        let kind = |manifest: &Manifest| (manifest.kind().group.clone(), manifest.kind().kind.clone());
+        let namespaces = manifests.clone().filter_map(|manifest| manifest.key().namespace.clone()).collect();
+        Needed { namespaces, kinds: manifests.map(kind).collect() }
+    }
+
+    fn includes(&self, manifest: &Manifest) -> bool {
+        match manifest.kind().kind.as_str() {
+            "Namespace" => self.namespaces.contains(&manifest.key().name),
+            "CustomResourceDefinition" => self.kinds.contains(&defined_by(manifest)),
+            _ => false,
         }
-        _ => false,
-    })
+    }
+}
+
+fn brought<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Brought {
+    let mut brought = Brought::default();
+    for manifest in manifests {
+        match manifest.kind().kind.as_str() {
+            "Namespace" => drop(brought.namespaces.insert(manifest.key().name.clone())),
+            "CustomResourceDefinition" => drop(brought.kinds.insert(defined_by(manifest))),
+            _ => {}
+        }
+    }
+    brought
+}
+
+/// The group and kind that a CustomResourceDefinition defines.
+fn defined_by(manifest: &Manifest) -> (String, String) {
+    let spec = |pointer: &str| {
+        let value = manifest.object().get("spec").and_then(|spec| spec.pointer(pointer));
+        value.and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+    };
+    (spec("/group"), spec("/names/kind"))
 }
 
 #[cfg(test)]
@@ -194,6 +224,10 @@ mod tests {
         let crd = object("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, "things.example.com");
         let member = object("v1", "ConfigMap", Some("ns"), "c");
         let thing = object("example.com/v1", "Thing", Some("elsewhere"), "t");
+        let cut = |objects: Vec<Manifest>| -> (Vec<Manifest>, Vec<Manifest>) {
+            let needed = Needed::by(objects.iter());
+            objects.into_iter().partition(|manifest| needed.includes(manifest))
+        };
         let names = |objects: Vec<Manifest>| objects.iter().map(|object| object.key().name.clone()).collect::<Vec<_>>();
         let (first, rest) = cut(vec![namespace.clone(), other.clone(), crd.clone(), member.clone(), thing]);
         assert_eq!(
@@ -202,5 +236,28 @@ mod tests {
         );
         let (first, rest) = cut(vec![other, crd]);
         assert!(first.is_empty() && rest.len() == 2);
+    }
+    #[test]
+    fn what_is_printed_comes_as_it_is_applied_by_layer_then_what_others_need_then_by_wave() {
+        let placed = |layer: &str, kind: &str, namespace: Option<&str>, name: &str, wave: Option<&str>| {
+            let mut value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+            if let Some(namespace) = namespace {
+                value["metadata"]["namespace"] = namespace.into();
+            }
+            if let Some(wave) = wave {
+                value["metadata"]["annotations"] = json!({ WAVE: wave });
+            }
+            let manifest = Manifest::new(value, Origin::default()).unwrap();
+            Placed { layer: layer.parse().unwrap(), manifest }
+        };
+        let objects = vec![
+            placed("2-b", "ConfigMap", Some("ns"), "upper", Some("-5")),
+            placed("1-a", "ConfigMap", Some("ns"), "late", Some("3")),
+            placed("1-a", "Service", Some("ns"), "early", Some("-3")),
+            placed("1-a", "ConfigMap", Some("ns"), "middle", None),
+            placed("1-a", "Namespace", None, "ns", None),
+        ];
+        let names: Vec<_> = in_order(objects).iter().map(|placed| placed.manifest.key().name.clone()).collect();
+        assert_eq!(names, ["ns", "early", "middle", "late", "upper"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The hand-over types of planning: [`Turn`], [`Observed`] and [`Plan`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -25,6 +26,24 @@ pub struct Turn {
     pub(crate) all: Arc<Vec<ObjectKey>>,
     /// If its objects are hooks: of which moment, and how long they may take.
     pub(crate) hooks: Option<(Moment, std::time::Duration)>,
+    /// What the whole release brings that others of it need.
+    pub(crate) brought: Arc<Brought>,
+}
+
+/// The namespaces and kinds that a release brings itself: what is refused because one of them is missing may be taken when
+/// its turn comes.
+#[derive(Debug, Default)]
+pub struct Brought {
+    pub(crate) namespaces: BTreeSet<String>,
+    pub(crate) kinds: BTreeSet<(String, String)>,
+}
+
+impl Brought {
+    /// Whether this object is of such a kind, or in such a namespace.
+    pub fn is_needed_by(&self, key: &ObjectKey) -> bool {
+        key.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace))
+            || self.kinds.contains(&(key.group.clone(), key.kind.clone()))
+    }
 }
 
 impl Turn {
@@ -52,6 +71,11 @@ impl Turn {
     pub(crate) fn is_last(&self) -> bool {
         self.index + 1 == self.of && !matches!(self.hooks, Some((Moment::OnFailure, _)))
     }
+
+    /// What the whole release brings that others of it need.
+    pub fn brought(&self) -> Arc<Brought> {
+        Arc::clone(&self.brought)
+    }
 }
 
 /// A turn and what the cluster says to it. Made by [`crate::observe()`] only.
@@ -59,6 +83,7 @@ impl Turn {
 pub struct Observed {
     pub(crate) turn: Turn,
     pub(crate) findings: Vec<crate::observe::Finding>,
+    pub(crate) rejected: Vec<Kept>,
     pub(crate) leaving: Leaving,
 }
 
@@ -278,6 +303,7 @@ pub struct Plan {
     pub(crate) unchanged: Vec<ObjectKey>,
     pub(crate) confirmed: Vec<(ObjectKey, crate::memory::Known)>,
     pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) rejected: Vec<Kept>,
     pub(crate) leaving: Leaving,
     pub(crate) digest: Digest,
 }
@@ -316,6 +342,11 @@ impl Plan {
     /// Fields of others that stand in the way: a plan with conflicts passes no gate.
     pub fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
+    }
+
+    /// What the API server does not take and is left as it is, and what it says; only where the rules say so.
+    pub fn rejected(&self) -> &[Kept] {
+        &self.rejected
     }
 
     /// What is deleted after settling; in the last turn only.

@@ -7,7 +7,7 @@ use tk8s_core::{
     CommitId, ComponentName, Digest, Moment, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, Trust,
 };
 
-use crate::{Intent, Release};
+use crate::{Intent, Release, Scope};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,6 +152,10 @@ pub struct Hold {
     /// Whether nobody asked: a release failed and was rolled back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub automatic: bool,
+    /// The layer, or everything, that it was placed for: resuming that ends it too. Absent where it was placed for the
+    /// component alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<Scope>,
 }
 
 impl Hold {
@@ -220,6 +224,23 @@ pub struct ReleaseView {
     pub finished_at: Option<Timestamp>,
     /// When it last settled healthy, if it ever did: what a rollback goes to.
     pub healthy_at: Option<Timestamp>,
+}
+
+impl ReleaseView {
+    /// Whether a run of it ended, other than by a refusal before anything was written.
+    pub fn ran(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|outcome| outcome.status != Status::Denied)
+    }
+}
+
+/// An object of a release that is left as it is, because the API server does not take it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Which object.
+    pub object: ObjectKey,
+    /// What the API server says.
+    pub reason: String,
 }
 
 /// An object that a component owns in the cluster.

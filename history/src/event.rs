@@ -11,7 +11,8 @@ use tk8s_core::{
 
 use crate::tile::MAX_RECORD;
 use crate::{
-    AppliedObject, EndedHook, Error, FoundObject, Hold, Intent, Limit, Outcome, RefusedRevision, Release, SeenTag, SizeAndRoot,
+    AppliedObject, EndedHook, Error, FoundObject, Hold, Intent, LeftOut, Limit, Outcome, RefusedRevision, Release, Scope,
+    SeenTag, SizeAndRoot,
 };
 
 /// The version of the format of events.
@@ -110,6 +111,23 @@ pub(crate) enum Event {
         component: ComponentName,
         by: String,
     },
+    /// Nothing is to be written for these.
+    Suspended {
+        scope: Scope,
+        reason: String,
+        by: String,
+    },
+    Unsuspended {
+        scope: Scope,
+        by: String,
+    },
+    /// Objects of a release that the API server does not take are left as they are.
+    LeftOut {
+        release: ReleaseId,
+        objects: Vec<LeftOut>,
+        part: u32,
+        parts: u32,
+    },
     /// Releases that are no longer kept.
     Forgotten {
         component: ComponentName,
@@ -165,6 +183,9 @@ impl Event {
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",
             Event::Resumed { .. } => "resumed",
+            Event::Suspended { .. } => "suspended",
+            Event::Unsuspended { .. } => "unsuspended",
+            Event::LeftOut { .. } => "leftOut",
             Event::Forgotten { .. } => "forgotten",
             Event::Gap { .. } => "gap",
             Event::Limited { .. } => "limited",
@@ -277,5 +298,13 @@ pub(crate) fn pruned(intent: &Intent, objects: &[ObjectKey]) -> Vec<Event> {
         part: count(part),
         parts,
     };
+    split.into_iter().enumerate().map(event).collect()
+}
+
+/// The events of what is left out.
+pub(crate) fn left_out(release: &ReleaseId, objects: &[LeftOut]) -> Vec<Event> {
+    let split = parts(objects);
+    let parts = count(split.len());
+    let event = |(part, objects)| Event::LeftOut { release: release.clone(), objects, part: count(part), parts };
     split.into_iter().enumerate().map(event).collect()
 }

@@ -8,7 +8,10 @@ use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revi
 use crate::event::{Event, Record};
 use crate::gap::{GapView, Limit};
 use crate::view::{Changes, ViewError};
-use crate::{AppliedObject, EndedHook, Hold, InventoryEntry, Outcome, RefusedView, Release, RollbackRequest, SeenTag, Status};
+use crate::{
+    AppliedObject, EndedHook, Hold, InventoryEntry, LeftOut, Outcome, RefusedView, Release, ReleaseView, RollbackRequest, Scope,
+    SeenTag, Status, Suspension,
+};
 
 /// The key of what was last accepted.
 pub(crate) const ACCEPTED: &str = "accepted";
@@ -57,6 +60,16 @@ pub(crate) struct ReleaseState {
     /// Which deletions a person let through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) confirmed: Option<String>,
+    /// What of it is left as it is, because the API server does not take it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+impl From<ReleaseState> for ReleaseView {
+    fn from(state: ReleaseState) -> ReleaseView {
+        let ReleaseState { release, outcome, finished_at, healthy_at, .. } = state;
+        ReleaseView { release, outcome, finished_at, healthy_at }
+    }
 }
 
 /// What is known of a component beside what this ledger holds, and where in the ledger that was written down.
@@ -126,6 +139,16 @@ pub(crate) fn inventory(component: &ComponentName) -> String {
 pub(crate) fn inventory_entry(component: &ComponentName, key: &ObjectKey) -> String {
     let name = serde_json::json!([key.group, key.kind, key.namespace, key.name]);
     format!("{}{name}", inventory(component))
+}
+
+pub(crate) const SUSPENSIONS: &str = "suspension/";
+
+pub(crate) fn suspension(scope: &Scope) -> String {
+    match scope {
+        Scope::All => format!("{SUSPENSIONS}all"),
+        Scope::Layer(layer) => format!("{SUSPENSIONS}layer/{layer}"),
+        Scope::Component(component) => format!("{SUSPENSIONS}component/{component}"),
+    }
 }
 
 /// Which blobs are named by which releases.
@@ -244,6 +267,23 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             component.hold = None;
             component.rollback = None;
         }),
+        Event::Suspended { scope, reason, by } => {
+            let (scope, reason, by) = (scope.clone(), reason.clone(), by.clone());
+            changes.put(&suspension(&scope), &Suspension { scope, reason, by, since: at })
+        }
+        Event::Unsuspended { scope, .. } => {
+            changes.remove(&suspension(scope));
+            Ok(())
+        }
+        Event::LeftOut { release: id, objects, part, .. } => {
+            let key = release(&id.component, id.number);
+            let Some(mut state) = changes.get::<ReleaseState>(&key)? else { return Ok(()) };
+            if *part == 0 {
+                state.left_out.clear();
+            }
+            state.left_out.extend(objects.iter().cloned());
+            changes.put(&key, &state)
+        }
         Event::Forgotten { component, releases } => releases.iter().try_for_each(|number| {
             let key = release(component, *number);
             if let Some(state) = changes.get::<ReleaseState>(&key)? {
@@ -316,6 +356,7 @@ fn staged(position: u64, header: &Release, blob: &Digest, changes: &mut Changes<
         healthy_at: None,
         denied: None,
         confirmed: None,
+        left_out: Vec::new(),
     };
     changes.put(&release(name, *number), &state)
 }

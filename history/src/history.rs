@@ -4,6 +4,9 @@
 //! Every reading call asks the view. Where the view fails, it is rebuilt from the ledger; where the ledger fails, nothing
 //! is written any more. Blocks: call it from a thread that may wait.
 
+mod people;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -670,13 +673,7 @@ impl History {
     /// The kept releases of a component, newest first.
     pub fn releases(&self, component: &ComponentName) -> Vec<ReleaseView> {
         let states: Vec<ReleaseState> = self.look(|view| values(view, &fold::releases(component)));
-        let view = |state: ReleaseState| ReleaseView {
-            release: state.release,
-            outcome: state.outcome,
-            finished_at: state.finished_at,
-            healthy_at: state.healthy_at,
-        };
-        states.into_iter().rev().map(view).collect()
+        states.into_iter().rev().map(ReleaseView::from).collect()
     }
 
     /// The digest of a kept release's objects, as in [`Release::content`].
@@ -890,11 +887,11 @@ fn compare(ledger: &Ledger, view: &dyn View) -> Result<(), Difference> {
     fresh.into_keys().next().map_or(Ok(()), |missing| Err(Difference::At(missing)))
 }
 
-fn get<T: serde::de::DeserializeOwned>(view: &dyn View, key: &str) -> Result<Option<T>, ViewError> {
+pub(crate) fn get<T: serde::de::DeserializeOwned>(view: &dyn View, key: &str) -> Result<Option<T>, ViewError> {
     view.get(Tree::Derived, key)?.map(|value| view::read(key, &value)).transpose()
 }
 
-fn values<T: serde::de::DeserializeOwned>(view: &dyn View, prefix: &str) -> Result<Vec<T>, ViewError> {
+pub(crate) fn values<T: serde::de::DeserializeOwned>(view: &dyn View, prefix: &str) -> Result<Vec<T>, ViewError> {
     view.scan(Tree::Derived, prefix)?.iter().map(|(key, value)| view::read(key, value)).collect()
 }
 

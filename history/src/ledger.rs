@@ -401,14 +401,20 @@ impl Ledger {
 
     /// Hands every record from `from` on to `each`, straight from the bundles.
     pub(crate) fn each_from(&self, from: u64, each: &mut Each<'_>) -> Result<(), Error> {
+        self.each_between(from, self.size(), each)
+    }
+
+    /// Hands every record from `from` on and before `until` on to `each`.
+    pub(crate) fn each_between(&self, from: u64, until: u64, each: &mut Each<'_>) -> Result<(), Error> {
         let mut position = from;
-        while position < self.size() {
+        while position < until.min(self.size()) {
             let index = position / TILE_WIDTH;
             let width = (self.size() - index * TILE_WIDTH).min(TILE_WIDTH);
             let tile = Tile { kind: Kind::Entries, index, width };
             let bundle = self.tile(&tile)?.ok_or_else(|| self.damaged_bundle(&tile, position))?;
             let (records, _) = tile::records(&bundle, width).map_err(|_| self.damaged_bundle(&tile, position))?;
-            for record in &records[(position % TILE_WIDTH) as usize..] {
+            let wanted = usize::try_from(until - position).unwrap_or(usize::MAX);
+            for record in records[(position % TILE_WIDTH) as usize..].iter().take(wanted) {
                 each(position, record)?;
                 position += 1;
             }

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod archive;
 mod blobs;
 mod data;
 mod disk;
@@ -19,22 +20,27 @@ mod keys;
 mod ledger;
 mod merkle;
 mod note;
+mod scope;
 mod sealed;
 mod set;
+mod story;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod verify;
 mod view;
 
+pub use archive::{Archive, ArchiveOptions};
 pub use data::{
-    Accepted, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, Outcome, Recorded, RefusedRevision,
-    RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
+    Accepted, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, LeftOut, Outcome, Recorded,
+    RefusedRevision, RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
 pub use error::Error;
 pub use gap::{FoundObject, Gap, GapView, Limit, Ran};
 pub use history::{Difference, History, Options, replay_equals_view};
 pub use note::Unproven;
+pub use scope::{Scope, Suspension};
 pub use sealed::{Begun, Desired, Intent, Recalled, Release, Staged};
+pub use story::{Denial, RunStory, Said, Story};
 pub use verify::{Verified, verify};
 pub use view::sled::Watchdog;

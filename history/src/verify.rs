@@ -32,11 +32,16 @@ const ATTEMPTS: u32 = 5;
 /// Recomputes the ledger in `dir` (a history's directory) from its entry bundles, compares every tile and the signed
 /// checkpoint, and every blob with its name; each kept release must have its blob. An agent may be running on it.
 pub fn verify(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
+    when_it_holds_still(dir, || verify_once(dir, vkey))
+}
+
+/// Begins again where an agent that runs has moved on meanwhile.
+pub(crate) fn when_it_holds_still<T>(dir: &Path, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let checkpoint = || disk::read(&dir.join("ledger").join("checkpoint"));
     let mut attempt = 1;
     loop {
         let before = checkpoint()?;
-        match verify_once(dir, vkey) {
+        match read() {
             Err(_) if attempt < ATTEMPTS && checkpoint()? != before => attempt += 1,
             result => return result,
         }
@@ -75,7 +80,8 @@ fn verify_once(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
     Ok(Verified { size, root, key: verifier.to_string(), events, blobs })
 }
 
-fn own_key(ledger_dir: &Path) -> Result<Verifier, Error> {
+/// The key that a ledger names itself.
+pub(crate) fn own_key(ledger_dir: &Path) -> Result<Verifier, Error> {
     let missing = || Error::Damaged { file: ledger_dir.into(), position: 0, problem: "holds no ledger of tk8s-agent".into() };
     let record = ledger::first_record(ledger_dir)?.ok_or_else(missing)?;
     match Record::parse(0, &record).map(|record| record.event) {

@@ -2,6 +2,8 @@
 //! token.
 
 mod auth;
+mod people;
+mod recorded;
 mod webhooks;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tk8s_core::{Class, Classified, ComponentName, chain};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::disk::disk;
-use crate::engine::{Engine, RollbackRequest};
+use crate::engine::Engine;
 use crate::error::Error;
 
 /// The largest body that is read: payloads of webhooks are the largest.
@@ -40,13 +42,11 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/sync", post(sync))
         .route("/api/v1/components/{name}", get(component))
-        .route("/api/v1/components/{name}/history", get(history))
-        .route("/api/v1/components/{name}/rollback", post(rollback))
-        .route("/api/v1/components/{name}/hold", post(hold))
-        .route("/api/v1/components/{name}/resume", post(resume))
         .route("/api/v1/plans/{deletions}/confirm", post(confirm))
         .route("/ledger/checkpoint", get(checkpoint))
         .route("/ledger/{*path}", get(tile))
+        .merge(people::routes())
+        .merge(recorded::routes())
         .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require_token));
     let open = Router::new()
         .route("/webhooks/generic", post(|shared, headers, body| webhook(webhooks::Provider::Generic, shared, headers, body)))
@@ -121,64 +121,6 @@ async fn component(State(shared): State<Shared>, Path(name): Path<String>) -> Re
     Ok(Json(shared.engine.component_status(&name)).into_response())
 }
 
-/// One release, as history lists it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReleaseEntry {
-    pub release: tk8s_core::ReleaseNumber,
-    pub revision: String,
-    pub commit: tk8s_core::CommitId,
-    pub tag: Option<String>,
-    pub digest: tk8s_core::Digest,
-    pub objects: usize,
-    pub staged_at: tk8s_core::Timestamp,
-    pub outcome: Option<String>,
-    pub message: Option<String>,
-    pub trust: tk8s_core::Trust,
-    /// Whether it is what runs.
-    pub current: bool,
-    /// What the API server warned about its objects, if it is what runs.
-    #[serde(default)]
-    pub warnings: Vec<crate::engine::WarningView>,
-}
-
-async fn history(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let name = known(&shared, &name)?;
-    let current = disk(|| shared.engine.history.component(&name)).and_then(|view| view.current);
-    let releases = disk(|| shared.engine.history.releases(&name));
-    let entries: Vec<_> = releases
-        .into_iter()
-        .map(|known| ReleaseEntry {
-            warnings: match current.as_ref() == Some(&known.release.id) {
-                true => shared.engine.warnings_of(&name),
-                false => Vec::new(),
-            },
-            release: known.release.id.number,
-            revision: known.release.revision.label().into(),
-            commit: known.release.revision.commit.clone(),
-            tag: known.release.revision.tag.as_ref().map(|tag| tag.name.clone()),
-            digest: known.release.content,
-            objects: known.release.objects,
-            staged_at: known.release.staged_at,
-            outcome: known.outcome.as_ref().map(|outcome| format!("{:?}", outcome.status)),
-            message: known.outcome.map(|outcome| outcome.message).filter(|message| !message.is_empty()),
-            trust: known.release.trust,
-            current: current.as_ref() == Some(&known.release.id),
-        })
-        .collect();
-    Ok(Json(entries).into_response())
-}
-
-async fn rollback(
-    State(shared): State<Shared>,
-    Path(name): Path<String>,
-    body: Body<RollbackRequest>,
-) -> Result<Response, Problem> {
-    let name = known(&shared, &name)?;
-    let done = shared.engine.roll_back(&name, body.read()?, CALLER).await?;
-    Ok(Json(done).into_response())
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Because {
@@ -198,19 +140,6 @@ async fn confirm(State(shared): State<Shared>, Path(deletions): Path<String>, bo
     let reason = body.read()?.given()?;
     let release = shared.engine.confirm(&deletions, &reason, CALLER)?;
     Ok(Json(serde_json::json!({"confirmed": release.to_string()})).into_response())
-}
-
-async fn hold(State(shared): State<Shared>, Path(name): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
-    let name = known(&shared, &name)?;
-    let reason = body.read()?.given()?;
-    let release = shared.engine.hold(&name, &reason, CALLER)?;
-    Ok(Json(serde_json::json!({"component": name, "held": release})).into_response())
-}
-
-async fn resume(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let name = known(&shared, &name)?;
-    shared.engine.resume(&name, CALLER)?;
-    Ok(Json(serde_json::json!({"component": name, "resumed": true})).into_response())
 }
 
 async fn checkpoint(State(shared): State<Shared>) -> Response {
@@ -308,7 +237,15 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         let status = match (&error, error.class()) {
-            (Error::UnknownComponent(_) | Error::UnknownRelease(_) | Error::NothingToConfirm(_), _) => StatusCode::NOT_FOUND,
+            (
+                Error::UnknownComponent(_)
+                | Error::UnknownLayer(_)
+                | Error::UnknownRelease(_)
+                | Error::UnknownRevision(_)
+                | Error::NothingToConfirm(_),
+                _,
+            ) => StatusCode::NOT_FOUND,
+            (Error::NoRevision | Error::AmbiguousRevision(_), _) => StatusCode::BAD_REQUEST,
             (_, Class::Denied) => StatusCode::FORBIDDEN,
             (_, Class::Transient | Class::Waiting) => StatusCode::SERVICE_UNAVAILABLE,
             (_, Class::Stalled) => StatusCode::CONFLICT,

@@ -211,11 +211,11 @@ fn print_predecessor(one: &Predecessor, paint: &Paint) {
 }
 
 /// Colours, where somebody sees them.
-struct Paint(bool);
+pub(super) struct Paint(bool);
 
 impl Paint {
     /// What is said on the command line wins over the environment, which wins over what standard output is.
-    fn of(choice: ColorChoice) -> Paint {
+    pub(super) fn of(choice: ColorChoice) -> Paint {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Paint(match choice {
@@ -229,7 +229,7 @@ impl Paint {
         if self.0 { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
-    fn bold(&self, text: &str) -> String {
+    pub(super) fn bold(&self, text: &str) -> String {
         self.in_style(Style::new().bold(), text)
     }
 
@@ -237,7 +237,7 @@ impl Paint {
         self.in_style(Style::new().dimmed(), text)
     }
 
-    fn diff(&self, text: &str) -> String {
+    pub(super) fn diff(&self, text: &str) -> String {
         match text.as_bytes().first() {
             _ if text.starts_with("--- live: ") || text.starts_with("+++ planned: ") => self.bold(text),
             Some(b'-') => self.in_style(AnsiColor::Red.on_default(), text),

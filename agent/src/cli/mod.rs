@@ -6,9 +6,11 @@
 mod difference;
 mod finding;
 mod health;
+mod history;
 mod notes;
 mod offline;
 mod output;
+mod people;
 mod remote;
 mod strays;
 mod working;
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tk8s_core::{ComponentName, ReleaseNumber};
+use tk8s_core::ComponentName;
 
 use crate::telemetry::{self, LogFormat};
 
@@ -85,33 +87,16 @@ enum Command {
         #[command(flatten)]
         agent: Agent,
     },
-    /// The releases of a component, newest first.
-    History {
-        component: ComponentName,
-        #[command(flatten)]
-        agent: Agent,
-    },
-    /// Put a former release back, at once, without Git, and hold the component there.
-    Rollback {
-        component: ComponentName,
-        /// The release to go back to; the last healthy one before what runs if not given.
-        #[arg(long, value_name = "RELEASE")]
-        to: Option<u64>,
-        /// Why, for the ledger.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        #[command(flatten)]
-        agent: Agent,
-    },
-    /// Pin a component to what runs, until new content or `resume`.
-    Hold {
-        component: ComponentName,
-        /// Why, for the ledger and for whoever comes next.
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        #[command(flatten)]
-        agent: Agent,
-    },
+    /// The releases of a component, newest first; and, from a running agent or from its files, one of them in all detail.
+    History(history::History),
+    /// Put former releases back, at once, without Git, and hold the components there.
+    Rollback(people::Rollback),
+    /// Pin components to what runs, until new content or `resume`. Drift is still repaired.
+    Hold(people::Because),
+    /// Write nothing more, until `resume`: what is new waits, drift is only reported. A rollback still works.
+    Suspend(people::Because),
+    /// End holds and suspensions that were said with the same words; tell what is still in force.
+    Resume(people::Resume),
     /// Let deletions through that a rule denied: exactly those that the denial names.
     Confirm {
         /// As the denial spells it, for example `web.7.3fa9c1d2e4b5f6a7`.
@@ -119,12 +104,6 @@ enum Command {
         /// Why, for the ledger.
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        #[command(flatten)]
-        agent: Agent,
-    },
-    /// End a hold: the component follows Git again.
-    Resume {
-        component: ComponentName,
         #[command(flatten)]
         agent: Agent,
     },
@@ -251,13 +230,11 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Health(judge) => health::health(&judge, format),
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,
-        Command::History { component, agent } => remote::history(&agent, &component, format).await,
-        Command::Rollback { component, to, reason, agent } => {
-            let request = crate::engine::RollbackRequest { to: to.map(ReleaseNumber), reason };
-            remote::rollback(&agent, &component, &request, format).await
-        }
-        Command::Hold { component, reason, agent } => remote::hold(&agent, &component, &reason, format).await,
+        Command::History(arguments) => history::history(arguments, format).await,
+        Command::Rollback(arguments) => people::rollback(arguments, format).await,
+        Command::Hold(arguments) => people::hold(arguments, format).await,
+        Command::Suspend(arguments) => people::suspend(arguments, format).await,
+        Command::Resume(arguments) => people::resume(arguments, format).await,
         Command::Confirm { plan, reason, agent } => remote::confirm(&agent, &plan, &reason, format).await,
-        Command::Resume { component, agent } => remote::resume(&agent, &component, format).await,
     }
 }

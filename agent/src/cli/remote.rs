@@ -7,12 +7,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tk8s_core::{ComponentName, Timestamp};
 
 use super::output::{self, Format, line, table};
 use super::{Agent, Exit};
-use crate::api::ReleaseEntry;
-use crate::engine::{InstanceStatus, RollbackRequest, RolledBack, State};
+use crate::engine::{InstanceStatus, State};
 
 /// How long an answer is waited for: a little longer than the agent itself keeps a caller waiting.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(130);
@@ -20,7 +18,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(130);
 const LARGEST: usize = 64 * 1024 * 1024;
 
 /// Asks the agent; what went wrong is printed, and becomes the exit code.
-async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, body: Option<Value>) -> Result<T, Exit> {
+pub(super) async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, body: Option<Value>) -> Result<T, Exit> {
     let unreachable = |why: String| {
         eprintln!("could not reach the agent at {}: {why}", agent.server);
         Exit::Unreachable
@@ -62,7 +60,7 @@ async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, bod
     Err(Exit::No)
 }
 
-fn ended<T>(result: Result<T, Exit>, show: impl FnOnce(T) -> Exit) -> Exit {
+pub(super) fn ended<T>(result: Result<T, Exit>, show: impl FnOnce(T) -> Exit) -> Exit {
     match result {
         Ok(answer) => show(answer),
         Err(exit) => exit,
@@ -120,6 +118,11 @@ fn print_status(status: &InstanceStatus) {
     if let Some(problem) = &status.problem {
         line(&format!("Git: {}: {}", problem.reason, problem.message));
     }
+    for suspension in &status.suspensions {
+        let (by, since, reason) = (&suspension.by, suspension.since, &suspension.reason);
+        line(&format!("SUSPENDED {} by {by} since {since}: {reason}", suspension.scope));
+        line(&format!("  nothing is written, drift is reported only, until `tk8s-agent resume {}`", suspension.scope.argument()));
+    }
     for refused in &status.refused {
         line(&format!("refused {}: {}: {}", refused.reference, refused.reason, refused.message));
     }
@@ -152,6 +155,9 @@ fn print_status(status: &InstanceStatus) {
             let undone = drift.undone.map(|times| format!(" (put back {times} times already)")).unwrap_or_default();
             line(&format!("{}: {} is not as it was left: {}{undone}", component.name, drift.object, drift.message));
         }
+        for left in &component.left_out {
+            line(&format!("{}: {} is left as it is: {}", component.name, left.object, left.reason));
+        }
         for altered in &component.altered {
             let fields = altered.fields.join(", ");
             line(&format!("{}: somebody on the way overwrites {fields} of {}", component.name, altered.object));
@@ -178,69 +184,6 @@ pub(super) async fn sync(agent: &Agent, format: Format) -> Exit {
     })
 }
 
-/// `tk8s-agent history COMPONENT`.
-pub(super) async fn history(agent: &Agent, component: &ComponentName, format: Format) -> Exit {
-    ended(
-        ask::<Vec<ReleaseEntry>>(agent, Method::GET, &format!("/api/v1/components/{component}/history"), None).await,
-        |releases| {
-            if format == Format::Json {
-                output::json(&releases);
-                return Exit::Yes;
-            }
-            let mut rows = vec![["RELEASE", "REVISION", "STAGED", "OBJECTS", "OUTCOME", "SIGNED BY"].map(String::from).to_vec()];
-            for release in &releases {
-                let signer = match &release.trust {
-                    tk8s_core::Trust::Signed { signer, tag_signer, .. } => tag_signer.as_ref().unwrap_or(signer).clone(),
-                    tk8s_core::Trust::Waived { .. } => "nobody (waived)".into(),
-                };
-                rows.push(vec![
-                    format!("{}{}", release.release, if release.current { " *" } else { "" }),
-                    release.revision.clone(),
-                    minutes(release.staged_at),
-                    // A release without objects takes the component away.
-                    if release.objects == 0 { "taken away".into() } else { release.objects.to_string() },
-                    release.outcome.clone().unwrap_or("unfinished".into()),
-                    signer,
-                ]);
-            }
-            table(&rows);
-            for release in &releases {
-                for warning in &release.warnings {
-                    let (number, object, message) = (release.release, &warning.object, &warning.message);
-                    line(&format!("{number}: the API server warns about {object}: {message}"));
-                }
-            }
-            Exit::Yes
-        },
-    )
-}
-
-fn minutes(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
-}
-
-/// `tk8s-agent rollback COMPONENT`.
-pub(super) async fn rollback(agent: &Agent, component: &ComponentName, request: &RollbackRequest, format: Format) -> Exit {
-    let body = serde_json::to_value(request).expect("because a request holds nothing that JSON lacks");
-    ended(ask::<RolledBack>(agent, Method::POST, &format!("/api/v1/components/{component}/rollback"), Some(body)).await, |done| {
-        if format == Format::Json {
-            output::json(&done);
-            return Exit::Yes;
-        }
-        for acted in &done.actions {
-            line(&format!("{:<10} {}", format!("{:?}", acted.action).to_lowercase(), acted.object));
-        }
-        line(&format!(
-            "{component} is back at release {} in {} ms ({} sent, {} unchanged), and held there: `tk8s-agent resume {component}` ends that",
-            done.release,
-            done.milliseconds,
-            done.actions.len(),
-            done.unchanged
-        ));
-        Exit::Yes
-    })
-}
-
 /// `tk8s-agent confirm PLAN`.
 pub(super) async fn confirm(agent: &Agent, plan: &str, reason: &str, format: Format) -> Exit {
     if !plan.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
@@ -255,30 +198,6 @@ pub(super) async fn confirm(agent: &Agent, plan: &str, reason: &str, format: For
             Format::Text => {
                 line(&format!("{} is tried again, with these deletions", answer["confirmed"].as_str().unwrap_or("it")))
             }
-        }
-        Exit::Yes
-    })
-}
-
-/// `tk8s-agent hold COMPONENT`.
-pub(super) async fn hold(agent: &Agent, component: &ComponentName, reason: &str, format: Format) -> Exit {
-    let asked =
-        ask::<Value>(agent, Method::POST, &format!("/api/v1/components/{component}/hold"), Some(json!({"reason": reason}))).await;
-    ended(asked, |answer| {
-        match format {
-            Format::Json => output::json(&answer),
-            Format::Text => line(&format!("{component} is held at release {}", answer["held"])),
-        }
-        Exit::Yes
-    })
-}
-
-/// `tk8s-agent resume COMPONENT`.
-pub(super) async fn resume(agent: &Agent, component: &ComponentName, format: Format) -> Exit {
-    ended(ask::<Value>(agent, Method::POST, &format!("/api/v1/components/{component}/resume"), None).await, |answer| {
-        match format {
-            Format::Json => output::json(&answer),
-            Format::Text => line(&format!("{component} follows Git again")),
         }
         Exit::Yes
     })

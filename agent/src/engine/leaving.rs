@@ -50,11 +50,19 @@ impl Engine {
         runs: &[ComponentName],
         asked: bool,
     ) -> Vec<(Arc<Unit>, ReleaseId)> {
-        let due: Vec<_> = self.gone_from(platform).into_iter().filter_map(|name| self.removal_due(&name, asked)).collect();
+        // Its layer may be suspended, and its windows closed: what is taken away comes in like anything else that is new.
+        let bare = |name: &ComponentName| {
+            let mut unit = platform::bare_unit(name);
+            if let Some(spec) = spec_of(name, before) {
+                (unit.spec.layer, unit.spec.windows) = (spec.layer.clone(), spec.windows.clone());
+            }
+            unit
+        };
+        let due: Vec<_> = self.gone_from(platform).iter().filter_map(|name| self.removal_due(&bare(name), asked)).collect();
         let places = due.iter().map(|release| spec_of(&release.component, before).map(|spec| (&release.component, spec)));
         let leaving: Vec<(&ComponentName, &ComponentSpec)> = places.flatten().collect();
         let unit = |release: &ReleaseId| {
-            let mut unit = platform::bare_unit(&release.component);
+            let mut unit = bare(&release.component);
             unit.stands_on = runs.to_vec();
             if let Some(spec) = spec_of(&release.component, before) {
                 unit.stands_on.extend(leaving.iter().filter(|(_, other)| stood_on(other, spec)).map(|(name, _)| (*name).clone()));
@@ -65,13 +73,13 @@ impl Engine {
     }
 
     /// A removal that was staged and is not done.
-    fn removal_due(&self, name: &ComponentName, asked: bool) -> Option<ReleaseId> {
-        let view = disk(|| self.history.component(name))?;
+    fn removal_due(&self, unit: &Unit, asked: bool) -> Option<ReleaseId> {
+        let view = disk(|| self.history.component(&unit.spec.name))?;
         // What a person holds stays until they let it go.
         if view.latest.removal.is_none() || view.hold.is_some() {
             return None;
         }
-        self.unfinished(Some(&view), asked, name)
+        self.unfinished(Some(&view), asked, unit)
     }
 
     /// Components that the history knows and that the platform does not bring (any more).

@@ -36,7 +36,9 @@ use tk8s_history::History;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use operator::{RollbackRequest, RolledBack};
+pub use operator::{
+    Asked, ComponentPlan, Fate, Held, LeftAlone, Resumed, RollbackPlan, RollbackRequest, RolledBack, RolledBackMany, Suspended,
+};
 use platform::Units;
 pub use rendering::Rendering;
 pub use run::NOT_HEALTHY;

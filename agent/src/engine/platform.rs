@@ -33,7 +33,7 @@ pub struct Unit {
 impl Unit {
     pub fn rules(&self) -> tk8s_diff::Rules {
         let (prune, protect) = (self.spec.prune.enabled, self.spec.prune.protect.clone());
-        tk8s_diff::Rules { prune, protect, fields: self.fields.clone(), wanted_elsewhere: Default::default() }
+        tk8s_diff::Rules { prune, protect, fields: self.fields.clone(), ..Default::default() }
     }
 }
 

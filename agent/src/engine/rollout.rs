@@ -13,7 +13,7 @@ use super::Engine;
 use super::attention::Attention;
 use super::platform::{self, Unit, Units};
 use super::run::Job;
-use super::slot::Progress;
+use super::slot::{OUTSIDE_WINDOW, Progress};
 use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
@@ -214,7 +214,7 @@ impl Engine {
             if hold.rejects(content) || Some(content) == held_content {
                 self.drop_what_waits(name, content);
                 // What it is held at may be lost: then it stays as it is.
-                let finish = (limit.is_none() || held_content.is_some()).then(|| self.unfinished(view.as_ref(), asked, name));
+                let finish = (limit.is_none() || held_content.is_some()).then(|| self.unfinished(view.as_ref(), asked, unit));
                 return Ok(Need::to_finish(finish.flatten()));
             }
             disk(|| self.history.resume(name, "git: new content", Timestamp::now()))?;
@@ -223,7 +223,7 @@ impl Engine {
             && !self.is_behind(&view.latest.id)
         {
             self.drop_what_waits(name, content);
-            return Ok(Need::to_finish(self.unfinished(Some(view), asked, name)));
+            return Ok(Need::to_finish(self.unfinished(Some(view), asked, unit)));
         }
         if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running)
             && self.memory.waiting_content(name) == Some(content)
@@ -253,14 +253,18 @@ impl Engine {
     }
 
     /// The release that has to be finished, if there is one: a hold's, or the newest one.
-    pub(super) fn unfinished(&self, view: Option<&ComponentView>, asked: bool, name: &ComponentName) -> Option<ReleaseId> {
+    pub(super) fn unfinished(&self, view: Option<&ComponentView>, asked: bool, unit: &Unit) -> Option<ReleaseId> {
         let view = view?;
+        let name = &unit.spec.name;
         let slot = self.slot(name);
         let progress = slot.progress();
         if matches!(progress, Progress::Waiting(_) | Progress::Running) {
             return None;
         }
-        let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
+        // The windows may be others by now, and open.
+        let opened = matches!(&progress, Progress::Failed { reason, .. } if reason == OUTSIDE_WINDOW)
+            && unit.spec.windows.closed(Timestamp::now()).is_none();
+        let due = slot.is_due() || opened;
         match Standing::of(view) {
             Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
             Standing::Runs(release) => {
@@ -322,7 +326,7 @@ impl Engine {
             match &standing {
                 Standing::Unfinished(_) if begun => {
                     tracing::info!(%release, "finishing what was begun");
-                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                    self.start_alone(unit, Job::Known(release), finishing(&view));
                 }
                 Standing::Unfinished(_) if view.latest_outcome.is_none() => {
                     self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
@@ -346,15 +350,14 @@ impl Engine {
         let Ok(_deciding) = self.deciding.try_lock() else { return };
         for unit in &self.looked_after_or_leaving() {
             let slot = self.slot(&unit.spec.name);
-            let due = slot.retry_at().is_some_and(|at| at <= tokio::time::Instant::now());
-            if !due || !slot.is_idle() {
+            if !slot.is_due() || !slot.is_idle() {
                 continue;
             }
             let view = disk(|| self.history.component(&unit.spec.name));
             match view.as_ref().map(|view| (Standing::of(view), view)) {
                 // It does not stand on anything any more: it was let in once.
                 Some((Standing::Unfinished(release), view)) if view.hold.is_some() || view.unfinished.is_some() => {
-                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
+                    self.start_alone(unit, Job::Known(release), finishing(view));
                 }
                 Some((Standing::Unfinished(release), view)) if !self.waits_for_content(&unit.spec.name, view) => {
                     self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
@@ -373,6 +376,25 @@ impl Engine {
         }
     }
 
+    /// Goes on with what a component was at when somebody stopped it.
+    pub(super) fn carry_on(self: &Arc<Self>, unit: &Arc<Unit>) {
+        let name = &unit.spec.name;
+        let slot = self.slot(name);
+        let Some(view) = disk(|| self.history.component(name)) else { return };
+        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running) {
+            return;
+        }
+        match Standing::of(&view) {
+            Standing::Unfinished(release) if view.hold.is_some() || view.unfinished.is_some() => {
+                self.start_alone(unit, Job::Known(release), finishing(&view));
+            }
+            Standing::Unfinished(release) => self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart),
+            Standing::Unhealthy(release) => self.start_alone(unit, Job::Known(release), Trigger::Restart),
+            standing => slot.set(self.failed_before(&standing, &view).unwrap_or(Progress::Settled)),
+        }
+        self.look_again(name);
+    }
+
     /// Whether what failed was to bring content that is not staged.
     pub(super) fn waits_for_content(&self, name: &ComponentName, view: &ComponentView) -> bool {
         self.memory.waiting_content(name).is_some_and(|content| content != view.latest.content)
@@ -384,4 +406,15 @@ pub(super) fn denied(words: &str) -> Progress {
     let word = |reason: &str| !reason.is_empty() && reason.chars().all(|c| c.is_ascii_alphanumeric());
     let (reason, message) = words.split_once(": ").filter(|(reason, _)| word(reason)).unwrap_or(("Denied", words));
     Progress::Failed { class: Class::Denied, reason: reason.into(), message: message.into() }
+}
+
+/// Why what was begun is finished: a person's rollback stays one, also after a restart.
+fn finishing(view: &ComponentView) -> Trigger {
+    match (&view.rollback, &view.hold) {
+        (Some(_), Some(hold)) if hold.automatic => Trigger::AutomaticRollback,
+        (Some(rollback), Some(hold)) if rollback.to == hold.release => {
+            Trigger::Rollback { by: rollback.by.clone(), reason: rollback.reason.clone() }
+        }
+        _ => Trigger::Restart,
+    }
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Removal, Timestamp, chain};
-use tk8s_deploy::{Applied, GateRules, PruneBudget, Trigger};
+use tk8s_deploy::{Applied, Closed, GateRules, PruneBudget, Trigger};
 use tk8s_diff::Hooks;
-use tk8s_diff::ownership::DriftMode;
 use tk8s_history::{Desired, Outcome, Release, Status};
 use tk8s_images::Resolved;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +28,17 @@ pub(super) enum Job {
     New(Box<Resolved>),
     /// A release that is already recorded.
     Known(ReleaseId),
+    /// A former release that a person wants back.
+    Back(ReleaseId, Manner),
+}
+
+/// How a person wants a former release back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    /// Whether the rest goes on without objects that the API server does not take.
+    pub skip_rejected: bool,
+    /// Whether kinds that are otherwise never deleted may be.
+    pub delete_protected: bool,
 }
 
 /// The reason of a component that was applied and is not healthy.
@@ -42,6 +52,9 @@ pub(super) type Heard<'a> = &'a (dyn Fn(&Applied) + Sync);
 impl Engine {
     /// Starts a run in the background; it waits for what the component stands on.
     pub(super) fn start(self: &Arc<Self>, unit: Arc<Unit>, job: Job, trigger: Trigger) {
+        if self.rests(&unit, &job, &trigger) {
+            return;
+        }
         let slot = self.slot(&unit.spec.name);
         let (ticket, cancel) = slot.supersede();
         slot.set(Progress::Waiting("its turn".into()));
@@ -89,7 +102,8 @@ impl Engine {
                         return Err(Progress::Failed { class: Class::Waiting, reason: "DependencyNotSettled".into(), message });
                     }
                 }
-                () = cancel.cancelled() => return Err(Progress::Settled),
+                // What stands on this one must not take it for settled.
+                () = cancel.cancelled() => return Err(self.suspended_progress(unit).unwrap_or(Progress::Settled)),
                 () = self.stop.cancelled() => return Err(Progress::Settled),
             }
         }
@@ -137,6 +151,15 @@ impl Engine {
             {
                 slot.again_in(PRUNE_AGAIN);
             }
+            if let Err(Error::Denied(denied)) = &result
+                && let Some(opens) = denied.until
+            {
+                slot.again_at(opens);
+            }
+            if matches!(trigger, Trigger::Drift) && self.waits_to_begin(&unit.spec.name) {
+                // Its place has forgotten until when.
+                slot.again_in(std::time::Duration::ZERO);
+            }
         }
         self.look_again(&unit.spec.name);
         result
@@ -157,6 +180,13 @@ impl Engine {
         told.unwrap_or(progress)
     }
 
+    /// Whether a release is recorded that ought to run and was not let in yet.
+    fn waits_to_begin(&self, name: &ComponentName) -> bool {
+        let view = disk(|| self.history.component(name));
+        let waits = view.filter(|view| matches!(Standing::of(view), Standing::Unfinished(_)) && view.hold.is_none());
+        waits.is_some_and(|view| !disk(|| self.history.was_begun(&view.latest.id)))
+    }
+
     pub(super) async fn deploy(
         &self,
         unit: &Unit,
@@ -174,15 +204,17 @@ impl Engine {
         }
         let config = self.config();
         let component = &unit.spec.name;
-        let desired: Desired = match job {
-            Job::New(resolved) => disk(|| self.history.stage(*resolved, Timestamp::now()))?.into(),
-            Job::Known(release) => disk(|| self.history.recall(&release))?.into(),
+        let (desired, manner): (Desired, _) = match job {
+            Job::New(resolved) => (disk(|| self.history.stage(*resolved, Timestamp::now()))?.into(), None),
+            Job::Known(release) => (disk(|| self.history.recall(&release))?.into(), None),
+            Job::Back(release, manner) => (disk(|| self.history.recall(&release))?.into(), Some(manner)),
         };
-        let release = desired.release().id.clone();
-        let told = self.before_run(desired.release());
+        let header = Arc::clone(desired.release());
+        let release = header.id.clone();
+        let told = self.before_run(&header);
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
         let settling = AtomicBool::new(false);
-        let mut rules = self.rules(unit, &desired, trigger);
+        let mut rules = self.rules(unit, &desired, trigger, manner);
         let health_timeout = unit.spec.health_timeout.unwrap_or(config.apply.health_timeout);
         let hooks = self.hooks(&release, trigger, health_timeout);
         let failed = self.failed_hook(&release).filter(|_| matches!(hooks, Hooks::Skipped));
@@ -196,12 +228,13 @@ impl Engine {
             memory: &self.memory,
             metrics: &self.metrics,
             trigger,
-            gate: self.gate_rules(unit, desired.release()),
+            gate: &|| self.gate_rules(unit, &header),
             rules,
             hooks,
             failed,
             concurrency: config.apply.concurrency,
             health_timeout,
+            run_timeout: unit.spec.run_timeout,
             cancel,
             stop: &self.stop,
             fence: self.tenure.fence(&self.stop),
@@ -261,15 +294,12 @@ impl Engine {
     }
 
     /// What may be deleted, and whose fields are whose. A person who wants a release back gets all of it.
-    fn rules(&self, unit: &Unit, desired: &Desired, trigger: &Trigger) -> tk8s_diff::Rules {
+    pub(super) fn rules(&self, unit: &Unit, desired: &Desired, trigger: &Trigger, manner: Option<Manner>) -> tk8s_diff::Rules {
         let mut rules = tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(&unit.spec.name, desired), ..unit.rules() };
         if let Some(Removal { protect, .. }) = &desired.release().removal {
             (rules.prune, rules.protect) = (true, protect.clone());
         }
-        if trigger.is_rollback() {
-            rules.fields.drift = DriftMode::Repair;
-        }
-        rules
+        self.rules_of_going_back(rules, &desired.release().id, trigger, manner)
     }
 
     /// Those of a component's objects, as they are to be and as they are, that another component wants: because Git brought
@@ -288,7 +318,7 @@ impl Engine {
         about.into_iter().filter(elsewhere).collect()
     }
 
-    fn gate_rules(&self, unit: &Unit, release: &Release) -> GateRules {
+    pub(super) fn gate_rules(&self, unit: &Unit, release: &Release) -> GateRules {
         let component = &unit.spec.name;
         let objects = release.removal.as_ref().map_or(unit.spec.prune.budget_objects, |removal| removal.budget);
         let budget = PruneBudget { objects, percent: unit.spec.prune.budget_percent };
@@ -298,6 +328,21 @@ impl Engine {
         let namespace = crate::run::namespace(&self.config());
         let own = [crate::lease::key(&namespace, &self.instance), crate::anchor::store::key(&namespace, &self.instance)].into();
         let instance_namespace = Some(namespace);
-        GateRules { held, running, budget, confirmed, own, instance_namespace, ..GateRules::of(self.environment()) }
+        let suspended = self.suspension_of(unit);
+        let closed = unit.spec.windows.closed(Timestamp::now()).map(|closed| Closed { until: closed.until, why: closed.why });
+        // Asked for only where it matters.
+        let begun = closed.is_some() && disk(|| self.history.was_begun(&release.id));
+        GateRules {
+            held,
+            running,
+            suspended,
+            closed,
+            begun,
+            budget,
+            confirmed,
+            own,
+            instance_namespace,
+            ..GateRules::of(self.environment())
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tk8s_core::Class;
+use tk8s_core::{Class, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,13 @@ pub enum Progress {
     Failed { class: Class, reason: String, message: String },
 }
 
+/// When something is tried again: after a pause, or at a time of day, to which a pause would not lead if the clock is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Again {
+    At(Instant),
+    OnTheWall(Timestamp),
+}
+
 /// One component's place.
 pub struct Slot {
     /// Held while the pipeline runs for the component.
@@ -33,11 +40,18 @@ pub struct Slot {
     ticket: AtomicU64,
     cancel: Mutex<CancellationToken>,
     failures: AtomicU32,
-    retry_at: Mutex<Option<Instant>>,
+    retry_at: Mutex<Option<Again>>,
     repairs: Mutex<Repairs>,
     /// Hears of every change of the progress.
     tell: Box<dyn Fn() + Send + Sync>,
 }
+
+/// Reasons that no pause cures: somebody, or the clock on the wall, says when it goes on.
+const ENDED_BY_A_WORD: [&str; 2] = [SUSPENDED, OUTSIDE_WINDOW];
+/// The reason of a component for which nothing may be written.
+pub const SUSPENDED: &str = "Suspended";
+/// The reason of a component whose new release waits for a window.
+pub const OUTSIDE_WINDOW: &str = "OutsideWindow";
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -70,6 +84,11 @@ impl Slot {
         (ticket, fresh)
     }
 
+    /// Ends all waiting of whoever runs now; what it writes, it writes to the end.
+    pub fn interrupt(&self) {
+        std::mem::take(&mut *lock(&self.cancel)).cancel();
+    }
+
     /// The token of whoever runs now, without superseding anybody.
     pub fn join_in(&self) -> (u64, CancellationToken) {
         (self.ticket.load(Ordering::SeqCst), lock(&self.cancel).clone())
@@ -95,6 +114,7 @@ impl Slot {
 
     pub fn set(&self, progress: Progress) {
         let retry_at = match &progress {
+            Progress::Failed { reason, .. } if ENDED_BY_A_WORD.contains(&reason.as_str()) => None,
             Progress::Failed { class: Class::Transient | Class::Waiting, .. } => {
                 let failures = self.failures.fetch_add(1, Ordering::SeqCst);
                 let pause = Duration::from_secs(1 << failures.min(6)).min(LONGEST_PAUSE);
@@ -106,7 +126,7 @@ impl Slot {
         if matches!(progress, Progress::Settled) {
             self.failures.store(0, Ordering::SeqCst);
         }
-        *lock(&self.retry_at) = retry_at;
+        *lock(&self.retry_at) = retry_at.map(Again::At);
         self.progress.send_replace(progress);
         (self.tell)();
     }
@@ -119,12 +139,21 @@ impl Slot {
 
     /// Tries again after this pause, though nothing failed.
     pub fn again_in(&self, pause: Duration) {
-        *lock(&self.retry_at) = Some(Instant::now() + pause);
+        *lock(&self.retry_at) = Some(Again::At(Instant::now() + pause));
     }
 
-    /// When what failed for a passing reason is to be tried again.
-    pub fn retry_at(&self) -> Option<Instant> {
-        *lock(&self.retry_at)
+    /// Tries again when the clock on the wall says so much.
+    pub fn again_at(&self, time: Timestamp) {
+        *lock(&self.retry_at) = Some(Again::OnTheWall(time));
+    }
+
+    /// Whether it is time to try again.
+    pub fn is_due(&self) -> bool {
+        match *lock(&self.retry_at) {
+            Some(Again::At(at)) => at <= Instant::now(),
+            Some(Again::OnTheWall(time)) => time <= Timestamp::now(),
+            None => false,
+        }
     }
 
     /// What was repaired, and how often.
@@ -150,18 +179,69 @@ mod tests {
         assert!(token.is_cancelled() && !slot.is_current(first) && slot.is_current(second));
     }
 
+    fn failed(class: Class, reason: &str) -> Progress {
+        Progress::Failed { class, reason: reason.into(), message: String::new() }
+    }
+
+    fn retry_at(slot: &Slot) -> Option<Again> {
+        *lock(&slot.retry_at)
+    }
+
     #[test]
     fn only_what_failed_for_a_passing_reason_is_tried_again_by_the_clock() {
         let slot = Slot::new();
-        let failed = |class| Progress::Failed { class, reason: "R".into(), message: String::new() };
-        slot.set(failed(Class::Transient));
-        let first = slot.retry_at().expect("it passes");
-        slot.set(failed(Class::Waiting));
-        assert!(slot.retry_at().expect("it passes") > first, "pauses grow");
-        for progress in [failed(Class::Denied), failed(Class::Stalled), Progress::Running, Progress::Settled] {
-            slot.set(failed(Class::Transient));
+        slot.set(failed(Class::Transient, "R"));
+        let first = retry_at(&slot).expect("it passes");
+        slot.set(failed(Class::Waiting, "R"));
+        assert!(retry_at(&slot).expect("it passes") > first, "pauses grow");
+        for progress in [
+            failed(Class::Denied, "R"),
+            failed(Class::Stalled, "R"),
+            failed(Class::Waiting, SUSPENDED),
+            failed(Class::Waiting, OUTSIDE_WINDOW),
+            Progress::Running,
+            Progress::Settled,
+        ] {
+            slot.set(failed(Class::Transient, "R"));
             slot.set(progress.clone());
-            assert_eq!(slot.retry_at(), None, "{progress:?}");
+            assert_eq!(retry_at(&slot), None, "{progress:?}");
+        }
+    }
+
+    #[test]
+    fn two_components_that_fail_together_are_not_tried_again_together() {
+        let pauses: Vec<Duration> = (0..20)
+            .map(|_| {
+                let (slot, now) = (Slot::new(), Instant::now());
+                slot.set(failed(Class::Transient, "R"));
+                match retry_at(&slot) {
+                    Some(Again::At(at)) => at - now,
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*most - *least > Duration::from_millis(50), "{pauses:?}");
+        let bounds = Duration::from_millis(750)..Duration::from_millis(1300);
+        assert!(pauses.iter().all(|pause| bounds.contains(pause)), "{pauses:?}");
+    }
+
+    #[test]
+    fn what_waits_is_interrupted_and_what_comes_next_is_not() {
+        let slot = Slot::new();
+        let (ticket, token) = slot.supersede();
+        slot.interrupt();
+        assert!(token.is_cancelled() && slot.is_current(ticket));
+        assert!(!slot.join_in().1.is_cancelled());
+    }
+
+    #[test]
+    fn a_time_on_the_wall_is_due_when_it_is_there() {
+        let slot = Slot::new();
+        let from_now = |seconds| Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        for (seconds, due) in [(3600, false), (-1, true)] {
+            slot.again_at(from_now(seconds));
+            assert_eq!(slot.is_due(), due);
         }
     }
 }

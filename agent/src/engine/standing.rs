@@ -120,6 +120,7 @@ mod tests {
             reason: "so".into(),
             by: "me".into(),
             automatic: false,
+            with: None,
         });
         for (view, expected) in [
             (view(), Standing::Unfinished(id(2))),

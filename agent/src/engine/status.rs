@@ -9,6 +9,7 @@ use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
 use super::alarms::{AlarmView, INTERRUPTED};
+use super::operator::SuspensionView;
 use super::platform::Unit;
 use super::slot::Progress;
 use super::standing::Standing;
@@ -38,6 +39,9 @@ pub struct InstanceStatus {
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
     pub refused: Vec<RefusedView>,
+    /// For whom nothing is written until somebody resumes them.
+    #[serde(default)]
+    pub suspensions: Vec<SuspensionView>,
     /// What a person has to look at.
     #[serde(default)]
     pub alarms: Vec<AlarmView>,
@@ -82,6 +86,8 @@ pub enum State {
     Pending,
     /// Pinned by a person; see `hold`.
     Held,
+    /// Nothing is written for it until somebody resumes it; see `suspension`.
+    Suspended,
     /// A rule refused the plan.
     Denied,
     /// The last run failed; what ran before still runs.
@@ -118,12 +124,18 @@ pub struct ComponentStatus {
     pub revision: Option<String>,
     pub commit: Option<String>,
     pub hold: Option<HoldView>,
+    /// Its own suspension, its layer's or the instance's.
+    #[serde(default)]
+    pub suspension: Option<SuspensionView>,
     /// What a person should know, empty if nothing.
     pub message: String,
     pub objects: usize,
     /// What is not as it was left, where it is not put back at once.
     #[serde(default)]
     pub drift: Vec<DriftView>,
+    /// What the API server does not take of the release that it is held at: it stays as it is.
+    #[serde(default)]
+    pub left_out: Vec<LeftOutView>,
     /// What others put into lists of ours.
     #[serde(default)]
     pub foreign_fields: Vec<ForeignView>,
@@ -144,6 +156,13 @@ pub struct DriftView {
     pub message: String,
     /// How often it was put back, if somebody undoes that again and again.
     pub undone: Option<u32>,
+}
+
+/// One object that is left as it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LeftOutView {
+    pub object: String,
+    pub reason: String,
 }
 
 /// One object that is answered otherwise than it was sent.
@@ -208,6 +227,7 @@ impl Engine {
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
+            suspensions: disk(|| self.history.suspensions()).into_iter().map(SuspensionView::from).collect(),
             alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },
             reporting: self.report.problem(),
@@ -278,12 +298,22 @@ impl Engine {
                 None => (State::Pending, "nothing was released yet".into()),
             },
         };
+        let suspension = self.suspension_of(unit.as_deref().unwrap_or(&super::platform::default_unit(name)));
+        let state = match (&suspension, &progress) {
+            (None, _) | (_, Progress::Running) => state,
+            _ if state == State::Removed => state,
+            (Some(_), _) => State::Suspended,
+        };
+        let message = match &suspension {
+            Some(suspension) if message.is_empty() => suspension.to_string(),
+            _ => message,
+        };
         let reason = match (&progress, &broken) {
             _ if state == State::Removed => "Removed".into(),
             (_, Some((reason, _))) | (Progress::Failed { reason, .. }, _) => reason.clone(),
             _ => format!("{state:?}"),
         };
-        let drift = unit.as_deref().map(|unit| self.drift_of(unit)).unwrap_or_default();
+        let drift = unit.as_deref().map(|unit| self.drift_of(unit, suspension.is_some())).unwrap_or_default();
         let waits = view.as_ref().is_some_and(|view| view.hold.is_none() && self.waits_for_content(name, view));
         let sync = match &standing {
             Some(Standing::Runs(_) | Standing::Unhealthy(_)) if broken.is_some() || waits => SyncState::OutOfSync,
@@ -302,9 +332,11 @@ impl Engine {
             revision: release.as_ref().map(|release| release.revision.label().into()),
             commit: release.as_ref().map(|release| release.revision.commit.to_string()),
             hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
+            suspension: suspension.map(SuspensionView::from),
             message,
             objects: self.memory.keys_of_component(name).len(),
             drift,
+            left_out: hold.and(current.as_ref()).map(|current| self.left_out_of(current)).unwrap_or_default(),
             foreign_fields: self.foreign_of(name),
             altered: self.altered_of(name),
             warnings: self.warnings_of(name),
@@ -340,7 +372,7 @@ impl Engine {
     }
 
     /// What is told of drift: all of it where it is not repaired, else what is undone again and again.
-    fn drift_of(&self, unit: &Unit) -> Vec<DriftView> {
+    fn drift_of(&self, unit: &Unit, suspended: bool) -> Vec<DriftView> {
         let slot = self.slot(&unit.spec.name);
         let mut told = Vec::new();
         if unit.fields.drift == DriftMode::Ignore {
@@ -348,12 +380,17 @@ impl Engine {
         }
         for (key, drift) in self.drifted(unit) {
             let undone = slot.repairs().fought(&key);
-            if undone.is_some() || unit.fields.drift == DriftMode::Report {
+            if undone.is_some() || suspended || unit.fields.drift == DriftMode::Report {
                 told.push(DriftView { object: key.to_string(), message: drift.to_string(), undone });
             }
         }
         told.truncate(MOST_TOLD);
         told
+    }
+
+    fn left_out_of(&self, release: &tk8s_core::ReleaseId) -> Vec<LeftOutView> {
+        let left = disk(|| self.history.left_out(release)).into_iter().take(MOST_TOLD);
+        left.map(|left| LeftOutView { object: left.object.to_string(), reason: left.reason }).collect()
     }
 
     fn altered_of(&self, name: &ComponentName) -> Vec<AlteredView> {

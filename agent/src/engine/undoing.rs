@@ -44,6 +44,10 @@ impl Engine {
         if self.on_failure(unit) != OnFailure::Rollback || !slot.is_current(ticket) || self.stop.is_cancelled() {
             return None;
         }
+        // Nothing is written by itself then: whoever resumes it tries the release again.
+        if self.suspension_of(unit).is_some() {
+            return None;
+        }
         let view = disk(|| self.history.component(name))?;
         let failed = view.latest.id.clone();
         // Once: what is held was put back already, and what was never healthy is nothing to go back to.
@@ -62,6 +66,7 @@ impl Engine {
             reason: reason.clone(),
             by: BY.into(),
             automatic: true,
+            with: None,
         };
         if let Err(error) = disk(|| self.history.rollback_requested(name, hold, Some(&reason), Timestamp::now())) {
             return Some(not_undone(&failed, &target, &why, &chain(&error)));

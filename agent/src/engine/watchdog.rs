@@ -70,12 +70,13 @@ impl Engine {
             return;
         }
         self.look_for_causes();
+        let suspensions = disk(|| self.history.suspensions());
         for unit in self.looked_after().iter().filter(|unit| attention.is_for(&unit.spec.name)) {
             let name = &unit.spec.name;
             let slot = self.slot(name);
             self.look_for_alarms_of(unit);
-            if !slot.is_idle() {
-                // Whoever runs asks for another look when it ends.
+            // Whoever runs asks for another look when it ends, and so does whoever resumes.
+            if !slot.is_idle() || self.covered(&suspensions, unit).next().is_some() {
                 continue;
             }
             self.give_up_what_is_left_to_others(unit);
@@ -86,6 +87,9 @@ impl Engine {
             }
             // A kind that is not served can't be written. When it is back, its watch says so.
             drifted.retain(|(key, _)| !self.is_unserved(key));
+            if !drifted.is_empty() {
+                self.without_what_is_left_out(name, &mut drifted);
+            }
             let late =
                 matches!(slot.progress(), Progress::Failed { reason, .. } if reason == NOT_HEALTHY) && self.all_healthy(name);
             let rid = self.is_rid_of(name);
@@ -154,6 +158,15 @@ impl Engine {
         }
     }
 
+    /// What a rollback left as it was is nobody's to repair.
+    fn without_what_is_left_out(&self, name: &ComponentName, drifted: &mut Vec<(ObjectKey, Drift)>) {
+        let Some(release) = disk(|| self.history.component(name)).map(|view| Standing::of(&view).release().clone()) else {
+            return;
+        };
+        let left_out = disk(|| self.history.left_out(&release));
+        drifted.retain(|(key, _)| !left_out.iter().any(|left| left.object == *key));
+    }
+
     fn is_unserved(&self, key: &ObjectKey) -> bool {
         self.live.trouble(key).is_some_and(|trouble| trouble.unserved)
     }
@@ -169,6 +182,9 @@ impl Engine {
 
     /// A run that waits for nothing below: what it brings has run before.
     pub(super) fn start_alone(self: &Arc<Self>, unit: &Arc<super::platform::Unit>, job: Job, trigger: Trigger) {
+        if self.rests(unit, &job, &trigger) {
+            return;
+        }
         let slot = self.slot(&unit.spec.name);
         let (ticket, cancel) = slot.join_in();
         slot.set(Progress::Running);

@@ -35,7 +35,14 @@ fn waived_trust() -> Trust {
 }
 
 fn hold(number: u64) -> Option<Hold> {
-    Some(Hold { release: ReleaseNumber(number), rejected: Vec::new(), reason: "3 am".into(), by: "bob".into(), automatic: false })
+    Some(Hold {
+        release: ReleaseNumber(number),
+        rejected: Vec::new(),
+        reason: "3 am".into(),
+        by: "bob".into(),
+        automatic: false,
+        with: None,
+    })
 }
 
 fn key(kind: &str, namespace: Option<&str>, name: &str) -> ObjectKey {
@@ -57,7 +64,7 @@ fn all_triggers() -> [Trigger; 4] {
 }
 
 fn reasons(release: &Release, prune: &[Prune], trigger: &Trigger, rules: &GateRules) -> Vec<&'static str> {
-    let subject = Subject { release, conflicts: &[], prune, owned: 100, deletions: "core.1.abc".into() };
+    let subject = Subject { release, conflicts: &[], prune, owned: 100, deletions: "core.1.abc".into(), first: true };
     failed_rules(&subject, trigger, rules).into_iter().map(|rule| rule.reason).collect()
 }
 
@@ -103,13 +110,40 @@ fn a_hold_lets_its_own_release_and_a_persons_rollback_pass() {
 
 #[test]
 fn a_suspended_component_is_written_by_a_person_only() {
-    let suspension = Suspension { reason: "audit".into(), by: "eve".into() };
+    let suspension = Suspension {
+        scope: tk8s_history::Scope::Component("core".parse().unwrap()),
+        reason: "audit".into(),
+        by: "eve".into(),
+        since: "2026-01-01T00:00:00Z".parse().unwrap(),
+    };
     let rules = GateRules { suspended: Some(suspension), ..GateRules::of(Environment::Dev) };
     let release = release(Environment::Dev, signed(), 1, 3);
     for trigger in all_triggers() {
         let expected: &[&str] = if trigger.is_a_persons() { &[] } else { &["Suspended"] };
         assert_eq!(reasons(&release, &[], &trigger, &rules), expected, "{trigger:?}");
     }
+}
+
+#[test]
+fn a_window_keeps_out_what_is_new_and_nothing_else() {
+    let release = release(Environment::Dev, signed(), 2, 3);
+    let closed = Closed { until: Some("2026-01-01T02:00:00Z".parse().unwrap()), why: "it is day".into() };
+    let rules = GateRules { closed: Some(closed), ..GateRules::of(Environment::Dev) };
+    for (trigger, expected) in [
+        (Trigger::Sync, vec!["OutsideWindow"]),
+        // A restart is no way in: what was only staged is as new as before.
+        (Trigger::Restart, vec!["OutsideWindow"]),
+        (Trigger::Drift, vec![]),
+        (rollback(), vec![]),
+    ] {
+        assert_eq!(reasons(&release, &[], &trigger, &rules), expected, "{trigger:?}");
+        let begun = GateRules { begun: true, ..rules.clone() };
+        assert!(reasons(&release, &[], &trigger, &begun).is_empty(), "{trigger:?}");
+        let runs = GateRules { running: Some(release.id.clone()), ..rules.clone() };
+        assert!(reasons(&release, &[], &trigger, &runs).is_empty(), "{trigger:?}");
+    }
+    let later = Subject { release: &release, conflicts: &[], prune: &[], owned: 1, deletions: String::new(), first: false };
+    assert!(failed_rules(&later, &Trigger::Sync, &rules).is_empty(), "its first turn was let in");
 }
 
 #[test]
@@ -153,9 +187,10 @@ fn whoever_is_denied_hears_of_every_rule_at_once() {
         |name: &str| Conflict { key: key("ConfigMap", Some("shop"), name), message: "conflict with \"hpa\": .data".into() };
     let conflicts = [conflict("a"), conflict("b")];
     let prune = [pruned(key("Namespace", None, "default"))];
-    let subject = Subject { release: &release, conflicts: &conflicts, prune: &prune, owned: 100, deletions: String::new() };
+    let subject =
+        Subject { release: &release, conflicts: &conflicts, prune: &prune, owned: 100, deletions: String::new(), first: true };
     let failed = failed_rules(&subject, &Trigger::Sync, &rules);
-    let denied = Denied { release: release.id.clone(), failed };
+    let denied = Denied { release: release.id.clone(), failed, until: None };
     let reasons: Vec<_> = denied.failed.iter().map(|rule| rule.reason).collect();
     assert_eq!(reasons, ["WaivedOutsideDev", "VerifiedForLess", "Held", "Conflict", "Conflict", "ProtectedNamespace"]);
     assert_eq!((denied.class(), denied.reason()), (Class::Denied, "WaivedOutsideDev"));
@@ -168,7 +203,7 @@ fn whoever_is_denied_hears_of_every_rule_at_once() {
 #[test]
 fn a_hold_alone_waits_for_a_person() {
     let failed = vec![FailedRule { class: Class::Waiting, reason: "Held", message: String::new() }];
-    let denied = Denied { release: "core@1".parse().unwrap(), failed };
+    let denied = Denied { release: "core@1".parse().unwrap(), failed, until: None };
     assert_eq!(denied.class(), Class::Waiting);
 }
 
@@ -197,7 +232,7 @@ fn more_deletions_than_the_budget_wait_for_a_persons_word_for_exactly_them() {
         (0..count).map(|number| pruned(key("ConfigMap", Some("shop"), &format!("m{number}")))).collect()
     };
     let says = |prune: &[Prune], owned: usize, trigger: &Trigger, rules: &GateRules| {
-        let subject = Subject { release: &release, conflicts: &[], prune, owned, deletions: "core.7.abc".into() };
+        let subject = Subject { release: &release, conflicts: &[], prune, owned, deletions: "core.7.abc".into(), first: true };
         unconfirmed(&subject, trigger, rules)
     };
     let rules = GateRules::of(Environment::Dev);

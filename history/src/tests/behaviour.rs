@@ -9,7 +9,7 @@ use tk8s_core::{Environment, Moment, Trust};
 
 use super::*;
 use crate::view::sled::SledView;
-use crate::{EndedHook, Error, Hold, RefusedRevision, SeenTag, replay_equals_view, verify};
+use crate::{EndedHook, Error, Hold, LeftOut, RefusedRevision, Scope, SeenTag, replay_equals_view, verify};
 
 #[test]
 fn recalling_a_release_gives_exactly_what_was_staged() {
@@ -248,6 +248,7 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
         reason: "it hurts".into(),
         by: "alice".into(),
         automatic: false,
+        with: None,
     };
     history.rollback_requested(&name("web"), held(1), Some("it hurts"), at(5)).unwrap();
     assert!(history.rollback_requested(&name("web"), held(7), None, at(5)).is_err());
@@ -264,6 +265,7 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
         reason: "it hurts".into(),
         by: "alice".into(),
         automatic: false,
+        with: None,
     };
     history.hold(&name("web"), hold.clone(), at(6)).unwrap();
     let view = history.component(&name("web")).unwrap();
@@ -475,6 +477,9 @@ enum Step {
     Rollback(u8, u8),
     Hold(u8, u8),
     Resume(u8),
+    Suspend(u8),
+    ResumeAll(u8),
+    LeaveOut(u8, u8, Vec<u8>),
     Accept(u8),
     Refuse(u8),
     See(u8),
@@ -501,12 +506,23 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3, 1u8..6).prop_map(|(c, n)| Step::Rollback(c, n)),
         1 => (0u8..3, 1u8..6).prop_map(|(c, n)| Step::Hold(c, n)),
         1 => (0u8..3).prop_map(Step::Resume),
+        1 => (0u8..3).prop_map(Step::Suspend),
+        1 => (0u8..3).prop_map(Step::ResumeAll),
+        1 => (0u8..3, 1u8..6, keys()).prop_map(|(c, n, k)| Step::LeaveOut(c, n, k)),
         1 => any::<u8>().prop_map(|n| Step::Accept(n % 3)),
         1 => any::<u8>().prop_map(|n| Step::Refuse(n % 3)),
         1 => any::<u8>().prop_map(|n| Step::See(n % 3)),
         1 => Just(Step::Reopen),
         1 => Just(Step::LoseView),
     ]
+}
+
+fn scope(which: u8) -> Scope {
+    match which {
+        0 => Scope::All,
+        1 => Scope::Layer("2-services".parse().unwrap()),
+        _ => Scope::Component(name("web")),
+    }
 }
 
 /// Does it; what is refused is refused.
@@ -544,6 +560,7 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
                 reason: "r".into(),
                 by: "me".into(),
                 automatic: false,
+                with: None,
             };
             drop(history.rollback_requested(&name(names[c as usize]), hold, None, at(7)));
         }
@@ -554,10 +571,20 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
                 reason: "so".into(),
                 by: "me".into(),
                 automatic: false,
+                with: None,
             };
             drop(history.hold(&name(names[c as usize]), hold, at(8)));
         }
         Step::Resume(c) => history.resume(&name(names[c as usize]), "me", at(9)).unwrap(),
+        Step::Suspend(which) => history.suspend(scope(which), "so", "me", at(9)).unwrap(),
+        Step::ResumeAll(which) => {
+            history.resume_all(&scope(which), &names.map(name), "me", at(9)).unwrap();
+        }
+        Step::LeaveOut(c, n, keys) => {
+            let left = |name: &String| LeftOut { object: key(name), reason: "not served".into() };
+            let objects: Vec<_> = strings(&keys).iter().map(left).collect();
+            drop(history.leave_out(&id(names[c as usize], n.into()), &objects, at(9)));
+        }
         Step::Accept(n) => history.accept(&revision(n.into()), &trust(), at(10)).unwrap(),
         Step::Refuse(n) => {
             let refusal = RefusedRevision {
@@ -592,8 +619,11 @@ fn everything(history: &History) -> String {
         components.iter().map(|name| (history.component(name), history.releases(name), history.inventory(name))).collect();
     let recalled: Vec<_> =
         components.iter().flat_map(|name| history.releases(name)).map(|view| history.recall(&view.release.id).unwrap()).collect();
+    let left_out: Vec<_> =
+        components.iter().flat_map(|name| history.releases(name)).map(|view| history.left_out(&view.release.id)).collect();
     format!(
-        "{views:?} {:?} {:?} {:?} {recalled:?} {:?}",
+        "{views:?} {:?} {left_out:?} {:?} {:?} {:?} {recalled:?} {:?}",
+        history.suspensions(),
         history.accepted(),
         history.refusals(),
         history.inventories(),

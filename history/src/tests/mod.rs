@@ -4,6 +4,7 @@ mod behaviour;
 mod damage;
 mod gap;
 mod kill;
+mod people;
 mod power;
 mod served;
 

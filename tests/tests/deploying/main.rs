@@ -8,6 +8,7 @@ mod giving_up;
 mod hooks;
 mod looking;
 mod ownership;
+mod people;
 
 use std::time::{Duration, Instant};
 

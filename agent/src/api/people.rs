@@ -1,0 +1,68 @@
+//! What people ask for over the API: rollback, hold, suspend, resume; of a component, a layer, or everything.
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+
+use super::{Because, Body, CALLER, Problem, Shared, known};
+use crate::engine::{Asked, RollbackRequest};
+
+/// Every route under each of the three things that it may be about.
+pub(super) fn routes() -> Router<Shared> {
+    let about = ["/api/v1/components/{name}", "/api/v1/layers/{name}", "/api/v1"];
+    about.into_iter().fold(Router::new(), |router, about| {
+        router
+            .route(&format!("{about}/rollback"), post(rollback))
+            .route(&format!("{about}/hold"), post(hold))
+            .route(&format!("{about}/suspend"), post(suspend))
+            .route(&format!("{about}/resume"), post(resume))
+    })
+}
+
+/// What the path of a request is about.
+struct About(Asked);
+
+impl FromRequestParts<Shared> for About {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<About, Problem> {
+        let mut steps = parts.uri.path().trim_start_matches("/api/v1/").split('/');
+        Ok(About(match (steps.next(), steps.next()) {
+            (Some("components"), Some(name)) => Asked::Component(known(shared, name)?),
+            (Some("layers"), Some(name)) => Asked::Layer(name.into()),
+            _ => Asked::All,
+        }))
+    }
+}
+
+/// A rollback, or only its plan.
+async fn rollback(State(shared): State<Shared>, About(asked): About, body: Body<RollbackRequest>) -> Result<Response, Problem> {
+    let (engine, request) = (shared.engine, body.read()?);
+    if request.dry_run {
+        return Ok(Json(engine.plan_rollback(&asked, &request, CALLER).await?).into_response());
+    }
+    // A caller who goes away, or has to be told that it takes long, does not stop it halfway.
+    let ended = tokio::spawn(async move {
+        match &asked {
+            Asked::Component(name) => engine.roll_back(name, &request, CALLER).await.map(|done| Json(done).into_response()),
+            _ => engine.roll_back_many(&asked, &request, CALLER).await.map(|done| Json(done).into_response()),
+        }
+    });
+    Ok(ended.await.map_err(|_| crate::error::Error::Panicked("rollback"))??)
+}
+
+async fn hold(State(shared): State<Shared>, About(asked): About, body: Body<Because>) -> Result<Response, Problem> {
+    let reason = body.read()?.given()?;
+    Ok(Json(shared.engine.hold(&asked, &reason, CALLER)?).into_response())
+}
+
+async fn suspend(State(shared): State<Shared>, About(asked): About, body: Body<Because>) -> Result<Response, Problem> {
+    let reason = body.read()?.given()?;
+    Ok(Json(shared.engine.suspend(&asked, &reason, CALLER)?).into_response())
+}
+
+async fn resume(State(shared): State<Shared>, About(asked): About) -> Result<Response, Problem> {
+    Ok(Json(shared.engine.resume(&asked, CALLER)?).into_response())
+}
