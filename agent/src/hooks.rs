@@ -11,17 +11,17 @@ use tokio::time::Instant;
 
 use crate::disk::disk;
 use crate::error::Error;
-use crate::pipeline::{Run, now};
+use crate::pipeline::{Run, may_write, now};
 
 /// Runs those that have not run for this release. What is begun here is closed here, also where it went wrong.
 pub async fn on_failure(run: &Run<'_>, desired: Desired) -> Result<(), Error> {
     for turn in diff::on_failure(desired, run.instance, &run.hooks)? {
         let deadline = Instant::now() + run.health_timeout;
         let observed = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, deadline).await?;
-        let approved = deploy::gate(diff::plan(observed), run.trigger, &run.gate)?;
-        run.tenure.check()?;
+        let approved = deploy::gate(diff::plan(observed), run.trigger, &(run.gate)())?;
+        may_write(run)?;
         let begun = disk(|| run.history.begin(approved.intent(), now()))?;
-        let options = ApplyOptions { concurrency: run.concurrency, deadline };
+        let options = ApplyOptions { concurrency: run.concurrency, deadline, fence: run.fence.clone() };
         let number = begun.intent().release.number;
         let heard = |answer: &deploy::Answer| run.memory.answered(answer, number, true);
         let applied = match deploy::apply(run.cluster, run.live, approved, begun, &options, &heard).await {
@@ -42,7 +42,7 @@ pub async fn on_failure(run: &Run<'_>, desired: Desired) -> Result<(), Error> {
         if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {
             return Err(Error::Stopping);
         }
-        run.tenure.check()?;
+        may_write(run)?;
         disk(|| run.history.hooks_ended(settled.begun(), settled.ended(), now()))?;
         tell(run, &settled).await;
     }

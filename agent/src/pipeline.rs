@@ -174,7 +174,7 @@ async fn asked<T>(run: &Run<'_>, asking: impl Future<Output = Result<T, diff::Er
 }
 
 /// Refuses to go on where nothing new may be begun: what was begun so far stays begun, for whoever writes next.
-fn may_write(run: &Run<'_>) -> Result<(), Error> {
+pub(crate) fn may_write(run: &Run<'_>) -> Result<(), Error> {
     match run.fence.gate() {
         Gate::Open => Ok(()),
         Gate::Closing => Err(Error::Stopping),

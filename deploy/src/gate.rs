@@ -204,6 +204,7 @@ pub fn foresee(rehearsed: &Rehearsed, trigger: &Trigger, rules: &GateRules) -> R
         prune: rehearsed.prune(),
         owned: rehearsed.owned(),
         deletions: rehearsed.deletions(),
+        first: false,
     };
     let failed = failed_rules(&subject, trigger, rules);
     if failed.is_empty() { Ok(()) } else { Err(denied(rehearsed.release(), failed, rules)) }

@@ -21,7 +21,7 @@ use crate::immutable::overlaid;
 use crate::memory::Known;
 use crate::observe::{Asking, Finding, immutable, of_another, secret_fields};
 use crate::order::wave;
-use crate::sealed::{Action, Change, Conflict, Turn};
+use crate::sealed::{Action, Brought, Change, Conflict, Turn};
 use crate::text;
 
 /// Which hooks of a release run.

@@ -8,7 +8,7 @@ use tk8s_history::Desired;
 
 use crate::Error;
 use crate::hooks::{Group, Hooks, TakenOut, in_turns};
-use crate::sealed::Brought;
+use crate::sealed::{Brought, Turn};
 
 /// Kinds in the order in which they are applied: what others need comes first, what acts on everybody comes last. A kind
 /// that is not listed stands where workloads do.

@@ -148,7 +148,14 @@ mod tests {
     }
 
     fn held(limit: Limit) -> Limit {
-        let hold = Hold { release: ReleaseNumber(1), rejected: Vec::new(), reason: "so".into(), by: "me".into() };
+        let hold = Hold {
+            release: ReleaseNumber(1),
+            rejected: Vec::new(),
+            reason: "so".into(),
+            by: "me".into(),
+            automatic: false,
+            with: None,
+        };
         Limit { hold: Some(hold), ..limit }
     }
 

@@ -20,7 +20,7 @@ pub(super) const HOOK_FAILED: &str = "HookFailed";
 impl Engine {
     /// Which hooks of a release run. Whoever repairs runs none, nor does a start that finds it finished; a component that is
     /// held is where a rollback has put it.
-    pub(super) fn hooks(&self, release: &ReleaseId, trigger: &Trigger, timeout: Duration) -> Hooks {
+    pub(in crate::engine) fn hooks(&self, release: &ReleaseId, trigger: &Trigger, timeout: Duration) -> Hooks {
         let view = disk(|| self.history.component(&release.component));
         let held = view.as_ref().is_some_and(|view| view.hold.is_some());
         let finished = view.is_some_and(|view| view.unfinished.is_none() && view.healthy.as_ref() == Some(release));

@@ -375,7 +375,9 @@ impl Engine {
             denied: Vec::new(),
         };
         let mut room = LARGEST_DIFFS / PLANNED_AT_ONCE;
-        for turn in diff::turns(desired, &self.instance)? {
+        let health_timeout = unit.spec.health_timeout.unwrap_or(self.config().apply.health_timeout);
+        let hooks = self.hooks(release, &trigger, health_timeout);
+        for turn in diff::turns(desired, &self.instance, &hooks)? {
             let (first, brought) = (turn.position().0 == 0, turn.brought());
             let deadline = tokio::time::Instant::now() + ASKING;
             let concurrency = self.config().apply.concurrency;
