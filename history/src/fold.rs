@@ -390,8 +390,7 @@ fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Chan
         changes.put(&key, &state)?;
     }
     if last && outcome.status.is_applied() {
-        // From here on it is known again what runs.
-        changes.remove(&limit(&id.component));
+        lift(id, outcome, changes)?;
     }
     update(&id.component, changes, |component| {
         if last && outcome.status.is_applied() {
@@ -404,6 +403,18 @@ fn finished(id: &ReleaseId, outcome: &Outcome, at: Timestamp, changes: &mut Chan
             component.rollback_ended(id.number);
         }
     })
+}
+
+/// Ends the limit of a component once it is known again what runs: something new that is healthy, so that nothing goes back
+/// from it to what was before the gap; or what a person put back.
+fn lift(id: &ReleaseId, outcome: &Outcome, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    let Some(known) = changes.get::<LimitState>(&limit(&id.component))? else { return Ok(()) };
+    let state: Option<ReleaseState> = changes.get(&release(&id.component, id.number))?;
+    let is_new = state.is_some_and(|state| state.position > known.position);
+    if outcome.status == Status::Healthy || !is_new {
+        changes.remove(&limit(&id.component));
+    }
+    Ok(())
 }
 
 impl ComponentState {

@@ -19,7 +19,7 @@ pub struct Ran {
     pub content: Digest,
 }
 
-/// How a component was when this history did not know of it. Until one of its releases was applied again, no release that
+/// How a component was when this history did not know of it. Until one of its releases was healthy again, no release that
 /// was staged before runs by itself, unless it holds what ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

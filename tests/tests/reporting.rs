@@ -111,6 +111,21 @@ async fn a_condition_moves_when_its_status_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_suspended_a_component_is_shown_until_it_is_resumed() {
+    let _definition = DEFINITION.read().await;
+    let system = System::two_components("rests", "").await;
+    system.until_told();
+    assert!(system.tk8s(&["suspend", "one", "--reason", "a move"]).status.success());
+    system.until("it is shown", || condition(&resource(&system, "one"), "Suspended").0 == "True");
+    let rests = resource(&system, "one")["status"].clone();
+    assert_eq!((&rests["suspension"]["reason"], &rests["state"]), (&"a move".into(), &"Suspended".into()));
+    assert_eq!(condition(&resource(&system, "two"), "Suspended").0, "False");
+    assert!(system.tk8s(&["resume", "one"]).status.success());
+    system.until("it is over", || condition(&resource(&system, "one"), "Suspended").0 == "False");
+    system.until("it is told", || ["Suspended", "Resumed"].iter().all(|reason| told(&system, "one", reason).is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_changed_nothing_is_told() {
     let _definition = DEFINITION.read().await;
     let mut system = System::two_components("untold", "").await;

@@ -725,7 +725,7 @@ async fn what_a_later_wave_can_not_bring_is_refused_before_the_first_write() {
     system.write_map("one", "second");
     system.write("one/service.yaml", &service.replace("PORT", "80000"));
     system.commit("second");
-    system.until_says("one", "Failed", "spec.ports[0].port");
+    system.until_says("one", "Denied", "spec.ports[0].port");
     assert_eq!(system.map("one"), "first");
     system.write("one/service.yaml", &service.replace("PORT", "81"));
     system.commit("third");

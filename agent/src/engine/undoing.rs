@@ -119,7 +119,9 @@ impl Engine {
         let name: &ComponentName = &view.latest.id.component;
         let releases = disk(|| self.history.releases(name));
         let found = releases.iter().find(|known| known.release.id.number < view.latest.id.number && known.healthy_at.is_some());
-        found.filter(|known| known.release.removal.is_none()).map(|known| known.release.id.clone())
+        let found = found.filter(|known| known.release.removal.is_none()).map(|known| known.release.id.clone());
+        // What ran in between may be lost: nothing goes back behind that by itself.
+        found.filter(|release| !self.is_behind(release))
     }
 }
 

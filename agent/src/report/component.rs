@@ -31,6 +31,8 @@ pub struct Status {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspension: Option<Suspension>,
     pub conditions: Vec<Condition>,
 }
 
@@ -38,6 +40,14 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     pub release: u64,
+    pub reason: String,
+    pub by: String,
+}
+
+/// Who suspended a component, its layer or the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    pub scope: String,
     pub reason: String,
     pub by: String,
 }
@@ -69,6 +79,11 @@ impl Status {
             release: hold.release.0,
             reason: bounded(&hold.reason),
             by: printable(&hold.by, LONGEST_TEXT),
+        });
+        let suspension = view.suspension.as_ref().map(|suspension| Suspension {
+            scope: suspension.scope.to_string(),
+            reason: bounded(&suspension.reason),
+            by: bounded(&suspension.by),
         });
         let message = match (&hold, view.message.is_empty()) {
             (Some(hold), true) => hold.sentence(),
@@ -102,21 +117,29 @@ impl Status {
                 condition(synced(view, &message)),
                 condition(healthy(view, &message)),
                 condition(held(hold.as_ref())),
+                condition(suspended(suspension.as_ref())),
             ],
             message,
             hold,
+            suspension,
         }
     }
 }
 
 impl Status {
-    /// What people did to the component since it was told last: the stable word, and the sentence.
-    pub fn since(&self, before: &Status) -> Option<(&'static str, String)> {
-        match (&before.hold, &self.hold) {
+    /// What people did to the component since it was told last: stable words, and sentences.
+    pub fn since(&self, before: &Status) -> Vec<(&'static str, String)> {
+        let hold = match (&before.hold, &self.hold) {
             (before, Some(hold)) if before.as_ref() != Some(hold) => Some(("Held", hold.sentence())),
             (Some(before), None) => Some(("Resumed", format!("follows Git again; it was {}", before.sentence()))),
             _ => None,
-        }
+        };
+        let suspension = match (&before.suspension, &self.suspension) {
+            (before, Some(now)) if before.as_ref() != Some(now) => Some(("Suspended", now.sentence())),
+            (Some(before), None) => Some(("Resumed", format!("is written again; it was {}", before.sentence()))),
+            _ => None,
+        };
+        hold.into_iter().chain(suspension).collect()
     }
 }
 
@@ -126,12 +149,18 @@ impl Hold {
     }
 }
 
+impl Suspension {
+    fn sentence(&self) -> String {
+        bounded(&format!("suspended ({}) by {}: {}", self.scope, self.by, self.reason))
+    }
+}
+
 /// What ought to run does, and does well.
 fn ready(view: &ComponentStatus, message: &str) -> Said {
     let well = view.health <= HealthState::Suspended;
     let is = match view.state {
         State::Healthy => true,
-        State::Held => well && view.sync != SyncState::OutOfSync,
+        State::Held | State::Suspended => well && view.sync != SyncState::OutOfSync,
         _ => false,
     };
     Said { r#type: "Ready", status: truth(is), reason: view.reason.clone(), message: message.into() }
@@ -162,6 +191,12 @@ fn held(hold: Option<&Hold>) -> Said {
     let reason = if hold.is_some() { "Held" } else { "NotHeld" };
     let message = hold.map(Hold::sentence).unwrap_or_default();
     Said { r#type: "Held", status: truth(hold.is_some()), reason: reason.into(), message }
+}
+
+fn suspended(suspension: Option<&Suspension>) -> Said {
+    let reason = if suspension.is_some() { "Suspended" } else { "NotSuspended" };
+    let message = suspension.map(Suspension::sentence).unwrap_or_default();
+    Said { r#type: "Suspended", status: truth(suspension.is_some()), reason: reason.into(), message }
 }
 
 fn truth(is: bool) -> &'static str {
@@ -199,6 +234,13 @@ mod tests {
         ComponentStatus { state: State::Held, reason: "Held".into(), hold, ..view() }
     }
 
+    /// The same, suspended.
+    fn suspended(view: ComponentStatus) -> ComponentStatus {
+        let suspension = serde_json::json!({"scope": {"component": "web"}, "reason": "a move", "by": "carol", "since": "2026-01-01T00:00:00Z"});
+        let suspension = serde_json::from_value(suspension).expect("a suspension");
+        ComponentStatus { state: State::Suspended, reason: "Suspended".into(), suspension, ..view }
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
     }
@@ -211,23 +253,62 @@ mod tests {
     #[test]
     fn what_a_component_is_becomes_its_conditions() {
         let of = |view: &ComponentStatus| said(&Status::of(view, None, 1, at(1)));
-        assert_eq!(of(&view()), ["Ready=True Healthy", "Synced=True Applied", "Healthy=True Healthy", "Held=False NotHeld"]);
-        assert_eq!(of(&held()), ["Ready=True Held", "Synced=True Applied", "Healthy=True Healthy", "Held=True Held"]);
+        assert_eq!(
+            of(&view()),
+            [
+                "Ready=True Healthy",
+                "Synced=True Applied",
+                "Healthy=True Healthy",
+                "Held=False NotHeld",
+                "Suspended=False NotSuspended"
+            ]
+        );
+        assert_eq!(
+            of(&held()),
+            ["Ready=True Held", "Synced=True Applied", "Healthy=True Healthy", "Held=True Held", "Suspended=False NotSuspended"]
+        );
+        let resting = suspended(view());
+        assert_eq!(of(&resting)[..2], ["Ready=True Suspended", "Synced=True Applied"]);
+        assert_eq!(of(&resting)[4], "Suspended=True Suspended");
         let away = ComponentStatus { sync: SyncState::OutOfSync, ..held() };
-        assert_eq!(of(&away), ["Ready=False Held", "Synced=False Held", "Healthy=True Healthy", "Held=True Held"]);
+        assert_eq!(
+            of(&away),
+            ["Ready=False Held", "Synced=False Held", "Healthy=True Healthy", "Held=True Held", "Suspended=False NotSuspended"]
+        );
         let denied = ComponentStatus { state: State::Denied, reason: "PruneBudget".into(), sync: SyncState::OutOfSync, ..view() };
         assert_eq!(
             of(&denied),
-            ["Ready=False PruneBudget", "Synced=False PruneBudget", "Healthy=True Healthy", "Held=False NotHeld"]
+            [
+                "Ready=False PruneBudget",
+                "Synced=False PruneBudget",
+                "Healthy=True Healthy",
+                "Held=False NotHeld",
+                "Suspended=False NotSuspended"
+            ]
         );
         let unseen =
             ComponentStatus { state: State::Progressing, reason: "Progressing".into(), health: HealthState::Unknown, ..view() };
         assert_eq!(
             of(&unseen),
-            ["Ready=False Progressing", "Synced=True Applied", "Healthy=Unknown Unknown", "Held=False NotHeld"]
+            [
+                "Ready=False Progressing",
+                "Synced=True Applied",
+                "Healthy=Unknown Unknown",
+                "Held=False NotHeld",
+                "Suspended=False NotSuspended"
+            ]
         );
         let drifted = ComponentStatus { sync: SyncState::Drifted, ..view() };
-        assert_eq!(of(&drifted), ["Ready=True Healthy", "Synced=False Drifted", "Healthy=True Healthy", "Held=False NotHeld"]);
+        assert_eq!(
+            of(&drifted),
+            [
+                "Ready=True Healthy",
+                "Synced=False Drifted",
+                "Healthy=True Healthy",
+                "Held=False NotHeld",
+                "Suspended=False NotSuspended"
+            ]
+        );
     }
 
     #[test]
@@ -238,7 +319,7 @@ mod tests {
         let second = Status::of(&worse, Some(&first), 1, at(20));
         let times =
             |status: &Status| status.conditions.iter().map(|said| said.last_transition_time.as_second()).collect::<Vec<_>>();
-        assert_eq!(times(&second), [20, 10, 20, 10]);
+        assert_eq!(times(&second), [20, 10, 20, 10, 10]);
         let other = ComponentStatus { message: "b".into(), ..worse };
         let third = Status::of(&other, Some(&second), 1, at(30));
         assert_eq!((times(&third), third.message.as_str()), (times(&second), "b"));
@@ -257,13 +338,16 @@ mod tests {
         let (free, pinned) = (of(&view()), of(&held()));
         let mut other = pinned.clone();
         other.hold.as_mut().expect("it is held").by = "bob".into();
-        let word = |now: &Status, before: &Status| now.since(before).map(|(word, _)| word);
+        let word = |now: &Status, before: &Status| now.since(before).first().map(|(word, _)| *word);
         assert_eq!(
             (word(&pinned, &free), word(&other, &pinned), word(&free, &other)),
             (Some("Held"), Some("Held"), Some("Resumed"))
         );
         assert_eq!((word(&pinned, &pinned), word(&free, &free)), (None, None));
-        assert!(free.since(&pinned).is_some_and(|(_, note)| note.contains("alice: 3 am")));
+        assert!(free.since(&pinned)[0].1.contains("alice: 3 am"));
+        let resting = of(&suspended(held()));
+        let words = |now: &Status, before: &Status| now.since(before).into_iter().map(|(word, _)| word).collect::<Vec<_>>();
+        assert_eq!((words(&resting, &free), words(&free, &resting)), (vec!["Held", "Suspended"], vec!["Resumed", "Resumed"]));
     }
 
     #[test]
@@ -304,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_definition_and_what_is_written_have_the_same_fields() {
-        let full = Status::of(&held(), None, 1, at(1));
+        let full = Status::of(&suspended(held()), None, 1, at(1));
         let (mut written, mut defined) = (Vec::new(), Vec::new());
         paths(&serde_json::to_value(&full).expect("JSON"), "", &mut written);
         let definition = crate::report::definition::definition();

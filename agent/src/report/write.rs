@@ -295,7 +295,7 @@ impl Writer {
                 Ok(answer) => {
                     self.engine.metrics.component_writes.inc();
                     let before = self.known.as_ref().and_then(|known| known.get(name)).and_then(|known| known.status.as_ref());
-                    if let Some((reason, note)) = before.and_then(|before| status.since(before)) {
+                    for (reason, note) in before.map(|before| status.since(before)).unwrap_or_default() {
                         self.waiting.push_back(Event::of_people(Timestamp::now(), name, reason, note));
                     }
                     // As it was said: a definition of another version may have kept less of it.

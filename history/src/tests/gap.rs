@@ -41,9 +41,12 @@ fn what_was_staged_before_a_gap_does_not_run_by_itself_unless_it_is_what_ran() {
     let (newer, first) = (stage(&history, "web", "newer").release.id.clone(), stage(&history, "new", "n").release.id.clone());
     assert_eq!((newer.number, first.number), (ReleaseNumber(8), ReleaseNumber(3)));
     assert_eq!(history.limit_on(&newer), None);
-    // As long as the newer one was not applied, the older one is still not what ran.
+    // As long as the newer one was not healthy, nothing goes back to the older one by itself.
     assert!(history.limit_on(&old).is_some());
     run(&history, &newer, Status::Unhealthy);
+    assert!(history.limit_on(&old).is_some());
+    assert_eq!(history.limit_on(&newer), None);
+    run(&history, &newer, Status::Healthy);
     assert_eq!(history.limit_on(&old), None);
     assert_eq!(history.limits().keys().map(ComponentName::as_str).collect::<Vec<_>>(), ["db", "new"]);
     history.check_view().unwrap();
