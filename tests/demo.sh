@@ -236,6 +236,18 @@ until_is Unsigned refused
 [ "$(field deployment tk8s-demo-prod core '.spec.template.spec.containers[0].image')" = registry.k8s.io/pause:3.9 ] || fail "an unsigned tag was applied"
 passed "v1.1.0 is not signed: refused, v1.0.0 stays"
 
+step "A release that never gets healthy undoes itself"
+sed -i 's/spec: {containers/spec: {nodeSelector: {no-such: node}, containers/' "$home/work/production/core/all.yaml"
+sed -i 's/dependsOn: \[memory\]/dependsOn: [memory], healthTimeout: 8s/' "$home/work/production/tk8s.yaml"
+push -S -m "production: third release"
+repo tag -s -m v1.2.0 v1.2.0
+repo push -q origin v1.2.0
+until_is Held state_of core
+[ "$(field deployment tk8s-demo-prod core '.spec.template.spec.containers[0].image')" = registry.k8s.io/pause:3.9 ] || fail "the last healthy release is not back"
+until_is 2 field deployment tk8s-demo-prod core .status.readyReplicas
+passed "v1.2.0 could not be scheduled: core is back at its last healthy release, and held there"
+tk8s status | grep -E '^(revision|platform|ALARM)' | sed 's/^/    /'
+
 step "The Git server is gone, its mirror too: a rollback needs neither"
 instance=demo
 kill "$pid_sshd"

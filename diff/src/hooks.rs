@@ -199,22 +199,9 @@ pub(crate) async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Res
     };
     let uid = found.as_ref().and_then(|found| found["metadata"]["uid"].as_str()).map(String::from);
     let diff = text::unified(&key.to_string(), found.map(masked).as_ref(), &planned);
-    Ok(Finding::Differs(Box::new(Change {
-        key: key.clone(),
-        resource: resource.clone(),
-        action: if uid.is_some() { Action::Recreate } else { Action::Create },
-        body,
-        uid,
-        overrides: Vec::new(),
-        version: None,
-        yielded: Vec::new(),
-        takes_over: false,
-        migrates: Vec::new(),
-        desired,
-        sent: Digest::of(canonical_json(&sent)),
-        diff,
-        warnings,
-    })))
+    let action = if uid.is_some() { Action::Recreate } else { Action::Create };
+    let made = Change::made(key, resource, action, body, desired);
+    Ok(Finding::Differs(Box::new(Change { uid, sent: Digest::of(canonical_json(&sent)), diff, warnings, ..made })))
 }
 
 fn text_of<'a>(object: &'a Value, field: &str, name: &str) -> Option<&'a str> {

@@ -276,22 +276,9 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
             let fields = secret_fields(&body, Some(&live));
             let (sent, live) = (masker.mask_also(body.clone(), &fields), masker.mask_also(live, &fields));
             let diff = text::unified(&key.to_string(), Some(&live), &overlaid(&live, &sent));
-            return Ok(Finding::Differs(Box::new(Change {
-                key: key.clone(),
-                resource: resource.clone(),
-                action: Action::Recreate,
-                body,
-                uid: Some(uid),
-                overrides: Vec::new(),
-                version: None,
-                yielded: Vec::new(),
-                takes_over: false,
-                migrates: Vec::new(),
-                desired,
-                sent: Digest::of(canonical_json(&sent)),
-                diff,
-                warnings: Vec::new(),
-            })));
+            let made = Change::made(key, resource, Action::Recreate, body, desired);
+            let sent = Digest::of(canonical_json(&sent));
+            return Ok(Finding::Differs(Box::new(Change { uid: Some(uid), sent, diff, ..made })));
         }
     };
     let Answered { body, reply, before, mut overrides, yielded } = *answered;

@@ -197,6 +197,26 @@ pub struct Change {
 }
 
 impl Change {
+    /// An object that is made, or made anew, and takes nothing from anybody.
+    pub(crate) fn made(key: &ObjectKey, resource: &Resource, action: Action, body: Value, desired: Digest) -> Change {
+        Change {
+            key: key.clone(),
+            resource: resource.clone(),
+            action,
+            body,
+            uid: None,
+            overrides: Vec::new(),
+            version: None,
+            yielded: Vec::new(),
+            takes_over: false,
+            migrates: Vec::new(),
+            desired,
+            sent: desired,
+            diff: String::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// What the apply demands beside its body.
     pub fn demands(&self) -> Demands<'_> {
         // What is made anew has another UID.

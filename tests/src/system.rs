@@ -114,13 +114,18 @@ impl System {
     pub async fn two_components(name: &str, more: &str) -> System {
         let mut system = System::new(name).await;
         system.more = more.into();
-        system.write_platform(&[&["one", "two"]]);
-        system.write_map("one", "first");
-        system.write_map("two", "first");
-        system.commit("first");
-        system.start();
-        system.until_all("Healthy");
+        system.deploy_two();
         system
+    }
+
+    /// The same, of an instance that does not run yet.
+    pub fn deploy_two(&mut self) {
+        self.write_platform(&[&["one", "two"]]);
+        self.write_map("one", "first");
+        self.write_map("two", "first");
+        self.commit("first");
+        self.start();
+        self.until_all("Healthy");
     }
 
     /// From the next start on the agent speaks to the API server itself, past the proxy.

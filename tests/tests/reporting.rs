@@ -189,12 +189,7 @@ async fn the_resource_of_another_instance_is_left_alone() {
     install_the_definition(&system);
     let theirs = "apiVersion: agent.tk8s.io/v1alpha1\nkind: Component\nmetadata: {name: one, namespace: neighbours, labels: {agent.tk8s.io/instance: theirs}}\n";
     system.until("it is served", || system.plane.kubectl_with(&["apply", "-f", "-"], theirs).is_ok());
-    system.write_platform(&[&["one", "two"]]);
-    system.write_map("one", "first");
-    system.write_map("two", "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
+    system.deploy_two();
     system.until("the other one is told", || resource(&system, "two")["status"]["state"] == "Healthy");
     system.until("it is said", || system.status()["reporting"]["reason"] == "AnotherInstance");
     let found = resource(&system, "one");
@@ -248,12 +243,7 @@ async fn without_the_right_to_tell_everything_else_goes_on_and_later_it_is_told(
     system.give_up_rights().await;
     install_the_definition(&system);
     grant(&system, "objects", "\"\", coordination.k8s.io", "configmaps, leases");
-    system.write_platform(&[&["one", "two"]]);
-    system.write_map("one", "first");
-    system.write_map("two", "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
+    system.deploy_two();
     system.until("it is said", || system.status()["reporting"]["reason"] == "ComponentsForbidden");
     system.write_map("one", "second");
     system.commit("second");

@@ -12,6 +12,18 @@ use tk8s_tests::system::System;
 
 const MANY: usize = 10_000;
 
+/// An agent that sends two requests at a time, and has deployed a component of so many ConfigMaps.
+async fn with_maps(name: &str, count: usize) -> System {
+    let mut system = System::new(name).await;
+    system.more = "apply: {concurrency: 2}".into();
+    system.write_platform(&[&["one"]]);
+    write_maps(&system, "one", count, "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    system
+}
+
 /// A component of so many ConfigMaps, `m0` and on, all at this.
 fn write_maps(system: &System, component: &str, count: usize, at: &str) {
     let name = &system.name;
@@ -131,13 +143,7 @@ async fn a_holder_that_was_cut_off_in_mid_batch_writes_nothing_after_somebody_el
 
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_end_in_mid_batch_it_finishes_what_it_is_writing_writes_it_down_and_gives_the_lease_up() {
-    let mut system = System::new("told-to-end").await;
-    system.more = "apply: {concurrency: 2}".into();
-    system.write_platform(&[&["one"]]);
-    write_maps(&system, "one", 40, "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
+    let mut system = with_maps("told-to-end", 40).await;
     system.proxy.take_seen();
     system.proxy.disturb(MANY, Fault::Slow(Duration::from_millis(400)), Seen::is_patch);
     write_maps(&system, "one", 40, "second");
@@ -586,13 +592,7 @@ async fn killed_in_the_middle_of_a_rollback_it_finishes_the_rollback() {
 /// Told to end, and killed in the same moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_without_any_grace_it_goes_on_where_it_was() {
-    let mut system = System::new("no-grace").await;
-    system.more = "apply: {concurrency: 2}".into();
-    system.write_platform(&[&["one"]]);
-    write_maps(&system, "one", 20, "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
+    let mut system = with_maps("no-grace", 20).await;
     system.proxy.disturb(MANY, Fault::Slow(Duration::from_millis(200)), Seen::is_patch);
     write_maps(&system, "one", 20, "second");
     system.commit("second");
@@ -634,12 +634,7 @@ async fn a_full_disk_refuses_what_is_new_keeps_what_runs_and_is_made_good_when_t
         println!("nobody may mount here: not tried");
         return;
     };
-    system.write_platform(&[&["one", "two"]]);
-    system.write_map("one", "first");
-    system.write_map("two", "first");
-    system.commit("first");
-    system.start();
-    system.until_all("Healthy");
+    system.deploy_two();
     let filler = system.file("history/filler");
     let mut file = std::fs::File::create(&filler).unwrap();
     let full = std::io::copy(&mut std::io::Read::by_ref(&mut std::io::repeat(7)), &mut file);
