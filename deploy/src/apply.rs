@@ -75,7 +75,7 @@ pub async fn apply(
     options: &ApplyOptions,
     heard: &(dyn Fn(&Answer) + Sync),
 ) -> Result<Applied, Box<ApplyFailed>> {
-    let plan = plan.plan;
+    let mut plan = plan.plan;
     let intent = begun.intent();
     if intent.plan != plan.digest() || intent.release != plan.release().id || (intent.turn, intent.turns) != plan.position() {
         let error = Error::NotBegun { begun: intent.plan, plan: plan.digest() };
@@ -122,6 +122,7 @@ pub async fn apply(
         }
     }
     tk8s_core::crash::point("P6");
+    plan.forget_bodies();
     Ok(Applied { plan, begun, answers })
 }
 

@@ -43,6 +43,8 @@ pub struct Rules {
     pub rejections: Rejections,
     /// Objects of the release that are left as they are, whatever they are.
     pub left_out: HashSet<ObjectKey>,
+    /// Whether each change says in words what it changes: for people alone, and it costs more than planning the change.
+    pub diffs: bool,
 }
 
 /// What becomes of an object that the API server does not take as things are.
@@ -310,7 +312,10 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         Action::Create => (None, None),
         _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty())),
     };
-    let diff = text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned);
+    let diff = match rules.diffs {
+        true => text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned),
+        false => String::new(),
+    };
     let sent = Digest::of(canonical_json(&masker.mask_also(body.clone(), &fields)));
     Ok(Finding::Differs(Box::new(Change {
         key: key.clone(),
@@ -621,7 +626,8 @@ async fn leaving(
 
 /// The plan that follows from what was observed. Pure: the same observation gives the same plan.
 pub fn plan(observed: Observed) -> Plan {
-    let Observed { turn, findings, rejected, leaving } = observed;
+    let Observed { mut turn, findings, rejected, leaving } = observed;
+    let objects = std::mem::take(&mut turn.objects).iter().map(|manifest| manifest.key().clone()).collect();
     let (mut changes, mut unchanged, mut confirmed, mut conflicts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for finding in findings {
         match finding {
@@ -635,7 +641,7 @@ pub fn plan(observed: Observed) -> Plan {
         }
     }
     let digest = digest(&turn, &changes, &leaving.prune);
-    Plan { turn, changes, unchanged, confirmed, conflicts, rejected, leaving, digest }
+    Plan { turn, objects, changes, unchanged, confirmed, conflicts, rejected, leaving, digest }
 }
 
 fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {

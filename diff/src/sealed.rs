@@ -190,7 +190,7 @@ pub struct Change {
     pub desired: Digest,
     /// The digest of the body, in which secrets are keyed hashes: it goes into the plan's digest, which is public.
     pub sent: Digest,
-    /// A unified diff for people; secrets are masked.
+    /// A unified diff for people, where one was asked for; secrets are masked.
     pub diff: String,
     /// What the API server warned about.
     pub warnings: Vec<String>,
@@ -318,7 +318,9 @@ pub struct Conflict {
 /// Made by [`crate::plan()`] only; taken by `deploy::gate`.
 #[derive(Debug)]
 pub struct Plan {
+    /// Without its objects: what of them is sent is in the changes.
     pub(crate) turn: Turn,
+    pub(crate) objects: Vec<ObjectKey>,
     pub(crate) changes: Vec<Change>,
     pub(crate) unchanged: Vec<ObjectKey>,
     pub(crate) confirmed: Vec<(ObjectKey, crate::memory::Known)>,
@@ -396,7 +398,14 @@ impl Plan {
 
     /// Every object of this turn, changed or not: what has to be healthy for it to settle.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.turn.objects.iter().map(Manifest::key)
+        self.objects.iter()
+    }
+
+    /// Forgets the bodies, once all were sent: a plan waits for health much longer than it takes to send it.
+    pub fn forget_bodies(&mut self) {
+        for change in &mut self.changes {
+            change.body = Value::Null;
+        }
     }
 
     /// The digest of everything that executing this plan sends.

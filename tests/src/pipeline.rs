@@ -120,7 +120,12 @@ impl Pipeline {
 
     /// The same, where it may be refused.
     pub async fn try_plan(&self, turn: Turn) -> Result<Plan, tk8s_diff::Error> {
-        let rules = Rules { prune: true, fields: self.rules.lock().expect("because nobody panics").clone(), ..Rules::default() };
+        let rules = Rules {
+            prune: true,
+            diffs: true,
+            fields: self.rules.lock().expect("because nobody panics").clone(),
+            ..Rules::default()
+        };
         let observed = tk8s_diff::observe(&self.cluster, &self.live, turn, self, &rules, 4, soon()).await?;
         let plan = tk8s_diff::plan(observed);
         for (key, known) in plan.confirmed() {

@@ -356,7 +356,7 @@ impl Engine {
         let manner = Manner { skip_rejected: true, delete_protected: request.delete_protected };
         let desired: Desired = disk(|| self.history.recall(release))?.into();
         let revision = desired.release().revision.label().to_owned();
-        let rules = self.rules(unit, &desired, &trigger, Some(manner));
+        let rules = Rules { diffs: true, ..self.rules(unit, &desired, &trigger, Some(manner)) };
         let header = Arc::clone(desired.release());
         let from = disk(|| self.history.component(&release.component)).and_then(|view| view.current).map(|it| it.number);
         let (layer, component, to) = (unit.spec.layer.clone(), release.component.clone(), release.number);
