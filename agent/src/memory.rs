@@ -2,7 +2,7 @@
 //! history's cache for the next start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber};
@@ -79,6 +79,8 @@ impl Entries {
 pub struct Remembered {
     history: Arc<History>,
     entries: RwLock<Entries>,
+    /// Objects of which the cache does not hold yet what is remembered.
+    unkept: Mutex<BTreeSet<ObjectKey>>,
     under_way: RwLock<BTreeMap<ComponentName, Digest>>,
     /// Components with objects of which this process has never known how they were left.
     unsure: RwLock<BTreeSet<ComponentName>>,
@@ -108,7 +110,13 @@ impl Remembered {
                 }
             }
         }
-        Remembered { history, entries: RwLock::new(entries), under_way: RwLock::default(), unsure: RwLock::new(unknown) }
+        Remembered {
+            history,
+            entries: RwLock::new(entries),
+            unkept: Mutex::default(),
+            under_way: RwLock::default(),
+            unsure: RwLock::new(unknown),
+        }
     }
 
     /// Whether it is not known how all objects of a component were left: the cache was lost, or is older than the ledger.
@@ -218,7 +226,7 @@ impl Remembered {
             if entries.by_key.get(key).is_some_and(|entry| entry.component == *component) {
                 entries.remove(key);
                 drop(entries);
-                self.history.cache_remove(&cache_key(key));
+                self.unkept().insert(key.clone());
             }
         }
     }
@@ -291,10 +299,23 @@ impl Remembered {
     }
 
     fn put(&self, entry: Entry) {
-        if let Ok(value) = serde_json::to_vec(&entry) {
-            self.history.cache_put(&cache_key(&entry.key), &value);
-        }
+        self.unkept().insert(entry.key.clone());
         self.write().insert(entry);
+    }
+
+    /// Writes into the cache what was learned since the last time. Whoever is killed before it asks about these objects once
+    /// more.
+    pub fn keep(&self) {
+        let unkept = std::mem::take(&mut *self.unkept());
+        if unkept.is_empty() {
+            return;
+        }
+        let value = |key: &ObjectKey| self.read().by_key.get(key).and_then(|entry| serde_json::to_vec(entry).ok());
+        self.history.cache_put_all(unkept.iter().map(|key| (cache_key(key), value(key))));
+    }
+
+    fn unkept(&self) -> std::sync::MutexGuard<'_, BTreeSet<ObjectKey>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Entries> {

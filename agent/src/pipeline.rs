@@ -134,6 +134,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         disk(|| run.history.applied(applied.begun(), &objects, now()))?;
         run.memory.confirm(applied.plan());
         run.memory.leave(applied.plan());
+        disk(|| run.memory.keep());
         tk8s_core::crash::point("P7");
         run.metrics.applied(&applied);
         (run.applied)(&applied);

@@ -781,6 +781,19 @@ impl History {
         }
     }
 
+    /// Keeps these values, and forgets those that are none, all at once: one write for each of them would cost more than
+    /// anything that is kept.
+    pub fn cache_put_all(&self, values: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
+        let sealed = values.into_iter().filter_map(|(key, value)| match value {
+            Some(value) => Some((key.clone(), Some(self.keys.seal(format!("{CACHE}{key}").as_bytes(), &value).ok()?))),
+            None => Some((key, None)),
+        });
+        let batch: Batch = sealed.collect();
+        if !batch.is_empty() {
+            self.cache(|view| view.commit(Tree::Cache, batch.clone()));
+        }
+    }
+
     /// A value that was kept, if it still is.
     pub fn cache_get(&self, key: &str) -> Option<Vec<u8>> {
         let sealed = self.cache(|view| view.get(Tree::Cache, key)).flatten()?;

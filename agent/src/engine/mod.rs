@@ -213,6 +213,7 @@ impl Engine {
         let anchoring = tokio::spawn(Arc::clone(&self).keep_anchor(anchored));
         tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());
         self.drain().await;
+        disk(|| self.memory.keep());
         if let Ok(anchored) = anchoring.await {
             self.anchor_once_more(anchored).await;
         }

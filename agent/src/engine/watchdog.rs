@@ -44,6 +44,7 @@ impl Engine {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(TICK) => {
+                    disk(|| self.memory.keep());
                     self.look_for_alarms();
                     if looked.elapsed() > QUIET {
                         looked = Instant::now();
