@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, Health, ObjectKey};
+use tk8s_core::{ComponentName, Health, HealthState, ObjectKey};
+use tk8s_diff::live::Seen;
 use tokio::time::Instant;
 
 use super::Engine;
@@ -54,19 +55,22 @@ impl Causes {
         }
     }
 
-    /// Nothing of any other component is degraded.
-    fn keep(&self, degraded: &BTreeMap<ComponentName, BTreeMap<ObjectKey, Health>>, now: Instant) {
-        self.lock().retain(|component, known| match degraded.get(component) {
-            Some(keys) => {
-                known.sentences.retain(|key, _| keys.contains_key(key));
-                true
+    /// Nothing else of this component is degraded.
+    fn keep(&self, component: &ComponentName, degraded: &BTreeMap<ObjectKey, Health>, now: Instant) {
+        let mut found = self.lock();
+        let Some(known) = found.get_mut(component) else { return };
+        known.sentences.retain(|key, _| degraded.contains_key(key));
+        if degraded.is_empty() {
+            known.degraded.clear();
+            if now.saturating_duration_since(known.at) >= AGAIN {
+                found.remove(component);
             }
-            None => {
-                known.sentences.clear();
-                known.degraded.clear();
-                now.saturating_duration_since(known.at) < AGAIN
-            }
-        });
+        }
+    }
+
+    /// Nobody looks after any other component.
+    pub(super) fn keep_those(&self, looked_after: impl Fn(&ComponentName) -> bool) {
+        self.lock().retain(|component, _| looked_after(component));
     }
 
     fn tell(&self, component: &ComponentName, sentences: BTreeMap<ObjectKey, String>) {
@@ -84,31 +88,30 @@ impl Causes {
 }
 
 impl Engine {
-    /// Looks for the causes of what has become degraded. Those of a release that failed are told by its outcome.
-    pub(super) fn look_for_causes(self: &Arc<Self>) {
-        let mut degraded: BTreeMap<ComponentName, BTreeMap<ObjectKey, Health>> = BTreeMap::new();
-        for (key, health) in self.live.degraded() {
-            if tk8s_deploy::has_pods(&key)
-                && !self.memory.is_hook(&key)
-                && let Some(component) = self.memory.component_of(&key)
-            {
-                degraded.entry(component).or_default().insert(key, health);
-            }
+    /// Looks for the causes of what has become degraded of a component. Those of a release that failed are told by its outcome.
+    pub(super) fn look_for_causes_of(self: &Arc<Self>, component: &ComponentName) {
+        let (degraded, now) = (self.degraded_workloads(component), Instant::now());
+        self.causes.keep(component, &degraded, now);
+        let runs = !degraded.is_empty() && self.tenure.held() && self.slot(component).progress() == Progress::Settled;
+        if runs && self.causes.due(component, &degraded, now) {
+            let (engine, component) = (Arc::clone(self), component.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = engine.find_causes(&component, &degraded) => {}
+                    () = engine.stop.cancelled() => {}
+                }
+            });
         }
-        let now = Instant::now();
-        self.causes.keep(&degraded, now);
-        for (component, objects) in degraded {
-            let runs = self.tenure.held() && self.slot(&component).progress() == Progress::Settled;
-            if runs && self.causes.due(&component, &objects, now) {
-                let engine = Arc::clone(self);
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = engine.find_causes(&component, &objects) => {}
-                        () = engine.stop.cancelled() => {}
-                    }
-                });
-            }
-        }
+    }
+
+    fn degraded_workloads(&self, component: &ComponentName) -> BTreeMap<ObjectKey, Health> {
+        let keys = self.memory.keys_of_component(component).into_iter();
+        let workloads = keys.filter(|key| tk8s_deploy::has_pods(key) && !self.memory.is_hook(key));
+        let degraded = workloads.filter_map(|key| match self.live.seen(&key) {
+            Seen::Present(seen) if seen.health.state == HealthState::Degraded => Some((key, seen.health)),
+            _ => None,
+        });
+        degraded.collect()
     }
 
     async fn find_causes(&self, component: &ComponentName, degraded: &BTreeMap<ObjectKey, Health>) {
@@ -126,8 +129,6 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use tk8s_core::HealthState;
-
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
@@ -149,11 +150,14 @@ mod tests {
         assert!(!due(&[("a", "Bad"), ("b", "Bad")], 30), "too soon");
         assert!(due(&[("a", "Bad"), ("b", "Bad")], 61));
         // It recovers, fails again at once, and once more a minute later.
-        causes.keep(&BTreeMap::new(), begun + Duration::from_secs(62));
+        causes.keep(&web, &BTreeMap::new(), begun + Duration::from_secs(62));
         assert_eq!(causes.behind(&web, &key("a")), "");
         assert!(!due(&[("a", "Bad")], 63));
         assert!(due(&[("a", "Bad")], 122));
-        causes.keep(&BTreeMap::new(), begun + Duration::from_secs(1000));
+        causes.keep(&web, &BTreeMap::new(), begun + Duration::from_secs(1000));
+        assert!(causes.lock().is_empty());
+        assert!(due(&[("a", "Bad")], 1001));
+        causes.keep_those(|_| false);
         assert!(causes.lock().is_empty());
     }
 }

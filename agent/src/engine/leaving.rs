@@ -18,23 +18,24 @@ use crate::error::Error;
 use crate::pipeline;
 
 impl Engine {
-    /// Stages the removal of every component that this platform takes away and whose objects are to go with it. `before` is
+    /// Stages the removal of every component that is gone from this platform and whose objects are to go with it. `before` is
     /// what was known of the components until now.
     pub(super) fn stage_removals(
         &self,
+        gone: &[ComponentName],
         before: &[ComponentSpec],
         platform: &Platform,
         tree: &Arc<VerifiedTree>,
     ) -> Result<(), Error> {
-        for name in self.gone_from(platform) {
-            let spec = spec_of(&name, platform.components()).or_else(|| spec_of(&name, before));
+        for name in gone {
+            let spec = spec_of(name, platform.components()).or_else(|| spec_of(name, before));
             let Some(spec) = spec.filter(|spec| spec.deletion == Deletion::Delete) else { continue };
-            let staged = disk(|| self.history.component(&name)).is_none_or(|view| view.latest.removal.is_some());
-            if staged || disk(|| self.history.inventory(&name)).is_empty() {
+            let staged = disk(|| self.history.component(name)).is_none_or(|view| view.latest.removal.is_some());
+            if staged || disk(|| self.history.inventory(name)).is_empty() {
                 continue;
             }
             let removal = Removal { budget: spec.prune.budget_objects, protect: spec.prune.protect.clone() };
-            let resolved = pipeline::remove(tree, &name, removal)?;
+            let resolved = pipeline::remove(tree, name, removal)?;
             disk(|| self.history.stage(resolved, Timestamp::now()))?;
             tracing::info!(component = %name, "the platform takes the component away: its objects are to be deleted");
         }
@@ -45,31 +46,30 @@ impl Engine {
     /// removals of what stood on it.
     pub(super) fn removals(
         &self,
+        gone: &[ComponentName],
         before: &[ComponentSpec],
-        platform: &Platform,
         runs: &[ComponentName],
         asked: bool,
     ) -> Vec<(Arc<Unit>, ReleaseId)> {
-        // Its layer may be suspended, and its windows closed: what is taken away comes in like anything else that is new.
-        let bare = |name: &ComponentName| {
+        let due = gone.iter().filter_map(|name| {
             let mut unit = platform::bare_unit(name);
+            // Its layer may be suspended, and its windows closed: what is taken away comes in like anything else that is new.
             if let Some(spec) = spec_of(name, before) {
                 (unit.spec.layer, unit.spec.windows) = (spec.layer.clone(), spec.windows.clone());
             }
-            unit
-        };
-        let due: Vec<_> = self.gone_from(platform).iter().filter_map(|name| self.removal_due(&bare(name), asked)).collect();
-        let places = due.iter().map(|release| spec_of(&release.component, before).map(|spec| (&release.component, spec)));
-        let leaving: Vec<(&ComponentName, &ComponentSpec)> = places.flatten().collect();
-        let unit = |release: &ReleaseId| {
-            let mut unit = bare(&release.component);
+            let release = self.removal_due(&unit, asked)?;
+            Some((unit, release))
+        });
+        let due: Vec<_> = due.collect();
+        let leaving: Vec<&ComponentSpec> = due.iter().filter_map(|(unit, _)| spec_of(&unit.spec.name, before)).collect();
+        let standing = |(mut unit, release): (Unit, ReleaseId)| {
             unit.stands_on = runs.to_vec();
-            if let Some(spec) = spec_of(&release.component, before) {
-                unit.stands_on.extend(leaving.iter().filter(|(_, other)| stood_on(other, spec)).map(|(name, _)| (*name).clone()));
+            if let Some(spec) = spec_of(&unit.spec.name, before) {
+                unit.stands_on.extend(leaving.iter().filter(|other| stood_on(other, spec)).map(|other| other.name.clone()));
             }
-            Arc::new(unit)
+            (Arc::new(unit), release)
         };
-        due.iter().map(|release| (unit(release), release.clone())).collect()
+        due.into_iter().map(standing).collect()
     }
 
     /// A removal that was staged and is not done.
@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Components that the history knows and that the platform does not bring (any more).
-    fn gone_from(&self, platform: &Platform) -> Vec<ComponentName> {
+    pub(super) fn gone_from(&self, platform: &Platform) -> Vec<ComponentName> {
         let brought: BTreeSet<_> = platform.components().iter().filter(|spec| spec.enabled).map(|spec| &spec.name).collect();
         disk(|| self.history.components()).into_iter().filter(|name| !brought.contains(name)).collect()
     }

@@ -136,6 +136,11 @@ pub fn component(base: &TreePath, by_label: bool, spec: &ComponentSpec) -> Resul
     })
 }
 
+/// Whether the platform file is not the one that is remembered.
+pub fn is_other(history: &History, text: Option<&[u8]>) -> bool {
+    history.cache_get(CACHE_KEY).as_deref() != Some(text.unwrap_or(NO_FILE))
+}
+
 /// Remembers the platform file for the next start.
 pub fn remember(history: &History, text: Option<&[u8]>) {
     history.cache_put(CACHE_KEY, text.unwrap_or(NO_FILE));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tk8s_core::{Class, Classified as _, ComponentName, Digest, ReleaseId, Timestamp, chain};
 use tk8s_deploy::Trigger;
 use tk8s_gitsync::VerifiedTree;
-use tk8s_history::{ComponentView, RefusedRevision};
+use tk8s_history::{ComponentView, Limit, RefusedRevision};
 use tk8s_images::Resolved;
 
 use super::Engine;
@@ -112,15 +112,20 @@ impl Engine {
             disk(|| self.history.accept(&revision, &trust, Timestamp::now()))?;
             tracing::info!(revision = revision.label(), commit = %revision.commit, ?trust, "revision accepted");
         }
-        let before = platform::remembered_platform(&self.history).map_or_else(Vec::new, |before| before.components().to_vec());
-        self.stage_removals(&before, &platform, tree)?;
-        platform::remember(&self.history, text.as_deref());
+        let is_other = platform::is_other(&self.history, text.as_deref());
+        let before = if is_other { platform::remembered_platform(&self.history) } else { Some(platform.clone()) };
+        let before = before.map_or_else(Vec::new, |before| before.components().to_vec());
+        let gone = self.gone_from(&platform);
+        self.stage_removals(&gone, &before, &platform, tree)?;
+        if is_other {
+            platform::remember(&self.history, text.as_deref());
+            // Others may be left other fields by now.
+            self.attend(Attention::All);
+        }
         let units = Arc::new(Units { units });
         let is_news = self.world().units.is_none() || known.revision.as_ref() != Some(&revision);
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
         self.find_who_leaves();
-        // Others may be left other fields by now.
-        self.attend(Attention::All);
         if is_news {
             self.report.all_changed();
         }
@@ -128,8 +133,9 @@ impl Engine {
         let began = std::time::Instant::now();
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
+        let mut limits = disk(|| self.history.limits());
         for unit in &units.units {
-            let need = self.need(unit, tree, asked).await;
+            let need = self.need(unit, tree, limits.remove(&unit.spec.name), asked).await;
             self.want(&unit.spec.name, need.as_ref().ok());
             match need {
                 Ok(Need::Nothing) => {}
@@ -152,7 +158,7 @@ impl Engine {
         self.change_world(|world| world.broken = broken);
         tracing::debug!(runs = needs.len(), took_us = began.elapsed().as_micros(), "rendered what changed");
         let runs: Vec<_> = needs.iter().map(|(unit, _)| unit.spec.name.clone()).collect();
-        let removals = self.removals(&before, &platform, &runs, asked);
+        let removals = self.removals(&gone, &before, &runs, asked);
         // Every place says that it waits before any run looks at what it stands on.
         for name in runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)) {
             self.slot(name).set(Progress::Waiting("its turn".into()));
@@ -185,7 +191,8 @@ impl Engine {
     }
 
     /// What a component needs. Renders only if something that decides the rendering changed since it was last rendered.
-    async fn need(&self, unit: &Arc<Unit>, tree: &Arc<VerifiedTree>, asked: bool) -> Result<Need, Error> {
+    /// `limit`: what is known of the component beside what the history holds, if some of that was lost.
+    async fn need(&self, unit: &Arc<Unit>, tree: &Arc<VerifiedTree>, limit: Option<Limit>, asked: bool) -> Result<Need, Error> {
         let name = &unit.spec.name;
         let slot = self.slot(name);
         let view = disk(|| self.history.component(name));
@@ -203,7 +210,6 @@ impl Engine {
                 (content, Some(resolved))
             }
         };
-        let limit = disk(|| self.history.limits().remove(name));
         let held = match (&view, &limit) {
             (Some(view), _) => view.hold.as_ref(),
             (None, Some(limit)) => limit.hold.as_ref(),

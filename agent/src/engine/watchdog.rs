@@ -1,5 +1,6 @@
 //! The engine's eye on the cluster: drift is repaired, and what became healthy late is recorded as healthy.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,12 +71,16 @@ impl Engine {
         if attention == Attention::None {
             return;
         }
-        self.look_for_causes();
+        if attention == Attention::All {
+            let looked_after: BTreeSet<_> = self.looked_after().iter().map(|unit| unit.spec.name.clone()).collect();
+            self.causes.keep_those(|name| looked_after.contains(name));
+        }
         let suspensions = disk(|| self.history.suspensions());
         for unit in self.looked_after().iter().filter(|unit| attention.is_for(&unit.spec.name)) {
             let name = &unit.spec.name;
             let slot = self.slot(name);
             self.look_for_alarms_of(unit);
+            self.look_for_causes_of(name);
             // Whoever runs asks for another look when it ends, and so does whoever resumes.
             if !slot.is_idle() || self.covered(&suspensions, unit).next().is_some() {
                 continue;
