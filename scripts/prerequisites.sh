@@ -8,7 +8,10 @@ command -v ssh-keygen >/dev/null || missing+=(openssh-client)
 [ -x /usr/sbin/sshd ] || [ -x /usr/local/sbin/sshd ] || missing+=(openssh-server)
 command -v cc >/dev/null || missing+=(gcc)
 command -v openssl >/dev/null || missing+=(openssl)
-command -v python3 >/dev/null || missing+=(python3-minimal)
+# Some distributions have a Python without most of its library.
+python3 -c 'import http.server, json, ssl' 2>/dev/null || missing+=(python3)
+# Not the shell's own.
+type -P kill >/dev/null || missing+=(procps)
 command -v flock >/dev/null || missing+=(util-linux)
 
 [ ${#missing[@]} -eq 0 ] && exit 0
