@@ -78,18 +78,8 @@ pub fn read(specs: &[HealthRuleSpec], source: &str) -> Result<Vec<Rule>, Vec<Pro
 }
 
 fn text(spec: &HealthRuleSpec) -> RuleText {
-    let of = |key: &str| spec.expressions.iter().find(|it| it.key == key).map(|it| it.text.clone());
-    RuleText {
-        kinds: spec.kinds.clone(),
-        suspended: of("suspended"),
-        degraded: of("degraded"),
-        progressing: of("progressing"),
-        unknown: of("unknown"),
-        healthy: of("healthy"),
-        reason: of("reason"),
-        message: of("message"),
-        ignore_generation: spec.ignore_generation,
-    }
+    let expression = |key: &str| spec.expressions.iter().find(|it| it.key == key).map(|it| it.text.clone());
+    RuleText::of(spec.kinds.clone(), spec.ignore_generation, expression)
 }
 
 /// All that is wrong with the rules of components.

@@ -105,6 +105,11 @@ async fn end_on_signal(stop: CancellationToken) {
     }
 }
 
+/// What the ledger of an instance is called.
+pub fn origin(config: &AgentConfig) -> String {
+    format!("tk8s.io/{}/{}", config.cluster, config.instance)
+}
+
 fn open_history(config: &AgentConfig) -> Result<History> {
     let secret = |path: &Path| -> Result<Secret> {
         Ok(Secret::new(std::fs::read(path).with_context(|| format!("could not read the key file `{}`", path.display()))?))
@@ -112,7 +117,7 @@ fn open_history(config: &AgentConfig) -> Result<History> {
     let options = Options {
         dir: config.history.dir.clone(),
         instance: config.instance.clone(),
-        origin: format!("tk8s.io/{}/{}", config.cluster, config.instance),
+        origin: origin(config),
         identity_key: secret(&config.history.identity_key_file)?,
         encryption_key: secret(&config.history.encryption_key_file)?,
         keep_releases: config.history.releases,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, LayerId, SourceTree, TreePath};
+use tk8s_core::{ComponentName, KINDS_THAT_HOLD, LayerId, SourceTree, TreePath};
 
 use crate::document::{self, Node};
 use crate::fields::Fields;
@@ -72,8 +72,7 @@ pub struct PruneSpec {
 
 impl Default for PruneSpec {
     fn default() -> PruneSpec {
-        let protect = ["Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"];
-        PruneSpec { enabled: true, protect: protect.map(String::from).to_vec(), budget_objects: 10, budget_percent: 50 }
+        PruneSpec { enabled: true, protect: KINDS_THAT_HOLD.map(String::from).to_vec(), budget_objects: 10, budget_percent: 50 }
     }
 }
 

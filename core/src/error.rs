@@ -19,6 +19,11 @@ pub enum Class {
 }
 
 impl Class {
+    /// Whether waiting may cure it: it is tried again by itself.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Class::Transient | Class::Waiting)
+    }
+
     /// The class as it stands in status and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -31,7 +31,7 @@ pub use hook::{HOOK_ANNOTATION, HOOK_OF_ANNOTATION, Hook, HookError, Moment};
 pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, ReleaseId, ReleaseNumber, TagId, TreeId};
 pub use jiff::Timestamp;
 pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
-pub use object::{GroupVersionKind, ObjectKey};
+pub use object::{GroupVersionKind, KINDS_THAT_HOLD, ObjectKey};
 pub use placed::Placed;
 pub use removal::Removal;
 pub use revision::{Revision, TagRef, Trust};

@@ -219,20 +219,12 @@ impl Cluster {
         let version = self.discover("/version").await?;
         let Some(version) = version["gitVersion"].as_str() else { return Err(unreadable("/version")) };
         let mut served = BTreeSet::new();
-        for path in ["/api", "/apis"] {
-            let groups = self.discover(path).await?;
-            for group in groups["items"].as_array().ok_or_else(|| unreadable(path))? {
-                let name = group["metadata"]["name"].as_str().unwrap_or_default();
-                for version in group["versions"].as_array().into_iter().flatten() {
-                    let Some(number) = version["version"].as_str() else { continue };
-                    let number = if name.is_empty() { number.to_owned() } else { format!("{name}/{number}") };
-                    let resources = version["resources"].as_array().into_iter().flatten();
-                    served.extend(
-                        resources.filter_map(|found| Some(format!("{number}/{}", found["responseKind"]["kind"].as_str()?))),
-                    );
-                    served.insert(number);
-                }
-            }
+        for ServedVersion { group, version, resources } in self.served_versions().await? {
+            let number = if group.is_empty() { version } else { format!("{group}/{version}") };
+            served.extend(
+                resources.iter().filter_map(|found| Some(format!("{number}/{}", found["responseKind"]["kind"].as_str()?))),
+            );
+            served.insert(number);
         }
         Ok((version.into(), served.into_iter().collect()))
     }
@@ -240,30 +232,40 @@ impl Cluster {
     /// Every kind that can be listed and applied, each in the version that the API server prefers of those that have it.
     pub(crate) async fn kinds(&self) -> Result<Vec<Resource>, Error> {
         let mut kinds: BTreeMap<(String, String), Resource> = BTreeMap::new();
-        for path in ["/api", "/apis"] {
-            let groups = self.discover(path).await?;
-            for group in groups["items"].as_array().ok_or_else(|| unreadable(path))? {
-                for version in group["versions"].as_array().into_iter().flatten() {
-                    for found in version["resources"].as_array().into_iter().flatten() {
-                        let (Some(plural), Some(kind)) = (found["resource"].as_str(), found["responseKind"]["kind"].as_str())
-                        else {
-                            continue;
-                        };
-                        let verbs = found["verbs"].as_array().map(Vec::as_slice).unwrap_or_default();
-                        if !["list", "patch"].iter().all(|needed| verbs.iter().any(|verb| verb == needed)) {
-                            continue;
-                        }
-                        let group = group["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                        let version = version["version"].as_str().unwrap_or_default().to_owned();
-                        let (plural, namespaced) = (plural.to_owned(), found["scope"] == "Namespaced");
-                        let kind = GroupVersionKind { group, version, kind: kind.into() };
-                        let place = (kind.group.clone(), kind.kind.clone());
-                        kinds.entry(place).or_insert(Resource { kind, plural, namespaced });
-                    }
+        for ServedVersion { group, version, resources } in self.served_versions().await? {
+            for found in resources {
+                let (Some(plural), Some(kind)) = (found["resource"].as_str(), found["responseKind"]["kind"].as_str()) else {
+                    continue;
+                };
+                let verbs = found["verbs"].as_array().map(Vec::as_slice).unwrap_or_default();
+                if ["list", "patch"].iter().all(|needed| verbs.iter().any(|verb| verb == needed)) {
+                    let (plural, namespaced) = (plural.to_owned(), found["scope"] == "Namespaced");
+                    let place = (group.clone(), kind.to_owned());
+                    let kind = GroupVersionKind { group: group.clone(), version: version.clone(), kind: kind.into() };
+                    kinds.entry(place).or_insert(Resource { kind, plural, namespaced });
                 }
             }
         }
         Ok(kinds.into_values().collect())
+    }
+
+    /// Every version of every group, as discovery has them: of a group the one that the API server prefers comes first.
+    async fn served_versions(&self) -> Result<Vec<ServedVersion>, Error> {
+        let mut served = Vec::new();
+        for path in ["/api", "/apis"] {
+            let mut document = self.discover(path).await?;
+            let groups = taken(&mut document, "items").ok_or_else(|| unreadable(path))?;
+            for mut group in groups {
+                let name = group["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                for mut version in taken(&mut group, "versions").unwrap_or_default() {
+                    let resources = taken(&mut version, "resources").unwrap_or_default();
+                    if let Some(version) = version["version"].as_str() {
+                        served.push(ServedVersion { group: name.clone(), version: version.into(), resources });
+                    }
+                }
+            }
+        }
+        Ok(served)
     }
 
     /// One document of discovery: of all groups at once, as every supported API server answers if it is asked so.
@@ -429,6 +431,21 @@ impl Cluster {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// A version of a group, and what it has, as discovery tells it.
+struct ServedVersion {
+    group: String,
+    version: String,
+    resources: Vec<Value>,
+}
+
+/// The items of a list in a document, taken out of it.
+fn taken(document: &mut Value, list: &str) -> Option<Vec<Value>> {
+    match document.get_mut(list)?.take() {
+        Value::Array(items) => Some(items),
+        _ => None,
     }
 }
 

@@ -1,14 +1,12 @@
 //! Fields that can't be changed, and what may be deleted and made again because of them. Pure.
 
 use serde_json::Value;
-use tk8s_core::{Manifest, ObjectKey};
+use tk8s_core::{KINDS_THAT_HOLD, Manifest, ObjectKey};
 
 use crate::Error;
 
 /// The annotation that lets an object be deleted and made again when a field of it can't be changed.
 const RECREATE: &str = "tk8s.io/recreate";
-/// What is never made anew: with it goes what it holds.
-const NEVER: &[&str] = &["PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"];
 /// How API servers say that a field can't be changed (`k8s.io/apimachinery/pkg/api/validation` and the validation of each
 /// kind; there is no reason for it in the answer).
 const SAID: &[&str] = &[
@@ -42,7 +40,7 @@ pub(crate) fn fields(answer: &Value) -> Option<Vec<String>> {
 pub(crate) fn may_be_made_anew(manifest: &Manifest, live: &Value, ours: bool, fields: Vec<String>) -> Result<(), Error> {
     let key = manifest.key();
     let next = match () {
-        () if NEVER.contains(&key.kind.as_str()) => {
+        () if KINDS_THAT_HOLD.contains(&key.kind.as_str()) => {
             "it holds what would be lost with it, so it is never made anew; keep the field, or make one with another name"
         }
         () if !ours => "and it was not made from this repository, so it is not made anew; keep the field, or delete it by hand",

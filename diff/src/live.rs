@@ -15,9 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tk8s_core::{
-    COMPONENT_LABEL, ComponentName, Digest, Health, HealthState, INSTANCE_LABEL, InstanceName, ObjectKey, Timestamp,
-};
+use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, Health, INSTANCE_LABEL, InstanceName, ObjectKey, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -359,13 +357,6 @@ impl Live {
         }
     }
 
-    /// Every object that has failed, and how.
-    pub fn degraded(&self) -> Vec<(ObjectKey, Health)> {
-        let state = lock(&self.0.state);
-        let failed = state.objects.iter().filter(|(_, seen)| seen.health.state == HealthState::Degraded);
-        failed.map(|(key, seen)| (key.clone(), seen.health.clone())).collect()
-    }
-
     /// What others put into lists of an object that runs, or is read by what runs.
     pub fn grave(&self, key: &ObjectKey) -> Vec<Foreign> {
         let state = lock(&self.0.state);
@@ -534,7 +525,7 @@ fn version_of(object: &Value) -> Option<String> {
     object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(String::from)
 }
 
-fn key_of(resource: &Resource, object: &Value) -> Option<ObjectKey> {
+pub(crate) fn key_of(resource: &Resource, object: &Value) -> Option<ObjectKey> {
     let name = object.pointer("/metadata/name")?.as_str()?.to_owned();
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).map(String::from);
     Some(ObjectKey { group: resource.kind.group.clone(), kind: resource.kind.kind.clone(), namespace, name })

@@ -11,7 +11,7 @@ use tk8s_core::{COMPONENT_LABEL, ComponentName, INSTANCE_LABEL, InstanceName, Ob
 
 use crate::Error;
 use crate::cluster::{Cluster, Resource};
-use crate::live::list;
+use crate::live::{key_of, list};
 use crate::ownership::Managed;
 
 /// What was found.
@@ -53,13 +53,7 @@ pub async fn owned(cluster: &Cluster, instance: &InstanceName) -> Result<Owned, 
 fn ours(resource: &Resource, object: &Value) -> Option<(ComponentName, ObjectKey, String)> {
     Managed::of(object).fingerprint()?;
     let metadata = object.get("metadata")?;
-    let text = |field: &str| metadata.get(field).and_then(Value::as_str).map(String::from);
     let component = metadata.pointer("/labels").and_then(|labels| labels.get(COMPONENT_LABEL)?.as_str()?.parse().ok())?;
-    let key = ObjectKey {
-        group: resource.kind.group.clone(),
-        kind: resource.kind.kind.clone(),
-        namespace: text("namespace").filter(|_| resource.namespaced),
-        name: text("name")?,
-    };
-    Some((component, key, text("uid")?))
+    let uid = metadata.get("uid").and_then(Value::as_str)?.to_owned();
+    Some((component, key_of(resource, object)?, uid))
 }

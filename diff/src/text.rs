@@ -15,9 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The difference between what is there and what is planned, both masked; empty if there is none.
 pub(crate) fn unified(name: &str, live: Option<&Value>, planned: &Value) -> String {
-    let (mut live, mut planned) = (live.map(readable), readable(planned));
-    in_words(live.as_mut(), &mut planned);
-    lines((&format!("live: {name}"), &format!("planned: {name}")), live.as_ref(), Some(&planned))
+    between((&format!("live: {name}"), &format!("planned: {name}")), live, Some(planned))
 }
 
 /// The difference between two masked objects of which either may be missing.
@@ -28,16 +26,12 @@ pub(crate) fn between(headers: (&str, &str), before: Option<&Value>, after: Opti
         (Some(before), None) => in_words(None, before),
         (None, None) => {}
     }
-    lines(headers, before.as_ref(), after.as_ref())
-}
-
-fn lines(header: (&str, &str), before: Option<&Value>, after: Option<&Value>) -> String {
-    let (before, after) = (before.map_or(String::new(), yaml), after.map_or(String::new(), yaml));
+    let (before, after) = (before.as_ref().map_or(String::new(), yaml), after.as_ref().map_or(String::new(), yaml));
     if before == after {
         return String::new();
     }
     let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(&before, &after);
-    let mut text = diff.unified_diff().context_radius(3).header(header.0, header.1).to_string();
+    let mut text = diff.unified_diff().context_radius(3).header(headers.0, headers.1).to_string();
     if text.len() > LONGEST {
         let mut end = LONGEST;
         while !text.is_char_boundary(end) {

@@ -159,6 +159,11 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// A person's hold of one component, which any other content ends.
+    pub fn at(release: ReleaseNumber, reason: &str, by: &str) -> Hold {
+        Hold { release, rejected: Vec::new(), reason: reason.into(), by: by.into(), automatic: false, with: None }
+    }
+
     /// Whether this content does not end the hold.
     pub fn rejects(&self, content: Digest) -> bool {
         self.rejected.contains(&content)

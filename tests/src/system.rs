@@ -159,6 +159,16 @@ impl System {
         self.write(&format!("{component}/all.yaml"), &text);
     }
 
+    /// Brings these values of a component's ConfigMap, one commit after the other, each until all is healthy.
+    pub fn bring(&self, component: &str, values: &[&str]) {
+        for at in values {
+            self.write_map(component, at);
+            self.commit(at);
+            self.until_map(component, at);
+            self.until_all("Healthy");
+        }
+    }
+
     /// Writes a platform of one layer for each of these lists of components.
     pub fn write_platform(&self, layers: &[&[&str]]) {
         let mut text = "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n".to_owned();
@@ -279,23 +289,21 @@ lease: {{namespace: {name}}}
 
     /// Ends the agent as Kubernetes would, and waits until it is gone.
     pub fn stop(&mut self) {
-        let Some(mut agent) = self.agent.take() else { return };
-        Command::new("kill").arg(agent.id().to_string()).status().expect("because kill is there");
-        let begun = Instant::now();
-        while agent.try_wait().expect("because it is our child").is_none() {
-            if begun.elapsed() > PATIENCE {
-                agent.kill().ok();
-                panic!("the agent did not end: {}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if self.agent.is_some() {
+            // It may have ended already.
+            self.send("TERM");
+            self.until_ended();
         }
     }
 
     /// Sends the agent's process a signal.
     pub fn signal(&self, signal: &str) {
+        assert!(self.send(signal), "{}", self.log());
+    }
+
+    fn send(&self, signal: &str) -> bool {
         let process = self.process().expect("because it runs").to_string();
-        let sent = Command::new("kill").args(["-s", signal, &process]).status().expect("because kill is there");
-        assert!(sent.success(), "{}", self.log());
+        Command::new("kill").args(["-s", signal, &process]).status().expect("because kill is there").success()
     }
 
     /// Whether the agent still runs.

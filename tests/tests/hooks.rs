@@ -3,8 +3,6 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::process::Command;
-
 use serde_json::Value;
 use tk8s_tests::kubelet::Kubelet;
 use tk8s_tests::system::System;
@@ -258,8 +256,7 @@ async fn an_agent_that_is_killed_in_the_middle_of_a_hook_goes_on_with_the_job_th
         let image = ["job", "hook", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
         story.0.until("it runs", || story.get(&image) == format!("run:{version}") && !story.pods("hook").is_empty());
         let (uid, pods) = (story.uid("hook"), story.pods("hook"));
-        let agent = story.0.process().unwrap().to_string();
-        assert!(Command::new("kill").args(["-9", &agent]).status().unwrap().success());
+        story.0.signal("KILL");
         story.0.stop();
         story.0.kubectl(&["delete", "lease", &format!("tk8s-agent-{}", story.0.name), "--ignore-not-found"]);
         story.0.start();

@@ -245,10 +245,7 @@ async fn without_the_right_to_tell_everything_else_goes_on_and_later_it_is_told(
     grant(&system, "objects", "\"\", coordination.k8s.io", "configmaps, leases");
     system.deploy_two();
     system.until("it is said", || system.status()["reporting"]["reason"] == "ComponentsForbidden");
-    system.write_map("one", "second");
-    system.commit("second");
-    system.until_map("one", "second");
-    system.until_all("Healthy");
+    system.bring("one", &["second"]);
     assert!(resource(&system, "one").is_null());
     assert!(system.counter_of("tk8s_events_dropped_total").await > 0);
     let log = std::fs::read_to_string(system.file("agent.log")).unwrap();
@@ -281,12 +278,7 @@ async fn an_api_server_that_keeps_silent_about_it_holds_up_nothing_else() {
     let system = System::two_components("silent-about-it", "").await;
     system.until_told();
     system.proxy.disturb(10_000, Fault::Silence, Seen::is_report);
-    for at in ["second", "third"] {
-        system.write_map("one", at);
-        system.commit(at);
-        system.until_map("one", at);
-        system.until_all("Healthy");
-    }
+    system.bring("one", &["second", "third"]);
     assert_eq!(resource(&system, "one")["status"]["release"], 1);
     system.proxy.calm();
     system.until("it is told after all", || resource(&system, "one")["status"]["release"] == 3);

@@ -20,10 +20,7 @@ async fn a_push_to_one_component_renders_and_asks_nothing_of_another() {
     let renders = async |component: &str| system.counter("tk8s_renders_total", &format!("component=\"{component}\"")).await;
     let before = (renders("one").await, renders("two").await);
     system.proxy.take_seen();
-    system.write_map("one", "second");
-    system.commit("second");
-    system.until_map("one", "second");
-    system.until_all("Healthy");
+    system.bring("one", &["second"]);
     assert_eq!((renders("one").await, renders("two").await), (before.0 + 1, before.1));
     let asked: Vec<_> = system.proxy.seen().into_iter().filter(|seen| !seen.is_background()).collect();
     assert!(asked.iter().all(about("one")), "{asked:?}");
@@ -184,10 +181,7 @@ async fn what_the_api_server_calls_invalid_waits_for_other_content() {
     system.until_map("two", "second");
     system.until_says("one", "Denied", "Invalid");
     assert_eq!(system.map("one"), "first");
-    system.write_map("one", "third");
-    system.commit("third");
-    system.until_map("one", "third");
-    system.until_all("Healthy");
+    system.bring("one", &["third"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -241,10 +241,7 @@ async fn a_second_instance_takes_nothing_from_the_first() {
 async fn the_anchor_follows_what_happens_and_rests_when_nothing_does() {
     let system = System::two_components("anchored", "").await;
     system.until_anchored();
-    system.write_map("one", "second");
-    system.commit("second");
-    system.until_map("one", "second");
-    system.until_all("Healthy");
+    system.bring("one", &["second"]);
     assert!(system.tk8s(&["hold", "two", "--reason", "as it is"]).status.success());
     system.until_anchored();
     assert!(system.anchor().contains("as it is"));
@@ -309,12 +306,7 @@ async fn a_volume_from_an_old_copy_takes_nothing_back_and_repairs_what_did_not_c
     copy(&system.file("history"), &system.file("copy"));
     system.start();
     system.until_all("Healthy");
-    for at in ["second", "third"] {
-        system.write_map("one", at);
-        system.commit(at);
-        system.until_map("one", at);
-        system.until_all("Healthy");
-    }
+    system.bring("one", &["second", "third"]);
     system.stop();
     std::fs::rename(system.file("history"), system.file("lost")).unwrap();
     std::fs::rename(system.file("copy"), system.file("history")).unwrap();
@@ -347,10 +339,7 @@ async fn another_volume_of_the_same_instance_takes_nothing_back() {
     copy(&system.file("history"), &system.file("copy"));
     system.start();
     system.until_all("Healthy");
-    system.write_map("one", "second");
-    system.commit("second");
-    system.until_map("one", "second");
-    system.until_all("Healthy");
+    system.bring("one", &["second"]);
     system.stop();
     let anchored = system.kubectl(&["get", "configmap", "tk8s-agent-other-volume", "-o", "json"]);
     // The copy goes another way, and further, while nobody can compare.
@@ -359,12 +348,7 @@ async fn another_volume_of_the_same_instance_takes_nothing_back() {
     system.kubectl(&["delete", "configmap", "tk8s-agent-other-volume"]);
     system.start();
     system.until_all("Healthy");
-    for at in ["other", "yet another"] {
-        system.write_map("one", at);
-        system.commit(at);
-        system.until_map("one", at);
-        system.until_all("Healthy");
-    }
+    system.bring("one", &["other", "yet another"]);
     system.stop();
     let anchor: Value = serde_json::from_str(&anchored).unwrap();
     let patch = serde_json::json!({"data": anchor["data"]}).to_string();
@@ -384,10 +368,7 @@ async fn another_volume_of_the_same_instance_takes_nothing_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_was_held_when_its_volume_was_lost_is_not_brought_what_was_rolled_back() {
     let mut system = System::two_components("held-and-lost", "").await;
-    system.write_map("one", "bad");
-    system.commit("bad");
-    system.until_map("one", "bad");
-    system.until_all("Healthy");
+    system.bring("one", &["bad"]);
     assert!(system.tk8s(&["rollback", "one", "--reason", "it was bad"]).status.success());
     system.until_map("one", "first");
     system.until("it is held", || system.component("one")["state"] == "Held");
@@ -399,10 +380,7 @@ async fn a_component_that_was_held_when_its_volume_was_lost_is_not_brought_what_
     system.commit("something else");
     system.until_map("two", "second");
     assert_eq!(system.map("one"), "first");
-    system.write_map("one", "better");
-    system.commit("better");
-    system.until_map("one", "better");
-    system.until_all("Healthy");
+    system.bring("one", &["better"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,10 +392,7 @@ async fn an_older_commit_is_refused_though_the_volume_that_knew_better_was_lost(
     system.commit("first");
     system.start();
     system.until_all("Healthy");
-    system.write_map("one", "second");
-    system.commit("second");
-    system.until_map("one", "second");
-    system.until_all("Healthy");
+    system.bring("one", &["second"]);
     system.stop();
     std::fs::remove_dir_all(system.file("history")).unwrap();
     tk8s_tests::system::git(&system.file("repository"), &["branch", "newer"]);

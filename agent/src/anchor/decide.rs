@@ -148,14 +148,7 @@ mod tests {
     }
 
     fn held(limit: Limit) -> Limit {
-        let hold = Hold {
-            release: ReleaseNumber(1),
-            rejected: Vec::new(),
-            reason: "so".into(),
-            by: "me".into(),
-            automatic: false,
-            with: None,
-        };
+        let hold = Hold::at(ReleaseNumber(1), "so", "me");
         Limit { hold: Some(hold), ..limit }
     }
 

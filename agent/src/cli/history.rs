@@ -107,8 +107,7 @@ impl From {
         let options = match (config, dir, server) {
             (Some(file), dir, _) => {
                 let config = read_config(&file)?;
-                let origin = format!("tk8s.io/{}/{}", config.cluster, config.instance);
-                let identity = Some((origin, key(&config.history.identity_key_file)?));
+                let identity = Some((crate::run::origin(&config), key(&config.history.identity_key_file)?));
                 let encryption_key = key(&config.history.encryption_key_file)?;
                 ArchiveOptions { dir: dir.unwrap_or(config.history.dir), encryption_key, identity }
             }

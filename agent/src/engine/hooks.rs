@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tk8s_core::{Class, Classified as _, ComponentName, Hook, Moment, ObjectKey, ReleaseId, chain};
+use tk8s_core::{Classified as _, ComponentName, Hook, Moment, ObjectKey, ReleaseId, chain};
 use tk8s_deploy::Trigger;
 use tk8s_diff::Hooks;
 use tk8s_history::{Desired, Outcome, Status};
@@ -47,7 +47,8 @@ impl Engine {
         }
     }
 
-    fn wrote_more_than_hooks(&self, desired: &Desired) -> bool {
+    /// Whether anything of a release was written but its hooks.
+    pub(super) fn wrote_more_than_hooks(&self, desired: &Desired) -> bool {
         let release = &desired.release().id;
         let is_hook = |key: &ObjectKey| {
             let found = desired.objects().iter().find(|placed| placed.manifest.key() == key);
@@ -85,6 +86,6 @@ impl Engine {
 pub(super) fn failed_for_good(result: &Result<Outcome, Error>) -> bool {
     match result {
         Ok(outcome) => outcome.status == Status::Unhealthy,
-        Err(error) => !matches!(error.class(), Class::Transient | Class::Waiting),
+        Err(error) => !error.class().may_pass(),
     }
 }

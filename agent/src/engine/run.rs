@@ -281,7 +281,7 @@ impl Engine {
 
     /// A release that failed before anything was begun is written down too: an absence would be retried for ever.
     fn write_down_failure(&self, release: &ReleaseId, error: &Error) {
-        if matches!(error.class(), Class::Transient | Class::Waiting) {
+        if error.class().may_pass() {
             return;
         }
         let reasons = match error {

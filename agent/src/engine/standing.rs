@@ -114,14 +114,7 @@ mod tests {
 
     #[test]
     fn the_newest_release_ought_to_run_or_the_one_that_is_held() {
-        let hold = Some(Hold {
-            release: ReleaseNumber(1),
-            rejected: Vec::new(),
-            reason: "so".into(),
-            by: "me".into(),
-            automatic: false,
-            with: None,
-        });
+        let hold = Some(Hold::at(ReleaseNumber(1), "so", "me"));
         for (view, expected) in [
             (view(), Standing::Unfinished(id(2))),
             (ComponentView { latest_outcome: ended(Status::Denied), ..view() }, Standing::Denied(id(2))),

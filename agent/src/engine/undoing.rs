@@ -6,9 +6,10 @@
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, Environment, ReleaseId, Timestamp, chain};
 use tk8s_deploy::Trigger;
-use tk8s_history::{ComponentView, Hold, Outcome, Status};
+use tk8s_history::{ComponentView, Desired, Hold, Outcome, Status};
 
 use super::Engine;
+use super::hooks::failed_for_good;
 use super::platform::Unit;
 use super::run::{Heard, Job};
 use super::slot::{Progress, Slot};
@@ -60,14 +61,7 @@ impl Engine {
         };
         tracing::warn!(release = %failed, back_to = %target, why, "release failed: rolling back");
         let reason = tk8s_core::printable(&format!("{failed} failed: {why}"), 500);
-        let hold = Hold {
-            release: target.number,
-            rejected: vec![view.latest.content],
-            reason: reason.clone(),
-            by: BY.into(),
-            automatic: true,
-            with: None,
-        };
+        let hold = Hold { rejected: vec![view.latest.content], automatic: true, ..Hold::at(target.number, &reason, BY) };
         if let Err(error) = disk(|| self.history.rollback_requested(name, hold, Some(&reason), Timestamp::now())) {
             return Some(not_undone(&failed, &target, &why, &chain(&error)));
         }
@@ -80,7 +74,7 @@ impl Engine {
             Ok(outcome) => not_undone(&failed, &target, &why, &format!("it is not healthy either: {}", outcome.message)),
             // It is held: whoever comes next finishes it.
             Err(Error::Stopping | Error::Superseded) => return None,
-            Err(error) if matches!(error.class(), Class::Transient | Class::Waiting) => {
+            Err(error) if error.class().may_pass() => {
                 Progress::Failed { class: error.class(), reason: error.reason().into(), message: chain(&error) }
             }
             Err(error) => not_undone(&failed, &target, &why, &chain(&error)),
@@ -100,16 +94,12 @@ impl Engine {
             return None;
         }
         match result {
-            Ok(outcome) if outcome.status == Status::Unhealthy => {
-                Some(format!("it did not become healthy in time: {}", outcome.message))
-            }
-            Ok(_) => None,
-            Err(error) if matches!(error.class(), Class::Transient | Class::Waiting) => None,
+            _ if !failed_for_good(result) => None,
+            Ok(outcome) => Some(format!("it did not become healthy in time: {}", outcome.message)),
             Err(error) => {
-                let newest = disk(|| self.history.component(name))?.latest.id.number;
-                let owned = disk(|| self.history.inventory(name));
-                let written = owned.iter().any(|entry| entry.release == newest && !self.memory.is_hook(&entry.key));
-                written.then(|| chain(error))
+                let newest = disk(|| self.history.component(name))?.latest.id;
+                let brought = Desired::from(disk(|| self.history.recall(&newest)).ok()?);
+                self.wrote_more_than_hooks(&brought).then(|| chain(error))
             }
         }
     }

@@ -35,14 +35,7 @@ fn waived_trust() -> Trust {
 }
 
 fn hold(number: u64) -> Option<Hold> {
-    Some(Hold {
-        release: ReleaseNumber(number),
-        rejected: Vec::new(),
-        reason: "3 am".into(),
-        by: "bob".into(),
-        automatic: false,
-        with: None,
-    })
+    Some(Hold::at(ReleaseNumber(number), "3 am", "bob"))
 }
 
 fn key(kind: &str, namespace: Option<&str>, name: &str) -> ObjectKey {

@@ -242,14 +242,7 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
         let release = stage(&history, "web", value).release.id.clone();
         run(&history, &release, Status::Healthy);
     }
-    let held = |release| Hold {
-        release: ReleaseNumber(release),
-        rejected: vec![],
-        reason: "it hurts".into(),
-        by: "alice".into(),
-        automatic: false,
-        with: None,
-    };
+    let held = |release| Hold::at(ReleaseNumber(release), "it hurts", "alice");
     history.rollback_requested(&name("web"), held(1), Some("it hurts"), at(5)).unwrap();
     assert!(history.rollback_requested(&name("web"), held(7), None, at(5)).is_err());
     assert!(history.rollback_requested(&name("api"), held(1), None, at(5)).is_err());
@@ -259,14 +252,7 @@ fn a_rollback_stands_until_its_run_ends_and_a_hold_until_it_is_resumed() {
     let pending = history.component(&name("web")).unwrap().rollback.unwrap();
     assert_eq!((pending.to, pending.by.as_str(), pending.reason.as_deref()), (ReleaseNumber(1), "alice", Some("it hurts")));
     run(&history, &id("web", 1), Status::Healthy);
-    let hold = Hold {
-        release: ReleaseNumber(1),
-        rejected: vec![Digest::of("x")],
-        reason: "it hurts".into(),
-        by: "alice".into(),
-        automatic: false,
-        with: None,
-    };
+    let hold = Hold { rejected: vec![Digest::of("x")], ..Hold::at(ReleaseNumber(1), "it hurts", "alice") };
     history.hold(&name("web"), hold.clone(), at(6)).unwrap();
     let view = history.component(&name("web")).unwrap();
     assert_eq!((view.rollback, view.hold, view.current, view.latest.id), (None, Some(hold), Some(id("web", 1)), id("web", 2)));
@@ -554,25 +540,11 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
         }
         Step::Deny(c, n) => drop(history.deny(&id(names[c as usize], n.into()), vec!["no".into()], at(6))),
         Step::Rollback(c, n) => {
-            let hold = Hold {
-                release: ReleaseNumber(n.into()),
-                rejected: vec![],
-                reason: "r".into(),
-                by: "me".into(),
-                automatic: false,
-                with: None,
-            };
+            let hold = Hold::at(ReleaseNumber(n.into()), "r", "me");
             drop(history.rollback_requested(&name(names[c as usize]), hold, None, at(7)));
         }
         Step::Hold(c, n) => {
-            let hold = Hold {
-                release: ReleaseNumber(n.into()),
-                rejected: Vec::new(),
-                reason: "so".into(),
-                by: "me".into(),
-                automatic: false,
-                with: None,
-            };
+            let hold = Hold::at(ReleaseNumber(n.into()), "so", "me");
             drop(history.hold(&name(names[c as usize]), hold, at(8)));
         }
         Step::Resume(c) => history.resume(&name(names[c as usize]), "me", at(9)).unwrap(),

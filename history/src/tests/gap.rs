@@ -63,14 +63,7 @@ fn what_was_begun_or_held_before_a_gap_is_as_it_was_anchored() {
     let history = open(dir.path());
     let release = stage(&history, "web", "one").release.id.clone();
     run(&history, &release, Status::Healthy);
-    let hold = |reason: &str| Hold {
-        release: ReleaseNumber(1),
-        rejected: vec![],
-        reason: reason.into(),
-        by: "me".into(),
-        automatic: false,
-        with: None,
-    };
+    let hold = |reason: &str| Hold::at(ReleaseNumber(1), reason, "me");
     history.rollback_requested(&name("web"), hold("before"), None, at(5)).unwrap();
     let _ = history.begin(intent(release, &["c"]), at(6)).unwrap();
     let limited = Limit { hold: Some(hold("since")), ..limit(3, 3, Digest::of("x")) };

@@ -12,7 +12,7 @@ fn archive(dir: &Path) -> Archive {
 }
 
 fn held(release: u64, with: Option<Scope>) -> Hold {
-    Hold { release: ReleaseNumber(release), rejected: vec![], reason: "3 am".into(), by: "alice".into(), automatic: false, with }
+    Hold { with, ..Hold::at(ReleaseNumber(release), "3 am", "alice") }
 }
 
 #[test]

@@ -33,20 +33,25 @@ fn named_map(namespace: &str, name: &str, at: &str) -> String {
     format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{at: \"{at}\"}}\n")
 }
 
-/// Two layers of one component each, at their second release.
-async fn two_layers(name: &str) -> System {
-    let mut system = System::new(name).await;
-    system.write_platform(&[&["below"], &["above"]]);
-    for at in ["first", "second"] {
+/// Releases `below` and `above` with these values, one after the other; with the first the agent is started.
+fn release_both(system: &mut System, values: &[&str]) {
+    for at in values {
         system.write_map("below", at);
         system.write_map("above", at);
         system.commit(at);
-        if at == "first" {
+        if *at == values[0] {
             system.start();
         }
         system.until_map("above", at);
         system.until_all("Healthy");
     }
+}
+
+/// Two layers of one component each, at their second release.
+async fn two_layers(name: &str) -> System {
+    let mut system = System::new(name).await;
+    system.write_platform(&[&["below"], &["above"]]);
+    release_both(&mut system, &["first", "second"]);
     system
 }
 
@@ -151,16 +156,7 @@ async fn a_layer_goes_back_to_before_what_changed_it_last_and_everything_to_a_re
     let mut system = System::new("many-back").await;
     system.write_platform(&[&["below"], &["above", "beside"]]);
     system.write_map("beside", "first");
-    for at in ["first", "second", "third"] {
-        system.write_map("below", at);
-        system.write_map("above", at);
-        system.commit(at);
-        if at == "first" {
-            system.start();
-        }
-        system.until_map("above", at);
-        system.until_all("Healthy");
-    }
+    release_both(&mut system, &["first", "second", "third"]);
     let all = |system: &System| ["below", "above", "beside"].map(|name| system.map(name));
     system.proxy.take_seen();
     let (code, plan) = json(&system, &["rollback", "--layer", "l1", "--dry-run"]);
@@ -345,8 +341,7 @@ async fn a_rollback_that_was_cut_off_is_finished_by_the_next_process_as_a_person
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| system.tk8s(&["rollback", "above", "--reason", "it is this one"]));
         system.until("it is being written", || system.proxy.seen().iter().any(writes("above")));
-        let process = system.process().expect("because it runs").to_string();
-        Command::new("kill").args(["-9", &process]).status().expect("because kill is there");
+        system.signal("KILL");
         assert!(!asking.join().expect("because it only asks").status.success());
     });
     system.proxy.calm();

@@ -142,15 +142,9 @@ impl Engine {
                 continue;
             }
             let content = disk(|| self.content_of(&component, release));
-            let hold = Hold {
-                release,
-                rejected: content.map_or_else(Vec::new, |content| self.rejected(&view, content)),
-                reason: printable(reason, LONGEST_REASON),
-                by: by.into(),
-                automatic: false,
-                with: with.clone(),
-            };
-            holds.push((component.clone(), hold));
+            let rejected = content.map_or_else(Vec::new, |content| self.rejected(&view, content));
+            let hold = Hold::at(release, &printable(reason, LONGEST_REASON), by);
+            holds.push((component.clone(), Hold { rejected, with: with.clone(), ..hold }));
             held.push(HeldComponent { component, release });
         }
         disk(|| self.history.hold_all(holds, Timestamp::now()))?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, LayerId, ReleaseId, ReleaseNumber, Timestamp, chain, printable};
+use tk8s_core::{ComponentName, KINDS_THAT_HOLD, LayerId, ReleaseId, ReleaseNumber, Timestamp, chain, printable};
 use tk8s_deploy::{self as deploy, Trigger};
 use tk8s_diff::ownership::DriftMode;
 use tk8s_diff::{self as diff, Action, Kept, Rejections, Rules};
@@ -171,8 +171,6 @@ impl ComponentPlan {
     }
 }
 
-/// Kinds that take what they hold with them: a rollback deletes them only if it is told to, whatever the platform file says.
-const NEVER_DELETED: [&str; 4] = ["Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"];
 /// How long the API server is asked for one component before anything is written.
 const ASKING: Duration = Duration::from_secs(20);
 /// Components that are planned at the same time.
@@ -317,14 +315,8 @@ impl Engine {
         let unknown = || Error::UnknownComponent(release.component.clone());
         let view = disk(|| self.history.component(&release.component)).ok_or_else(unknown)?;
         let content = Desired::from(disk(|| self.history.recall(release))?).release().content;
-        Ok(Hold {
-            release: release.number,
-            rejected: self.rejected(&view, content),
-            reason: reason.unwrap_or("rollback").into(),
-            by: by.into(),
-            automatic: false,
-            with: with.cloned(),
-        })
+        let (rejected, with) = (self.rejected(&view, content), with.cloned());
+        Ok(Hold { rejected, with, ..Hold::at(release.number, reason.unwrap_or("rollback"), by) })
     }
 
     async fn plan_all(
@@ -356,7 +348,7 @@ impl Engine {
         let manner = Manner { skip_rejected: true, delete_protected: request.delete_protected };
         let desired: Desired = disk(|| self.history.recall(release))?.into();
         let revision = desired.release().revision.label().to_owned();
-        let rules = Rules { diffs: true, ..self.rules(unit, &desired, &trigger, Some(manner)) };
+        let rules = Rules { diffs: request.dry_run, ..self.rules(unit, &desired, &trigger, Some(manner)) };
         let header = Arc::clone(desired.release());
         let from = disk(|| self.history.component(&release.component)).and_then(|view| view.current).map(|it| it.number);
         let (layer, component, to) = (unit.spec.layer.clone(), release.component.clone(), release.number);
@@ -489,8 +481,9 @@ impl Engine {
         let held = disk(|| self.history.component(&release.component)).is_some_and(|view| view.hold.is_some());
         match manner {
             Some(Manner { delete_protected: true, .. }) => rules.protect.clear(),
-            // Also while it is held there: a repair deletes no more than the rollback did.
-            _ if held || trigger.is_rollback() => rules.protect.extend(NEVER_DELETED.map(String::from)),
+            // Deleted only if somebody says so, whatever the platform file says; also while it is held there: a repair deletes
+            // no more than the rollback did.
+            _ if held || trigger.is_rollback() => rules.protect.extend(KINDS_THAT_HOLD.map(String::from)),
             _ => {}
         }
         if trigger.is_rollback() {

@@ -54,6 +54,23 @@ pub struct RuleText {
     pub ignore_generation: bool,
 }
 
+impl RuleText {
+    /// A rule whose expressions are looked up by their names.
+    pub fn of(kinds: Vec<String>, ignore_generation: bool, expression: impl Fn(&str) -> Option<String>) -> RuleText {
+        RuleText {
+            kinds,
+            suspended: expression("suspended"),
+            degraded: expression("degraded"),
+            progressing: expression("progressing"),
+            unknown: expression("unknown"),
+            healthy: expression("healthy"),
+            reason: expression("reason"),
+            message: expression("message"),
+            ignore_generation,
+        }
+    }
+}
+
 /// An expression that is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {

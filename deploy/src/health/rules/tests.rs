@@ -12,17 +12,8 @@ fn rule(fields: &[(&str, &str)]) -> Rule {
 
 fn read(fields: &[(&str, &str)]) -> Result<Rule, Vec<Broken>> {
     let of = |key: &str| fields.iter().find(|(name, _)| *name == key).map(|(_, text)| (*text).to_owned());
-    let text = RuleText {
-        kinds: vec![of("kinds").unwrap_or_else(|| "Widget.example.com".into())],
-        suspended: of("suspended"),
-        degraded: of("degraded"),
-        progressing: of("progressing"),
-        unknown: of("unknown"),
-        healthy: of("healthy"),
-        reason: of("reason"),
-        message: of("message"),
-        ignore_generation: of("ignoreGeneration").is_some(),
-    };
+    let kinds = vec![of("kinds").unwrap_or_else(|| "Widget.example.com".into())];
+    let text = RuleText::of(kinds, of("ignoreGeneration").is_some(), of);
     Rule::read(&text, "`rules.yaml`")
 }
 
