@@ -32,10 +32,10 @@ cluster: build ## start a control plane with a simulated node until interrupted;
 test: build ## run every test
 	TK8S_ASSETS=$$(cat bin/programs) TK8S_RENDERERS=$$(cat bin/renderers) cargo test --workspace
 
-bench: programs ## measure the agent beside a bare client and git (OBJECTS=10000, PAIRS=5, JSON=file): see docs/performance.md
+bench: programs ## measure the agent beside a bare client and git (OBJECTS=10000, PAIRS=5, JSON=file, PART=rollbacks): see docs/performance.md
 	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-release cargo build --workspace --release --bin tk8s-agent --bin bench
 	@TK8S_ASSETS=$$(cat bin/programs) $(CARGO_TARGET_DIR)-release/release/bench \
-		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(JSON),--json $(JSON))
+		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
 lint: ## what a change must pass besides the tests
 	cargo fmt --all --check

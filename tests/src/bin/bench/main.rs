@@ -4,7 +4,7 @@
 //! objects of its own. Ours and the floor take turns, and of all pairs the medians are told. Says how long things take and
 //! whether a bar holds; decides nothing by it: a slow machine is no failure.
 //!
-//! `bench [--objects N] [--pairs N] [--json FILE]`
+//! `bench [--objects N] [--pairs N] [--json FILE] [--part rollouts|rollbacks|components|fetches]`
 
 mod agent;
 mod drift;
@@ -26,10 +26,21 @@ struct Settings {
     objects: usize,
     pairs: usize,
     json: Option<PathBuf>,
+    /// All parts, if none is named.
+    part: Option<String>,
 }
 
+impl Settings {
+    fn has(&self, part: &str) -> bool {
+        self.part.as_deref().is_none_or(|only| only == part)
+    }
+}
+
+/// What can be measured alone.
+const PARTS: [&str; 4] = ["rollouts", "rollbacks", "components", "fetches"];
+
 fn settings() -> Settings {
-    let mut settings = Settings { objects: 10_000, pairs: 5, json: None };
+    let mut settings = Settings { objects: 10_000, pairs: 5, json: None, part: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("`{name}` needs a value"));
@@ -38,7 +49,11 @@ fn settings() -> Settings {
             "--objects" => settings.objects = number(),
             "--pairs" => settings.pairs = number(),
             "--json" => settings.json = Some(value.into()),
-            _ => panic!("unknown argument `{name}`: bench [--objects N] [--pairs N] [--json FILE]"),
+            "--part" if PARTS.contains(&value.as_str()) => settings.part = Some(value),
+            _ => panic!(
+                "unknown argument `{name} {value}`: bench [--objects N] [--pairs N] [--json FILE] [--part {}]",
+                PARTS.join("|")
+            ),
         }
     }
     assert!(settings.objects >= 20 && settings.pairs >= 1, "at least 20 objects and one pair");
@@ -47,29 +62,38 @@ fn settings() -> Settings {
 
 #[tokio::main]
 async fn main() {
-    let Settings { objects, pairs, json } = settings();
+    let settings = settings();
+    let (objects, pairs) = (settings.objects, settings.pairs);
     let plane = tk8s_tests::cluster::ControlPlane::uninhabited();
-    let mut lines = Lines::new(json);
+    let mut lines = Lines::new(settings.json.clone());
     let small = objects.min(1_000);
     let connections = floor::best_number_of_connections(plane, small, pairs.min(3)).await;
-    let mut sizes = vec![small, objects];
-    sizes.dedup();
-    for objects in sizes {
-        let mut agent = rollout::first_applies(plane, objects, pairs, connections, &mut lines).await;
-        rollout::all_changed(&mut agent, pairs, connections, &mut lines).await;
-        let most = agent.peak_rss_mib();
-        lines.memory(objects, most);
-        quiet::nothing_changed(&mut agent, &mut lines).await;
-        quiet::one_changed(&mut agent, pairs, &mut lines).await;
-        drift::repaired(&mut agent, &mut lines).await;
-        quiet::restarts(&mut agent, pairs, &mut lines).await;
+    if settings.has("rollouts") {
+        let mut sizes = vec![small, objects];
+        sizes.dedup();
+        for objects in sizes {
+            let mut agent = rollout::first_applies(plane, objects, pairs, connections, &mut lines).await;
+            rollout::all_changed(&mut agent, pairs, connections, &mut lines).await;
+            let most = agent.peak_rss_mib();
+            lines.memory(objects, most);
+            quiet::nothing_changed(&mut agent, &mut lines).await;
+            quiet::one_changed(&mut agent, pairs, &mut lines).await;
+            drift::repaired(&mut agent, &mut lines).await;
+            quiet::restarts(&mut agent, pairs, &mut lines).await;
+        }
     }
-    let mut sizes = vec![1, small.min(100), objects];
-    sizes.dedup();
-    for objects in sizes {
-        rollback::rolled_back(plane, objects, pairs, connections, &mut lines).await;
+    if settings.has("rollbacks") {
+        let mut sizes = vec![1, small.min(100), objects];
+        sizes.dedup();
+        for objects in sizes {
+            rollback::rolled_back(plane, objects, pairs, connections, &mut lines).await;
+        }
     }
-    rollout::many_components(plane, objects, pairs, connections, &mut lines).await;
-    fetching::fetched(objects, pairs, &mut lines).await;
+    if settings.has("components") {
+        rollout::many_components(plane, objects, pairs, connections, &mut lines).await;
+    }
+    if settings.has("fetches") {
+        fetching::fetched(objects, pairs, &mut lines).await;
+    }
     lines.end();
 }
