@@ -29,6 +29,7 @@ use crate::ledger::Ledger;
 use crate::note::{self, Unproven, Verifier};
 use crate::tile::Tile;
 use crate::view::memory::MemoryView;
+use crate::view::recent::Recent;
 use crate::view::sled::{SledView, Watchdog};
 use crate::view::{self, Batch, Changes, Tree, View, ViewError};
 use crate::{
@@ -995,13 +996,13 @@ fn open_view(options: &Options, ledger: &Ledger, now: Timestamp) -> Result<Arc<d
     for attempt in 0..2 {
         let opened = SledView::open(&dir, &marker, options.watchdog.clone()).and_then(|view| Ok((view::check(&view)?, view)));
         match opened {
-            Ok((None, view)) => return Ok(Arc::new(view)),
+            Ok((None, view)) => return Ok(Arc::new(Recent::new(view))),
             Ok((Some(meta), view)) => {
                 let agrees = meta.applied <= ledger.size() && hex::encode(ledger.root_at(meta.applied)?) == meta.root;
                 if !agrees {
                     return Err(Error::Forked { dir: options.dir.clone(), ledger: ledger.size(), view: meta.applied });
                 }
-                return Ok(Arc::new(view));
+                return Ok(Arc::new(Recent::new(view)));
             }
             Err(error) if attempt == 0 => {
                 tracing::error!(%error, "the view is put aside and rebuilt from the ledger");

@@ -1,9 +1,10 @@
 //! The view: a copy of what the ledger says, in a form that can be asked. It can be lost at any time.
 //!
 //! Two trees: *derived*, a pure fold of the ledger, and *cache*. Behind a small trait, so that what is underneath can be
-//! replaced: [`memory::MemoryView`] where sled can't be used, [`sled::SledView`] otherwise.
+//! replaced: [`memory::MemoryView`] where sled can't be used, [`sled::SledView`] behind [`recent::Recent`] otherwise.
 
 pub(crate) mod memory;
+pub(crate) mod recent;
 pub(crate) mod sled;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
