@@ -4,6 +4,7 @@
 //! Each component has a [`Slot`]: one run at a time, a person's before a queued one, and what waits can be cancelled,
 //! never what writes.
 
+mod admission;
 mod alarms;
 mod anchoring;
 mod attention;
@@ -74,6 +75,7 @@ pub struct Engine {
     /// Of a GitHub App, from one look at Git to the next.
     tokens: tk8s_gitsync::TokenCache,
     slots: Mutex<BTreeMap<ComponentName, Arc<Slot>>>,
+    admission: admission::Admission,
     world: RwLock<World>,
     /// The objects that Git brought last for a component, while its release is on the way.
     wanted: RwLock<wanted::Wanted>,
@@ -134,6 +136,7 @@ impl Engine {
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),
+            admission: admission::Admission::default(),
             world: RwLock::new(World { units, ..World::default() }),
             wanted: RwLock::default(),
             wake: Notify::new(),

@@ -1,8 +1,7 @@
 //! One run of the pipeline for one component: wait for what it stands on, take the turn, deploy, say how it went.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tk8s_config::OnFailure;
@@ -202,6 +201,12 @@ impl Engine {
         {
             self.not_behind(release)?;
         }
+        let objects = if let Job::New(resolved) = &job { resolved.parts().objects.len() } else { 0 };
+        let place = tokio::select! {
+            place = self.admission.enter(trigger, objects) => Mutex::new(Some(place)),
+            () = cancel.cancelled() => return Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
+            () = self.stop.cancelled() => return Err(Error::Stopping),
+        };
         let config = self.config();
         let component = &unit.spec.name;
         let (desired, manner): (Desired, _) = match job {
@@ -213,7 +218,6 @@ impl Engine {
         let release = header.id.clone();
         let told = self.before_run(&header);
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
-        let settling = AtomicBool::new(false);
         let mut rules = self.rules(unit, &desired, trigger, manner);
         let health_timeout = unit.spec.health_timeout.unwrap_or(config.apply.health_timeout);
         let hooks = self.hooks(&release, trigger, health_timeout);
@@ -239,7 +243,8 @@ impl Engine {
             stop: &self.stop,
             fence: self.tenure.fence(&self.stop),
             applied: &|applied| {
-                settling.store(true, Ordering::SeqCst);
+                // Whoever only waits to become healthy is in nobody's way.
+                drop(place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
                 heard(applied);
             },
         };
