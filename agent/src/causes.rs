@@ -27,7 +27,8 @@ pub async fn of(
             return Vec::new();
         }
     };
-    deploy::causes(cluster, live, unhealthy, &hidden).await
+    // Read as the watches are: it is of Pods that the component's own workloads made.
+    deploy::causes(&cluster.as_itself(), live, unhealthy, &hidden).await
 }
 
 /// What of these belongs to an object, as it follows a sentence about it.

@@ -2,8 +2,9 @@
 //!
 //! A request waits in several places after it was made: for the client's worker, for a connection, for the task that writes
 //! to it. A process that stands still in between would send it when it goes on. So the fence that a request carries is asked
-//! once more where its body is handed to the connection: a request whose body is missing is none. Nothing is repeated here;
-//! whoever asks decides that.
+//! once more where its body is handed to the connection: a request whose body is missing is none. And a request that is made
+//! for a service account is one of that account, whatever the login has added to it. Nothing is repeated here; whoever asks
+//! decides that.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt as _};
+use tk8s_diff::account::{Acting, act_as};
 use tk8s_diff::fence::{Fence, Gate, UNDER_WAY};
 use tower::{BoxError, ServiceBuilder};
 
@@ -47,7 +49,11 @@ pub fn client(config: kube::Config) -> Result<kube::Client> {
     Ok(kube::Client::new(service, config.default_namespace))
 }
 
-fn guard(request: Request<Body>) -> Request<Guarded> {
+fn guard(mut request: Request<Body>) -> Request<Guarded> {
+    // A kubeconfig may say whom to act for as well, for every request alike.
+    if let Some(account) = request.extensions().get::<Acting>().cloned() {
+        act_as(request.headers_mut(), &account);
+    }
     let fence = request.extensions().get::<Fence>().cloned();
     request.map(|body| Guarded { body, fence })
 }
@@ -100,6 +106,11 @@ mod tests {
 
     /// Hands on what a server that answers everything by yes was sent.
     async fn server() -> (kube::Client, tokio::sync::mpsc::Receiver<String>) {
+        server_for(|_| ()).await
+    }
+
+    /// The same, with a login.
+    async fn server_for(login: impl FnOnce(&mut kube::Config)) -> (kube::Client, tokio::sync::mpsc::Receiver<String>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (send, received) = tokio::sync::mpsc::channel(8);
@@ -115,7 +126,31 @@ mod tests {
                 }
             }
         });
-        (client(kube::Config::new(url.parse().unwrap())).unwrap(), received)
+        let mut config = kube::Config::new(url.parse().unwrap());
+        login(&mut config);
+        (client(config).unwrap(), received)
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_an_account_is_asked_for_nobody_else_whatever_the_login_says() {
+        let (client, mut received) = server_for(|config| {
+            config.auth_info.impersonate = Some("admin".into());
+            config.auth_info.impersonate_groups = Some(vec!["system:masters".into()]);
+        })
+        .await;
+        let cluster = tk8s_diff::cluster::Cluster::new(client, Vec::new());
+        let account = "shop/deployer".parse().unwrap();
+        for (cluster, expected) in [
+            (cluster.acting_as(Some(&account)), vec!["impersonate-user: system:serviceaccount:shop:deployer"]),
+            (cluster.acting_as(Some(&account)).as_itself(), vec!["impersonate-user: admin", "impersonate-group: system:masters"]),
+        ] {
+            let request = Request::builder().method("PATCH").uri("/apis/x").body(b"a change".to_vec()).unwrap();
+            // The answer is empty, which is none to whoever waits for an object.
+            cluster.exchange(request).await.unwrap_err();
+            let text = received.recv().await.unwrap();
+            let of_somebody: Vec<_> = text.lines().filter(|line| line.starts_with("impersonate-")).collect();
+            assert_eq!(of_somebody, expected);
+        }
     }
 
     #[tokio::test]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, KINDS_THAT_HOLD, LayerId, SourceTree, TreePath};
+use tk8s_core::{ComponentName, KINDS_THAT_HOLD, LayerId, ServiceAccount, SourceTree, TreePath};
 
+use crate::account::AccountText;
 use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::health::{self, HealthRuleSpec};
@@ -125,6 +126,8 @@ pub struct ComponentSpec {
     pub windows: Windows,
     /// How long a release may take, all of its turns together.
     pub run_timeout: Option<Duration>,
+    /// As whom everything of it is written; as the agent itself if not given.
+    pub service_account: Option<ServiceAccount>,
 }
 
 /// The platform, validated: names are unique, dependencies exist and have no cycle.
@@ -148,6 +151,7 @@ struct Defaults {
     strict: Option<bool>,
     windows: Option<Windows>,
     run_timeout: Option<Duration>,
+    service_account: Option<AccountText>,
 }
 
 impl Platform {
@@ -198,6 +202,7 @@ impl Platform {
             health: Vec::new(),
             windows: Windows::default(),
             run_timeout: None,
+            service_account: None,
         };
         Platform { components: vec![component], by_label: true }
     }
@@ -325,6 +330,7 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         strict: fields.boolean("strict"),
         windows: windows::read(fields),
         run_timeout: fields.duration("runTimeout"),
+        service_account: AccountText::read(fields),
     }
 }
 
@@ -422,9 +428,11 @@ fn read_component(
     if deletion == Deletion::Delete && !prune.enabled {
         fields.problem("deletion", "`prune.enabled: false` says that nothing of it is ever deleted");
     }
+    let account = own.service_account.or_else(|| defaults.service_account.clone());
+    let service_account = account.and_then(|account| account.within(namespace.as_deref(), &mut fields));
     fields.finish(&[
         ("dependencies", "write `dependsOn`"),
-        ("serviceAccount", "impersonation is not supported yet"),
+        ("serviceAccountName", "write `serviceAccount`"),
         ("ignoreDifferences", "write `ignore`"),
     ]);
     Some(ComponentSpec {
@@ -451,6 +459,7 @@ fn read_component(
         health,
         windows: own.windows.or_else(|| defaults.windows.clone()).unwrap_or_default(),
         run_timeout: own.run_timeout.or(defaults.run_timeout),
+        service_account,
     })
 }
 

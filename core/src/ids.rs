@@ -24,6 +24,9 @@ pub enum IdError {
     /// A release is written as a component, `@` and a number from 1.
     #[error("`{0}` is not a release: write a component, `@` and a number, for example `core@12`")]
     Release(String),
+    /// A service account is written as its namespace, `/` and its name.
+    #[error("`{0}` is not a service account: write its namespace, `/` and its name, for example `shop/deployer`")]
+    ServiceAccount(String),
 }
 
 /// What every text has that was checked when it was parsed.

@@ -4,6 +4,7 @@
 //! errors. Everything here is parsed once, at the edge, and then carries its proof in its type. No I/O, no async, no
 //! clock.
 
+mod account;
 pub mod crash;
 mod environment;
 mod error;
@@ -22,6 +23,7 @@ mod text;
 mod time;
 mod tree;
 
+pub use account::ServiceAccount;
 pub use environment::Environment;
 pub use error::{Class, Classified, chain};
 pub use fields::{SECRET_FIELDS_ANNOTATION, SecretFields};

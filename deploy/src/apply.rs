@@ -62,7 +62,7 @@ impl<E: Into<Error>> From<E> for NotWritten {
     }
 }
 
-/// Sends every change of a plan. `heard` hears each answer that is as planned, as soon as it is there: what is not has to
+/// Sends every change of a plan, as the account that the plan names. `heard` hears each answer that is as planned, as soon as it is there: what is not has to
 /// be looked at anew by the next plan, so nobody may take it for known.
 ///
 /// After a failure, or when the fence is not open any more, nothing new is sent. What was under way is heard to its end: an answer that nobody hears is an object
@@ -81,6 +81,8 @@ pub async fn apply(
         let error = Error::NotBegun { begun: intent.plan, plan: plan.digest() };
         return Err(Box::new(ApplyFailed { answers: Vec::new(), begun, error, untouched: Vec::new() }));
     }
+    // The plan says as whom, not whoever carries it out.
+    let cluster = &cluster.acting_as(plan.account());
     tk8s_core::crash::point("P4");
     let mut answers = Vec::new();
     let mut unsent: HashSet<&ObjectKey> = plan.changes().iter().map(|change| &change.key).collect();

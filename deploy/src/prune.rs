@@ -39,7 +39,7 @@ pub struct PruneFailed {
     pub error: Error,
 }
 
-/// Deletes what the plan names, and waits, within bounds and until `cancel`, until it is gone. What was to be deleted is
+/// Deletes what the plan names, as the account that it names, and waits, within bounds and until `cancel`, until it is gone. What was to be deleted is
 /// deleted all the same; only nobody waits for it then. When the fence is not open any more no further deletion is sent.
 pub async fn prune(
     cluster: &Cluster,
@@ -59,6 +59,7 @@ pub async fn prune(
         return Ok(Finished { begun, gone: Vec::new(), released: Vec::new(), left, pending: Vec::new(), unhealthy, hooks });
     }
     let patience = Instant::now() + PATIENCE;
+    let cluster = &cluster.acting_as(plan.account());
     let component = &plan.release().id.component;
     let deletion = Deletion { cluster, live, component, fence, deadline: deadline.max(patience) };
     let (mut gone, mut left, mut deleting) = (Vec::new(), Vec::new(), Vec::new());

@@ -36,6 +36,7 @@ impl ApprovedPlan {
             turns,
             plan: plan.digest(),
             trigger: self.trigger.clone(),
+            account: plan.account().cloned(),
             creates: keys(|action| matches!(action, Action::Create | Action::Recreate)),
             changes: keys(|action| !matches!(action, Action::Create | Action::Recreate)),
             deletes: plan.prune().iter().map(|prune| prune.key.clone()).collect(),

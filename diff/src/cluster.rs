@@ -9,11 +9,12 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tk8s_core::{FIELD_MANAGER, GroupVersionKind, ObjectKey};
+use tk8s_core::{FIELD_MANAGER, GroupVersionKind, ObjectKey, ServiceAccount};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Error;
+use crate::account::{Acting, act_as};
 use crate::fence::{Fence, Gate, UNDER_WAY};
 
 /// For one request. The API server itself gives up after 60 s; an agent that waits is one that does not repair.
@@ -74,6 +75,8 @@ pub struct Reply {
     /// What the API server warns about.
     pub warnings: Vec<String>,
     retry_after: Option<Duration>,
+    /// In whose name was asked, if in another's.
+    account: Option<Acting>,
 }
 
 impl Reply {
@@ -81,6 +84,9 @@ impl Reply {
     pub fn yes(self, key: &ObjectKey) -> Result<Reply, Error> {
         if self.status.is_success() {
             return Ok(self);
+        }
+        if let Some(refused) = self.missing_right(key) {
+            return Err(refused);
         }
         if self.is_unserved() {
             return Err(Error::Unserved(key.clone()));
@@ -92,6 +98,9 @@ impl Reply {
     /// The same, of an answer to this object: of one with secret fields a no quotes nothing, and a yes warns without them.
     pub fn yes_to(mut self, key: &ObjectKey, sent: &Value) -> Result<Reply, Error> {
         let secrets = crate::mask::secrets_of(sent);
+        if let Some(refused) = self.missing_right(key) {
+            return Err(refused);
+        }
         if !secrets.is_empty() && !self.status.is_success() {
             return Err(Error::refused(&key.to_string(), true, self.status.as_u16(), &self.body));
         }
@@ -107,6 +116,12 @@ impl Reply {
         self.status == StatusCode::NOT_FOUND && self.names_something()
     }
 
+    /// The right that is missing, where that is why an account was refused.
+    fn missing_right(&self, key: &ObjectKey) -> Option<Error> {
+        let account = self.account.as_ref().filter(|_| self.status == StatusCode::FORBIDDEN)?;
+        account.refused(key, self.body["message"].as_str().unwrap_or_default())
+    }
+
     fn is_unserved(&self) -> bool {
         self.status == StatusCode::NOT_FOUND && !self.names_something()
     }
@@ -120,9 +135,13 @@ impl Reply {
     }
 }
 
-/// The cluster. Cheap to clone.
+/// The cluster, as one of those sees it in whose name the agent may ask. Cheap to clone.
 #[derive(Clone)]
-pub struct Cluster(Arc<Inner>);
+pub struct Cluster {
+    inner: Arc<Inner>,
+    /// None: the agent itself.
+    account: Option<Acting>,
+}
 
 struct Inner {
     client: kube::Client,
@@ -137,21 +156,33 @@ impl Cluster {
     /// A cluster, with the kinds that are known from before: a restart asks no discovery.
     pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
         let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
-        Cluster(Arc::new(Inner {
-            client,
-            turns: Semaphore::new(AT_ONCE),
-            resources: Mutex::new(resources),
-            served: Mutex::default(),
-        }))
+        let inner = Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources), served: Mutex::default() };
+        Cluster { inner: Arc::new(inner), account: None }
+    }
+
+    /// The same cluster, asked about objects in the name of this account. Which kinds there are is known to all alike, and
+    /// asked by the agent itself.
+    pub fn acting_as(&self, account: Option<&ServiceAccount>) -> Cluster {
+        Cluster { inner: Arc::clone(&self.inner), account: account.map(Acting::new) }
+    }
+
+    /// The same cluster, asked by the agent itself.
+    pub fn as_itself(&self) -> Cluster {
+        self.acting_as(None)
+    }
+
+    /// In whose name it is asked, if in another's.
+    pub fn account(&self) -> Option<&ServiceAccount> {
+        self.account.as_ref().map(Acting::account)
     }
 
     /// The client behind it, for watches.
     pub fn client(&self) -> &kube::Client {
-        &self.0.client
+        &self.inner.client
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<GroupVersionKind, Resource>> {
-        self.0.resources.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.resources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the API server calls a kind: one request for each group and version, ever. None if it is not served (yet).
@@ -161,7 +192,7 @@ impl Cluster {
         }
         let path = if kind.group.is_empty() { format!("/api/{}", kind.version) } else { format!("/apis/{}", kind.api_version()) };
         let request = || Request::get(path.as_str()).body(Vec::new()).expect("because the path is made of valid names");
-        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        let reply = self.as_itself().exchange_until(request, Instant::now() + PATIENCE).await?;
         if reply.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -200,7 +231,7 @@ impl Cluster {
         }
         let path = format!("/apis/{}", key.group);
         let request = || Request::get(path.as_str()).body(Vec::new()).expect("because the path is made of valid names");
-        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        let reply = self.as_itself().exchange_until(request, Instant::now() + PATIENCE).await?;
         if reply.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -275,7 +306,7 @@ impl Cluster {
                             application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
             Request::get(path).header("accept", accepted).body(Vec::new()).expect("because the path is fixed")
         };
-        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        let reply = self.as_itself().exchange_until(request, Instant::now() + PATIENCE).await?;
         if reply.status.is_success() {
             return Ok(reply.body);
         }
@@ -285,7 +316,7 @@ impl Cluster {
     /// Whether a version is served for these objects, as it was a moment ago: versions go.
     pub async fn serves(&self, api_version: &str, plural: &str) -> Result<bool, Error> {
         let place = (api_version.to_owned(), plural.to_owned());
-        let told = || self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = || self.inner.served.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, serves)) = told().get(&place)
             && at.elapsed() < MOMENT
         {
@@ -302,7 +333,7 @@ impl Cluster {
         let path = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
         let Ok(uri) = path.parse::<http::Uri>() else { return Ok(false) };
         let request = || Request::get(uri.clone()).body(Vec::new()).expect("because it was read as a path");
-        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
+        let reply = self.as_itself().exchange_until(request, Instant::now() + PATIENCE).await?;
         match reply.status {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => {
@@ -343,7 +374,7 @@ impl Cluster {
         let warnings = warnings.take(MOST_WARNINGS).collect();
         let retry_after =
             parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-        Ok(Reply { status: parts.status, body, warnings, retry_after })
+        Ok(Reply { status: parts.status, body, warnings, retry_after, account: self.account.clone() })
     }
 
     /// Reads something that is no object but text, of at most so many bytes: the log of a container.
@@ -371,15 +402,19 @@ impl Cluster {
         if let Some(fence) = fence {
             request.extensions_mut().insert(fence.clone());
         }
+        if let Some(account) = &self.account {
+            act_as(request.headers_mut(), account);
+            request.extensions_mut().insert(account.clone());
+        }
         let exchange = async {
             // After all waiting, so that nothing lies between the answer and the sending.
             fence.map_or(Ok(()), |fence| fence.check(&about))?;
-            let response = self.0.client.send(request).await.map_err(|error| unanswered(&about, tk8s_core::chain(&error)))?;
+            let response = self.inner.client.send(request).await.map_err(|error| unanswered(&about, tk8s_core::chain(&error)))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, limit).collect().await.map_err(|error| unanswered(&about, error.to_string()))?;
             Ok((parts, body.to_bytes().into()))
         };
-        let turn = self.0.turns.acquire().await.expect("because nobody closes it");
+        let turn = self.inner.turns.acquire().await.expect("because nobody closes it");
         let mut exchange = std::pin::pin!(tokio::time::timeout(patience, exchange));
         let answered = tokio::select! {
             answered = &mut exchange => answered,

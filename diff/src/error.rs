@@ -2,7 +2,9 @@
 //! quoted.
 
 use serde_json::Value;
-use tk8s_core::{Class, Classified, GroupVersionKind, ObjectKey};
+use tk8s_core::{Class, Classified, GroupVersionKind, ObjectKey, ServiceAccount};
+
+use crate::account::can_i;
 
 /// Why the cluster did not answer as needed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,35 @@ pub enum Error {
         reason: String,
         /// The message of the Status, cut.
         message: String,
+    },
+    /// The account of a component lacks a right.
+    #[error(
+        "the service account {account} may not {verb} {object}: let it, or name another `serviceAccount`; this shows it: {}",
+        can_i(.verb, .resource, .object, &.account.user())
+    )]
+    NotAllowed {
+        /// Who was refused.
+        account: ServiceAccount,
+        /// What it may not do.
+        verb: String,
+        /// With which resource, with its group.
+        resource: String,
+        /// With which object.
+        object: ObjectKey,
+    },
+    /// The agent lacks the right to act for the account of a component.
+    #[error(
+        "the agent ({agent}) may not act as the service account {account}, as {object} needs it: let it; this shows it: kubectl auth can-i impersonate serviceaccounts/{} -n {} --as={agent}",
+        .account.name(),
+        .account.namespace()
+    )]
+    MayNotActAs {
+        /// The agent's own user name.
+        agent: String,
+        /// For whom it was to act.
+        account: ServiceAccount,
+        /// The object that needs it.
+        object: ObjectKey,
     },
     /// A kind that the API server does not serve.
     #[error("the cluster does not serve {kind} ({object}): install its CRD first, in a lower layer or in this component")]
@@ -168,7 +199,7 @@ impl Error {
     pub fn is_rejection(&self) -> bool {
         match self {
             Error::Refused { code, .. } => !matches!(code, 401 | 409 | 410 | 429 | 500 | 502 | 503 | 504),
-            Error::NoAnswer { .. } | Error::Vanished(_) => false,
+            Error::NoAnswer { .. } | Error::Vanished(_) | Error::MayNotActAs { .. } => false,
             Error::Several(errors) => errors.iter().all(Error::is_rejection),
             _ => true,
         }
@@ -183,6 +214,8 @@ impl Classified for Error {
             // A token that is being rotated, a namespace that is not there yet, a CRD that is on its way out (405), an object
             // that changed meanwhile, a place in a list that is too old (410).
             Error::Refused { code: 401 | 403 | 404 | 405 | 409 | 410, .. }
+            | Error::NotAllowed { .. }
+            | Error::MayNotActAs { .. }
             | Error::UnknownKind { .. }
             | Error::Unserved(_)
             | Error::Fenced(_) => Class::Waiting,
@@ -202,7 +235,8 @@ impl Classified for Error {
         match self {
             Error::NoAnswer { .. } => "NoAnswer",
             Error::Refused { code: 401, .. } => "Unauthorized",
-            Error::Refused { code: 403, .. } => "Forbidden",
+            Error::Refused { code: 403, .. } | Error::NotAllowed { .. } => "Forbidden",
+            Error::MayNotActAs { .. } => "MayNotActAs",
             Error::Refused { code: 404, .. } => "NotFound",
             Error::Refused { code: 409, .. } => "Conflict",
             Error::Refused { code: 422 | 400, .. } => "Invalid",

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::{
     COMPONENT_LABEL, Class, Classified as _, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, SecretFields,
-    canonical_json,
+    ServiceAccount, canonical_json,
 };
 use tokio::time::Instant;
 
@@ -121,7 +121,8 @@ pub async fn observe(
     let taken = objects.into_iter().map(|(manifest, _)| manifest);
     turn.objects = taken.filter(|manifest| !rejected.iter().any(|rejected| rejected.key == *manifest.key())).collect();
     let leaving = if turn.is_last() { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
-    Ok(Observed { turn, findings, rejected, leaving })
+    let account = cluster.account().cloned();
+    Ok(Observed { turn, account, findings, rejected, leaving })
 }
 
 /// Asks about the objects of later turns, as far as that can be asked now, so that what the API server or a rule refuses in
@@ -626,7 +627,7 @@ async fn leaving(
 
 /// The plan that follows from what was observed. Pure: the same observation gives the same plan.
 pub fn plan(observed: Observed) -> Plan {
-    let Observed { mut turn, findings, rejected, leaving } = observed;
+    let Observed { mut turn, account, findings, rejected, leaving } = observed;
     let objects = std::mem::take(&mut turn.objects).iter().map(|manifest| manifest.key().clone()).collect();
     let (mut changes, mut unchanged, mut confirmed, mut conflicts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for finding in findings {
@@ -640,11 +641,11 @@ pub fn plan(observed: Observed) -> Plan {
             Finding::Contested(conflict) => conflicts.push(conflict),
         }
     }
-    let digest = digest(&turn, &changes, &leaving.prune);
-    Plan { turn, objects, changes, unchanged, confirmed, conflicts, rejected, leaving, digest }
+    let digest = digest(&turn, account.as_ref(), &changes, &leaving.prune);
+    Plan { turn, account, objects, changes, unchanged, confirmed, conflicts, rejected, leaving, digest }
 }
 
-fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
+fn digest(turn: &Turn, account: Option<&ServiceAccount>, changes: &[Change], prune: &[Prune]) -> Digest {
     let changes: Vec<_> = changes
         .iter()
         .map(|change| {
@@ -661,6 +662,6 @@ fn digest(turn: &Turn, changes: &[Change], prune: &[Prune]) -> Digest {
             ])
         })
         .collect();
-    let text = json!({"manager": FIELD_MANAGER, "release": turn.release.id, "turn": [turn.index, turn.of], "changes": changes, "prune": prune});
+    let text = json!({"manager": FIELD_MANAGER, "account": account, "release": turn.release.id, "turn": [turn.index, turn.of], "changes": changes, "prune": prune});
     Digest::of(canonical_json(&text))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tk8s_core::{Digest, Manifest, Moment, ObjectKey, ReleaseId};
+use tk8s_core::{Digest, Manifest, Moment, ObjectKey, ReleaseId, ServiceAccount};
 use tk8s_history::Release;
 
 use crate::cluster::{Demands, Resource};
@@ -82,6 +82,8 @@ impl Turn {
 #[derive(Debug)]
 pub struct Observed {
     pub(crate) turn: Turn,
+    /// In whose name was asked.
+    pub(crate) account: Option<ServiceAccount>,
     pub(crate) findings: Vec<crate::observe::Finding>,
     pub(crate) rejected: Vec<Kept>,
     pub(crate) leaving: Leaving,
@@ -320,6 +322,7 @@ pub struct Conflict {
 pub struct Plan {
     /// Without its objects: what of them is sent is in the changes.
     pub(crate) turn: Turn,
+    pub(crate) account: Option<ServiceAccount>,
     pub(crate) objects: Vec<ObjectKey>,
     pub(crate) changes: Vec<Change>,
     pub(crate) unchanged: Vec<ObjectKey>,
@@ -334,6 +337,11 @@ impl Plan {
     /// The release that it carries out.
     pub fn release(&self) -> &Arc<Release> {
         &self.turn.release
+    }
+
+    /// As whom it is carried out; none: as the agent itself. The cluster was asked as the same.
+    pub fn account(&self) -> Option<&ServiceAccount> {
+        self.account.as_ref()
     }
 
     /// Which turn of the release, from 0, and of how many.

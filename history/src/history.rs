@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tk8s_core::crash;
 use tk8s_core::{
     CommitId, ComponentName, Digest, Environment, InstanceName, ObjectKey, Placed, ReleaseId, ReleaseNumber, Revision, Secret,
-    Timestamp, Trust,
+    ServiceAccount, Timestamp, Trust,
 };
 use tk8s_images::{Resolved, ResolvedParts};
 
@@ -217,10 +217,20 @@ impl History {
     /// Records a release and keeps its objects: it can be recalled from now on. Refuses what was not verified, except for
     /// `dev`.
     pub fn stage(&self, resolved: Resolved, now: Timestamp) -> Result<Staged, Error> {
-        self.stage_parts(resolved.into_parts(), now)
+        self.stage_for(resolved, None, now)
     }
 
+    /// The same, with the account that the platform names for the component.
+    pub fn stage_for(&self, resolved: Resolved, account: Option<ServiceAccount>, now: Timestamp) -> Result<Staged, Error> {
+        self.stage_parts_for(resolved.into_parts(), account, now)
+    }
+
+    #[cfg(test)]
     pub(crate) fn stage_parts(&self, parts: ResolvedParts, now: Timestamp) -> Result<Staged, Error> {
+        self.stage_parts_for(parts, None, now)
+    }
+
+    fn stage_parts_for(&self, parts: ResolvedParts, account: Option<ServiceAccount>, now: Timestamp) -> Result<Staged, Error> {
         if matches!(parts.trust, Trust::Waived { .. }) && parts.environment != Environment::Dev {
             return Err(Error::Waived { component: parts.component.to_string(), environment: parts.environment });
         }
@@ -247,6 +257,7 @@ impl History {
             input: parts.input,
             objects: parts.objects.len(),
             removal: parts.removal,
+            account,
             staged_at: now,
         };
         let mut events = vec![Event::Staged { release: release.clone(), blob, images: parts.images.len() }];

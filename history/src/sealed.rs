@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{Digest, Environment, ObjectKey, Placed, ReleaseId, Removal, Revision, Timestamp, Trust};
+use tk8s_core::{Digest, Environment, ObjectKey, Placed, ReleaseId, Removal, Revision, ServiceAccount, Timestamp, Trust};
 
 /// The header of a release: everything but its objects. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,10 @@ pub struct Release {
     /// Set if this release takes the component away: it has no object, on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<Removal>,
+    /// The account that the platform named for the component when it was staged. It counts only while nobody knows what the
+    /// platform names now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ServiceAccount>,
     /// When it was staged, by our clock.
     pub staged_at: Timestamp,
 }
@@ -106,6 +110,9 @@ pub struct Intent {
     pub plan: Digest,
     /// What made it run: `sync`, `rollback`, `drift` or `restart`.
     pub trigger: String,
+    /// The account that makes its writes; none: the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ServiceAccount>,
     /// Objects that the plan will create: in the inventory from now on, so that none can be lost.
     pub creates: Vec<ObjectKey>,
     /// Objects that the plan will change.

@@ -80,6 +80,15 @@ impl ControlPlane {
         std::fs::write(path, text).expect("because the directory is ours");
     }
 
+    /// Writes a kubeconfig of whoever has this token.
+    pub fn write_kubeconfig_of(&self, token: &str, path: &Path) {
+        let text = std::fs::read_to_string(self.kubeconfig()).expect("because the control plane wrote it");
+        let mut kubeconfig: serde_yaml::Value = serde_yaml::from_str(&text).expect("because it is a kubeconfig");
+        kubeconfig["users"][0]["user"]["token"] = token.into();
+        let text = serde_yaml::to_string(&kubeconfig).expect("because it was read from the like");
+        std::fs::write(path, text).expect("because the directory is ours");
+    }
+
     /// A client with the administrator's rights.
     pub async fn client(&self) -> kube::Client {
         self.client_as(None).await

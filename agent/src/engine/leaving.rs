@@ -36,7 +36,7 @@ impl Engine {
             }
             let removal = Removal { budget: spec.prune.budget_objects, protect: spec.prune.protect.clone() };
             let resolved = pipeline::remove(tree, name, removal)?;
-            disk(|| self.history.stage(resolved, Timestamp::now()))?;
+            disk(|| self.history.stage_for(resolved, spec.service_account.clone(), Timestamp::now()))?;
             tracing::info!(component = %name, "the platform takes the component away: its objects are to be deleted");
         }
         Ok(())

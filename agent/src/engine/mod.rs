@@ -4,6 +4,7 @@
 //! Each component has a [`Slot`]: one run at a time, a person's before a queued one, and what waits can be cancelled,
 //! never what writes.
 
+mod account;
 mod admission;
 mod alarms;
 mod anchoring;

@@ -210,7 +210,10 @@ impl Engine {
         let config = self.config();
         let component = &unit.spec.name;
         let (desired, manner): (Desired, _) = match job {
-            Job::New(resolved) => (disk(|| self.history.stage(*resolved, Timestamp::now()))?.into(), None),
+            Job::New(resolved) => {
+                let account = unit.spec.service_account.clone();
+                (disk(|| self.history.stage_for(*resolved, account, Timestamp::now()))?.into(), None)
+            }
             Job::Known(release) => (disk(|| self.history.recall(&release))?.into(), None),
             Job::Back(release, manner) => (disk(|| self.history.recall(&release))?.into(), Some(manner)),
         };
@@ -224,9 +227,10 @@ impl Engine {
         let failed = self.failed_hook(&release).filter(|_| matches!(hooks, Hooks::Skipped));
         // After a failure nothing is deleted, and what a newer release has begun with is not this one's to delete.
         rules.prune &= failed.is_none() && !self.looks_after_while_another_comes(&release, trigger);
+        let cluster = self.cluster_of(component);
         let run = pipeline::Run {
             instance: &self.instance,
-            cluster: &self.cluster,
+            cluster: &cluster,
             live: &self.live,
             history: &self.history,
             memory: &self.memory,

@@ -88,6 +88,7 @@ mod tests {
             input: None,
             objects: 1,
             removal: None,
+            account: None,
             staged_at: Timestamp::UNIX_EPOCH,
         };
         let (current, healthy) = (Some(id(1)), Some(id(1)));
@@ -106,6 +107,7 @@ mod tests {
             turns: 1,
             plan: Digest::of("plan"),
             trigger: "sync".into(),
+            account: None,
             creates,
             changes,
             deletes,

@@ -22,6 +22,7 @@ fn release(environment: Environment, trust: Trust, number: u64, objects: usize) 
         input: None,
         objects,
         removal: None,
+        account: None,
         staged_at: "2026-01-01T00:00:00Z".parse().unwrap(),
     }
 }

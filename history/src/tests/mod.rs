@@ -98,6 +98,7 @@ pub(crate) fn intent(release: ReleaseId, creates: &[&str]) -> Intent {
         turns: 1,
         plan: Digest::of("plan"),
         trigger: "sync".into(),
+        account: None,
         creates: creates.iter().map(|name| key(name)).collect(),
         changes: vec![],
         deletes: vec![],

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs)]
 
+mod accounts;
 mod changes;
 mod giving_up;
 mod hooks;

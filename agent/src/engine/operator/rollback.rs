@@ -369,12 +369,13 @@ impl Engine {
         let mut room = LARGEST_DIFFS / PLANNED_AT_ONCE;
         let health_timeout = unit.spec.health_timeout.unwrap_or(self.config().apply.health_timeout);
         let hooks = self.hooks(release, &trigger, health_timeout);
+        let cluster = self.cluster_of(&release.component);
         for turn in diff::turns(desired, &self.instance, &hooks)? {
             let (first, brought) = (turn.position().0 == 0, turn.brought());
             let deadline = tokio::time::Instant::now() + ASKING;
             let concurrency = self.config().apply.concurrency;
             let memory = &*self.memory;
-            let observed = diff::observe(&self.cluster, &self.live, turn, memory, &rules, concurrency, deadline).await?;
+            let observed = diff::observe(&cluster, &self.live, turn, memory, &rules, concurrency, deadline).await?;
             let plan = diff::plan(observed);
             told.objects.extend(plan.changes().iter().map(|change| {
                 let (object, mut diff, warnings) = (change.key.to_string(), change.diff.clone(), change.warnings.clone());

@@ -1,0 +1,276 @@
+//! As whom the agent writes: the whole agent as a service account with the
+//! rights that `docs/confinement.md` gives it, on a real API server, which says in its audit log who did what.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use tk8s_tests::system::System;
+
+/// An agent with an account of its own, and a namespace beside it, `NAME-shop`, that has an account `deployer`.
+struct Story {
+    system: System,
+    shop: String,
+}
+
+/// The rights in the documentation.
+const RIGHTS: &str = include_str!("../../docs/confinement.md");
+
+fn map(name: &str, at: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{at: \"{at}\"}}\n---\n")
+}
+
+impl Story {
+    /// Nothing runs yet.
+    async fn new(name: &str) -> Story {
+        let story = Story { system: System::new(name).await, shop: format!("{name}-shop") };
+        let plane = story.system.plane;
+        plane.kubectl(&["create", "namespace", &story.shop]);
+        for (namespace, account) in [(name, "tk8s-agent"), (&story.shop, "deployer")] {
+            plane.kubectl(&["-n", namespace, "create", "serviceaccount", account]);
+        }
+        let documented = RIGHTS.split("```yaml\n").find(|block| block.starts_with("apiVersion: rbac")).unwrap();
+        let rights = documented.split("```").next().unwrap();
+        let rights = rights.replace("namespace: shop", &format!("namespace: {}", story.shop));
+        let rights = rights.replace("namespace: tk8s-system", &format!("namespace: {name}"));
+        plane.apply(&rights.replace("tk8s-agent-reader", &format!("{name}-reader")));
+        let token = plane.kubectl(&["-n", name, "create", "token", "tk8s-agent", "--duration=2h"]);
+        plane.write_kubeconfig_of(token.trim(), &story.system.file("kubeconfig"));
+        story
+    }
+
+    /// The agent's user name.
+    fn agent(&self) -> String {
+        format!("system:serviceaccount:{}:tk8s-agent", self.system.name)
+    }
+
+    fn account(&self) -> String {
+        format!("system:serviceaccount:{}:deployer", self.shop)
+    }
+
+    /// A platform of one component, `web`, whose objects are in the shop, with further keys.
+    fn write_platform(&self, keys: &str) {
+        let component = format!("{{name: web, path: web, namespace: {}{keys}}}", self.shop);
+        let text = format!(
+            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n  - {{number: 0, name: l0, components: [{component}]}}\n"
+        );
+        self.system.write("tk8s.yaml", &text);
+    }
+
+    fn push(&self, objects: &[String]) {
+        self.system.write("web/all.yaml", &objects.concat());
+        self.system.commit("a change");
+    }
+
+    fn get(&self, arguments: &[&str]) -> String {
+        self.system.plane.kubectl(&[&["-n", &self.shop, "get", "--ignore-not-found"], arguments].concat())
+    }
+
+    fn map(&self, name: &str) -> String {
+        self.get(&["configmap", name, "-o", "jsonpath={.data.at}"])
+    }
+
+    fn until_map(&self, name: &str, at: &str) {
+        self.system.until(&format!("{name} is at {at:?}"), || self.map(name) == at);
+    }
+
+    /// What the agent asked for, as itself or for somebody else.
+    fn audited(&self) -> Vec<Value> {
+        let agent = self.agent();
+        let log = std::fs::read_to_string(self.system.plane.audit_log()).unwrap();
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["user"]["username"] == agent.as_str()).collect()
+    }
+
+    /// What it asked for in the shop: verb, resource, name, and whether it is only tried.
+    fn in_the_shop(&self) -> Vec<Value> {
+        self.audited().into_iter().filter(|event| event["objectRef"]["namespace"] == self.shop.as_str()).collect()
+    }
+
+    fn message(&self) -> String {
+        self.system.component("web")["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until it is refused for this reason; with which message.
+    fn until_refused(&self, reason: &str) -> String {
+        let found = std::cell::RefCell::new(Value::Null);
+        self.system.until(&format!("it is refused: {reason}"), || {
+            *found.borrow_mut() = self.system.component("web");
+            found.borrow()["reason"] == reason
+        });
+        found.into_inner()["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// The end of a message: the command that shows what it is about.
+fn shows_it(message: &str) -> Vec<String> {
+    let (_, command) = message.rsplit_once("this shows it: kubectl ").unwrap_or_else(|| panic!("{message}"));
+    command.split_whitespace().map(String::from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_of_a_component_with_a_service_account_is_made_as_that_account() {
+    let mut story = Story::new("acting").await;
+    let hook = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {tk8s.io/hook: before-apply}}\nspec:\n  backoffLimit: 0\n  template: {spec: {restartPolicy: Never, containers: [{name: run, image: 'run:1'}]}}\n---\n".to_owned();
+    let fixed = |at: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: fixed, annotations: {{tk8s.io/recreate: \"true\"}}}}\nimmutable: true\ndata: {{at: \"{at}\"}}\n---\n"
+        )
+    };
+    story.write_platform(", serviceAccount: deployer, prune: {budget: {percent: 100}}");
+    story.push(&[hook.clone(), map("one", "first"), map("two", "first"), fixed("first")]);
+    story.system.start();
+    story.system.until_all("Healthy");
+    story.system.until("the hook has run", || story.get(&["job", "migrate", "-o", "jsonpath={.status.succeeded}"]) == "1");
+    // A change, an object that is made anew, and one that is deleted.
+    story.push(&[hook, map("one", "second"), fixed("second")]);
+    story.until_map("two", "");
+    story.system.until_all("Healthy");
+    assert_eq!((story.map("one").as_str(), story.map("fixed").as_str()), ("second", "second"));
+    // Drift.
+    story.system.plane.kubectl(&["-n", &story.shop, "patch", "configmap", "one", "--type=merge", "-p", r#"{"data":{"at":"x"}}"#]);
+    story.until_map("one", "second");
+    // A rollback, of a component that has left the platform besides.
+    let rolled_back = story.system.tk8s(&["rollback", "web", "--to", "1"]);
+    assert!(rolled_back.status.success(), "{}", String::from_utf8_lossy(&rolled_back.stderr));
+    story.until_map("two", "first");
+    story.system.write("tk8s.yaml", "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n  - {number: 0, name: l0}\n");
+    story.system.commit("nothing");
+    story.system.until("it has left", || story.system.component("web")["state"] == "Removed");
+    let rolled_back = story.system.tk8s(&["rollback", "web", "--to", "2"]);
+    assert!(rolled_back.status.success(), "{}", String::from_utf8_lossy(&rolled_back.stderr));
+    story.until_map("one", "second");
+
+    let account = story.account();
+    let (mut done, mut looked) = (BTreeSet::new(), BTreeSet::new());
+    for event in story.in_the_shop() {
+        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let tried = if text("/requestURI").contains("dryRun=All") { "try " } else { "" };
+        let what = format!("{tried}{} {}/{}", text("/verb"), text("/objectRef/resource"), text("/objectRef/name"));
+        let groups = event["impersonatedUser"]["groups"].as_array().cloned().unwrap_or_default();
+        let of_shop = format!("system:serviceaccounts:{}", story.shop);
+        if ["list", "watch"].contains(&text("/verb")) || what.starts_with("get pods/") {
+            assert!(event["impersonatedUser"].is_null(), "{what}: {event}");
+            looked.insert(what);
+            continue;
+        }
+        assert_eq!(text("/impersonatedUser/username"), account, "{what}");
+        assert_eq!(groups, ["system:serviceaccounts", &of_shop, "system:authenticated"], "{what}");
+        done.insert(what);
+    }
+    for what in [
+        "try patch configmaps/one",
+        "patch configmaps/one",
+        "patch configmaps/two",
+        "delete configmaps/two",
+        "delete configmaps/fixed",
+        "patch configmaps/fixed",
+        "get configmaps/fixed",
+        "get jobs/migrate",
+        "try patch jobs/migrate",
+        "patch jobs/migrate",
+    ] {
+        assert!(done.contains(what), "{what}: {done:?}");
+    }
+    let watches = story.audited().into_iter().filter(|event| event["verb"] == "watch" && event["impersonatedUser"].is_null());
+    assert!(watches.count() > 0, "the watches are the agent's own");
+    story.system.stop();
+    story.system.check_history();
+    assert!(is_written(&story.system.file("history"), &format!("\"account\":\"{}/deployer\"", story.shop)), "the ledger says it");
+}
+
+/// Whether a file of a directory holds these words.
+fn is_written(directory: &std::path::Path, words: &str) -> bool {
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => is_written(&path, words),
+            false => String::from_utf8_lossy(&std::fs::read(path).unwrap()).contains(words),
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_the_right_is_refused_with_its_name_and_nothing_is_written() {
+    let mut story = Story::new("may-not").await;
+    let service = "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\nstringData: {key: hunter2}\n---\n".to_owned();
+    story.write_platform(", serviceAccount: deployer");
+    story.push(&[map("one", "first"), service]);
+    story.system.start();
+    let message = story.until_refused("Forbidden");
+    let account = format!("{}/deployer", story.shop);
+    assert!(message.contains(&format!("the service account {account} may not patch Secret {}/key", story.shop)), "{message}");
+    assert!(!message.contains("ConfigMap") && !message.contains("hunter2"), "{message}");
+    // What it says to run says no.
+    let command = shows_it(&message);
+    let command: Vec<_> = command.iter().map(String::as_str).collect();
+    assert_eq!(command, ["auth", "can-i", "patch", "secrets/key", "-n", &story.shop, &format!("--as={}", story.account())]);
+    assert_eq!(story.system.plane.kubectl_with(&command, "").unwrap_err().trim(), "");
+    assert_eq!(story.map("one"), "", "nothing is written, not even what could be");
+    // Granted, it goes on by itself.
+    let shop = &story.shop;
+    story.system.plane.kubectl(&["-n", shop, "create", "role", "keys", "--verb=get,create,patch,delete", "--resource=secrets"]);
+    story.system.plane.kubectl(&[
+        "-n",
+        shop,
+        "create",
+        "rolebinding",
+        "keys",
+        "--role=keys",
+        &format!("--serviceaccount={shop}:deployer"),
+    ]);
+    story.until_map("one", "first");
+    story.system.until_all("Healthy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_may_not_act_for_an_account_says_that_it_is_the_agent_who_may_not() {
+    let mut story = Story::new("no-actor").await;
+    story.system.plane.kubectl(&["-n", &story.shop, "delete", "rolebinding", "act-as-deployer"]);
+    story.write_platform(", serviceAccount: deployer");
+    story.push(&[map("one", "first")]);
+    story.system.start();
+    let message = story.until_refused("MayNotActAs");
+    assert!(message.contains(&format!("the agent ({}) may not act as the service account", story.agent())), "{message}");
+    let command = shows_it(&message);
+    let command: Vec<_> = command.iter().map(String::as_str).collect();
+    let expected = ["auth", "can-i", "impersonate", "serviceaccounts/deployer", "-n", &story.shop];
+    assert_eq!(command, [&expected[..], &[&format!("--as={}", story.agent())]].concat());
+    assert!(story.system.plane.kubectl_with(&command, "").is_err());
+    assert_eq!(story.map("one"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_is_made_as_the_account_that_the_platform_names_today() {
+    let mut story = Story::new("today").await;
+    let shop = story.shop.clone();
+    story.write_platform(", serviceAccount: deployer");
+    story.push(&[map("one", "first")]);
+    story.system.start();
+    story.until_map("one", "first");
+    story.system.until_all("Healthy");
+    // The next one may do less: nothing at all, for now.
+    let plane = story.system.plane;
+    plane.kubectl(&["-n", &shop, "create", "serviceaccount", "next"]);
+    plane.kubectl(&[
+        "-n",
+        &shop,
+        "patch",
+        "role",
+        "act-as-deployer",
+        "--type=json",
+        r#"-p=[{"op":"add","path":"/rules/0/resourceNames/-","value":"next"}]"#,
+    ]);
+    story.write_platform(", serviceAccount: next");
+    story.push(&[map("one", "second")]);
+    let message = story.until_refused("Forbidden");
+    assert!(message.contains(&format!("the service account {shop}/next may not")), "{message}");
+    let refused = story.system.tk8s(&["rollback", "web", "--to", "1"]);
+    assert!(refused.status.success(), "it is as it was: {}", String::from_utf8_lossy(&refused.stderr));
+    plane.kubectl(&["-n", &shop, "patch", "configmap", "one", "--type=merge", "-p", r#"{"data":{"at":"x"}}"#]);
+    story.system.until("the repair is refused", || story.message().contains(&format!("{shop}/next may not")));
+    assert_eq!(story.map("one"), "x", "the former account does not come back with the former release");
+    plane.kubectl(&["-n", &shop, "create", "rolebinding", "next", "--role=deployer", &format!("--serviceaccount={shop}:next")]);
+    story.until_map("one", "first");
+}
