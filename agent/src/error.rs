@@ -56,6 +56,8 @@ pub enum Error {
         .ran.map_or_else(|| "something else may have run after it".to_owned(), |ran| format!("release {ran} ran after it"))
     )]
     Behind { release: ReleaseId, ran: Option<ReleaseNumber> },
+    #[error("{0} waits: nobody knows what the platform lets its component touch until Git can be reached")]
+    PlatformUnknown(ReleaseId),
     #[error("something newer was asked for")]
     Superseded,
     #[error("{0}")]
@@ -128,9 +130,12 @@ impl Classified for Error {
             return error.class();
         }
         match self {
-            Error::NotLeading | Error::Stopping | Error::Superseded | Error::Behind { .. } | Error::Suspended(_) => {
-                Class::Waiting
-            }
+            Error::NotLeading
+            | Error::Stopping
+            | Error::Superseded
+            | Error::Behind { .. }
+            | Error::PlatformUnknown(_)
+            | Error::Suspended(_) => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
@@ -152,6 +157,7 @@ impl Classified for Error {
             Error::NotLeading => "NotLeading",
             Error::Stopping => "Stopping",
             Error::Behind { .. } => "OlderThanAnchored",
+            Error::PlatformUnknown(_) => "PlatformUnknown",
             Error::Superseded => "Superseded",
             Error::Suspended(_) => "Suspended",
             Error::UnknownLayer(_) => "UnknownLayer",

@@ -83,10 +83,20 @@ pub struct Run<'a> {
 /// the status says why, and begins anew; what was begun gets the time that the component has.
 const ASKING: Duration = Duration::from_secs(20);
 
+/// Refuses a release that brings what it may not, before the cluster is asked about any of it.
+fn admit(run: &Run<'_>, desired: &Desired) -> Result<(), Error> {
+    let admission = deploy::Admission { confine: &run.rules.confine, comes_in: run.rules.comes_in };
+    for told in deploy::admit(desired, run.trigger, &admission)? {
+        tracing::warn!(release = %desired.release().id, "{told}, and is put back all the same");
+    }
+    Ok(())
+}
+
 /// Steps 7 to 14, from what is wanted to a recorded outcome. A release runs as several turns where a CRD or a namespace
 /// has to exist before what needs it can be planned.
 pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     let (mut last, mut left_out) = (None, Vec::new());
+    admit(run, &desired)?;
     let turns = diff::turns(desired, run.instance, &run.hooks)?;
     let ends = run.run_timeout.map(|timeout| Instant::now() + timeout);
     let time_left =

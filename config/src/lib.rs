@@ -7,6 +7,7 @@
 
 mod account;
 mod agent;
+mod confine;
 mod cron;
 mod document;
 mod fields;
@@ -26,6 +27,7 @@ pub use agent::{
     AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, RenderLimitsConfig, SopsConfig, TrustConfig,
     VariableConfig, WaiveConfig, WebhookConfig,
 };
+pub use confine::ConfineSpec;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
 pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, Platform, PruneSpec};

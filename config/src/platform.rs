@@ -6,6 +6,7 @@ use std::time::Duration;
 use tk8s_core::{ComponentName, KINDS_THAT_HOLD, LayerId, ServiceAccount, SourceTree, TreePath};
 
 use crate::account::AccountText;
+use crate::confine::{self, ConfineSpec};
 use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::health::{self, HealthRuleSpec};
@@ -128,6 +129,8 @@ pub struct ComponentSpec {
     pub run_timeout: Option<Duration>,
     /// As whom everything of it is written; as the agent itself if not given.
     pub service_account: Option<ServiceAccount>,
+    /// What it may touch: its layer's and its own, which both count.
+    pub confine: Vec<ConfineSpec>,
 }
 
 /// The platform, validated: names are unique, dependencies exist and have no cycle.
@@ -152,6 +155,7 @@ struct Defaults {
     windows: Option<Windows>,
     run_timeout: Option<Duration>,
     service_account: Option<AccountText>,
+    confine: Option<ConfineSpec>,
 }
 
 impl Platform {
@@ -203,6 +207,7 @@ impl Platform {
             windows: Windows::default(),
             run_timeout: None,
             service_account: None,
+            confine: Vec::new(),
         };
         Platform { components: vec![component], by_label: true }
     }
@@ -331,6 +336,7 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
         windows: windows::read(fields),
         run_timeout: fields.duration("runTimeout"),
         service_account: AccountText::read(fields),
+        confine: confine::read(fields),
     }
 }
 
@@ -460,6 +466,8 @@ fn read_component(
         windows: own.windows.or_else(|| defaults.windows.clone()).unwrap_or_default(),
         run_timeout: own.run_timeout.or(defaults.run_timeout),
         service_account,
+        // A component can't widen what its layer lets it touch.
+        confine: defaults.confine.iter().cloned().chain(own.confine).collect(),
     })
 }
 

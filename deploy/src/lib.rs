@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admit;
 mod apply;
 mod cause;
 mod error;
@@ -11,6 +12,7 @@ mod prune;
 mod sealed;
 mod settle;
 
+pub use admit::{Admission, admit};
 pub use apply::{ApplyFailed, ApplyOptions, apply};
 pub use cause::{Cause, Log, causes, has_pods};
 pub use error::Error;

@@ -185,6 +185,11 @@ impl Cluster {
         self.inner.resources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How the API server calls a kind, if somebody asked before.
+    pub fn known_resource(&self, kind: &GroupVersionKind) -> Option<Resource> {
+        self.known().get(kind).cloned()
+    }
+
     /// How the API server calls a kind: one request for each group and version, ever. None if it is not served (yet).
     pub async fn resource(&self, kind: &GroupVersionKind) -> Result<Option<Resource>, Error> {
         if let Some(known) = self.known().get(kind) {

@@ -71,6 +71,14 @@ pub enum Error {
         "the API server does not serve the kind of {0}: its CRD, or this version of it, is gone; nothing is taken to be gone for it"
     )]
     Unserved(ObjectKey),
+    /// An object that only the API server could place.
+    #[error("{object} lies outside of the component's `confine`: {why}")]
+    Outside {
+        /// The object.
+        object: String,
+        /// Which list it is not on.
+        why: String,
+    },
     /// A namespaced object without a namespace.
     #[error(
         "{object} (from {origin}) lives in a namespace and names none: write `metadata.namespace`, or `namespace` in the platform file"
@@ -222,7 +230,7 @@ impl Classified for Error {
             Error::Refused { .. } | Error::NoNamespace { .. } | Error::Immutable { .. } | Error::Wave { .. } | Error::Hook(_) => {
                 Class::Stalled
             }
-            Error::ImageReplaced { .. } => Class::Denied,
+            Error::ImageReplaced { .. } | Error::Outside { .. } => Class::Denied,
             Error::Several(errors) => errors
                 .iter()
                 .map(Classified::class)
@@ -244,6 +252,7 @@ impl Classified for Error {
             Error::Refused { .. } => "Refused",
             Error::UnknownKind { .. } | Error::Unserved(_) => "UnknownKind",
             Error::NoNamespace { .. } => "NoNamespace",
+            Error::Outside { .. } => "OutsideConfinement",
             Error::ImageReplaced { .. } => "ImageReplaced",
             Error::Immutable { .. } => "Immutable",
             Error::Vanished(_) => "Vanished",

@@ -5,6 +5,7 @@
 pub mod account;
 mod between;
 pub mod cluster;
+mod confine;
 mod error;
 pub mod fence;
 mod fold;
@@ -26,6 +27,7 @@ mod spelled;
 mod text;
 
 pub use between::{Became, Difference, between};
+pub use confine::{Bounds, Confinement};
 pub use error::Error;
 pub use fold::Folded;
 pub use hooks::{Hooks, on_failure};

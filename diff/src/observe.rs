@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::cluster::{Cluster, Reply, Resource, dry_run_request};
+use crate::confine::Confinement;
 use crate::giving_up;
 use crate::images::images_as_sent;
 use crate::immutable::{self, may_be_made_anew, overlaid};
@@ -45,6 +46,11 @@ pub struct Rules {
     pub left_out: HashSet<ObjectKey>,
     /// Whether each change says in words what it changes: for people alone, and it costs more than planning the change.
     pub diffs: bool,
+    /// What the component may touch: nothing outside of it is deleted.
+    pub confine: Confinement,
+    /// Whether nothing outside of it is written either. What came in before somebody confined the component is repaired,
+    /// and put back if a person wants it.
+    pub comes_in: bool,
 }
 
 /// What becomes of an object that the API server does not take as things are.
@@ -95,7 +101,7 @@ pub async fn observe(
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
     for manifest in std::mem::take(&mut turn.objects) {
         let key = manifest.key().clone();
-        match in_scope(cluster, manifest).await {
+        match in_scope(cluster, manifest, rules).await {
             Ok((manifest, _)) if rules.left_out.contains(manifest.key()) => {}
             Ok(found) => objects.push(found),
             Err(_) if rules.left_out.contains(&key) => {}
@@ -144,7 +150,7 @@ pub async fn rehearse(
     for turn in turns {
         let (mut objects, mut refused) = (Vec::new(), Vec::new());
         for manifest in &turn.objects {
-            match in_scope(cluster, manifest.clone()).await {
+            match in_scope(cluster, manifest.clone(), rules).await {
                 Ok((manifest, _)) if rules.left_out.contains(manifest.key()) => {}
                 Ok(found) => objects.push(found),
                 Err(error) => refused.push((manifest.key().clone(), error)),
@@ -183,13 +189,20 @@ fn one_of(mut errors: Vec<(ObjectKey, Error)>) -> Result<(), Error> {
     }
 }
 
-/// The object as its kind's scope wants it, and how the API server calls the kind.
-async fn in_scope(cluster: &Cluster, manifest: Manifest) -> Result<(Manifest, Resource), Error> {
+/// The object as its kind's scope wants it, and how the API server calls the kind. Whether it lies outside of what the
+/// component may touch was asked before; of a kind that turns out to be the cluster's it is asked again.
+async fn in_scope(cluster: &Cluster, manifest: Manifest, rules: &Rules) -> Result<(Manifest, Resource), Error> {
     let Some(resource) = cluster.resource(manifest.kind()).await? else {
         return Err(Error::UnknownKind { kind: manifest.kind().clone(), object: manifest.key().to_string() });
     };
     match (resource.namespaced, &manifest.key().namespace) {
-        (false, Some(_)) => Ok((manifest.without_namespace(), resource)),
+        (false, Some(_)) => {
+            let manifest = manifest.without_namespace();
+            match rules.confine.refuses(manifest.key()).filter(|_| rules.comes_in) {
+                Some(why) => Err(Error::Outside { object: manifest.key().to_string(), why }),
+                None => Ok((manifest, resource)),
+            }
+        }
         (true, None) => Err(Error::NoNamespace { object: manifest.key().to_string(), origin: manifest.origin().to_string() }),
         _ => Ok((manifest, resource)),
     }
@@ -618,6 +631,7 @@ async fn leaving(
             () if !created => keep("it was there before us"),
             () if rules.protect.contains(&key.kind) => keep("its kind is protected"),
             () if system => keep("it is a system namespace"),
+            () if rules.confine.refuses(&key).is_some() => keep("it lies outside of the component's `confine`"),
             () if annotated == Some("false") => keep("it is annotated with `tk8s.io/prune: \"false\"`"),
             () => prune.push(Prune { key, resource, uid, propagation, confirm: annotated == Some("confirm") }),
         }

@@ -430,6 +430,11 @@ lease: {{namespace: {name}}}
             .expect("because the agent is built")
     }
 
+    /// Runs a command that needs no agent.
+    pub fn tk8s_offline(&self, arguments: &[&str]) -> Output {
+        Command::new(program("tk8s-agent")).args(arguments).output().expect("because the agent is built")
+    }
+
     /// Where one of the agent's listeners is.
     pub fn address(&self, listener: &str) -> String {
         let text = std::fs::read_to_string(self.file("address")).unwrap_or_default();

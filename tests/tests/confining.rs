@@ -1,4 +1,4 @@
-//! As whom the agent writes: the whole agent as a service account with the
+//! As whom the agent writes, and what a component may touch: the whole agent as a service account with the
 //! rights that `docs/confinement.md` gives it, on a real API server, which says in its audit log who did what.
 
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -273,4 +273,158 @@ async fn a_rollback_is_made_as_the_account_that_the_platform_names_today() {
     assert_eq!(story.map("one"), "x", "the former account does not come back with the former release");
     plane.kubectl(&["-n", &shop, "create", "rolebinding", "next", "--role=deployer", &format!("--serviceaccount={shop}:next")]);
     story.until_map("one", "first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_outside_of_its_confinement_is_refused_with_the_full_list_before_any_call() {
+    let mut story = Story::new("confined").await;
+    let shop = story.shop.clone();
+    let elsewhere = |name: &str| map(name, "x").replace("{name: ", "{namespace: confined-bank, name: ");
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: confined-reader}\nrules: []\n---\n"
+        .to_owned();
+    let objects = [map("one", "first"), elsewhere("a"), elsewhere("b"), role];
+    story.write_platform(&format!(", serviceAccount: deployer, confine: {{namespaces: [{shop}]}}"));
+    story.push(&objects);
+    // Without a cluster.
+    let repository = story.system.file("repository");
+    let checked = story.system.tk8s_offline(&["check", repository.to_str().unwrap(), "--output", "json"]);
+    let findings: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let rules: Vec<_> = findings.as_array().unwrap().iter().map(|finding| finding["rule"].as_str().unwrap()).collect();
+    assert_eq!((checked.status.code(), rules), (Some(1), vec!["OutsideConfinement"; 3]), "{findings}");
+    assert!(findings[0]["file"] == "web/all.yaml" && findings[0]["line"].as_u64().is_some(), "{findings}");
+    let kubeconfig = story.system.plane.kubeconfig().to_str().unwrap();
+    let differs = story.system.tk8s_offline(&["diff", repository.to_str().unwrap(), "--kubeconfig", kubeconfig]);
+    let (told, complaints) = (String::from_utf8_lossy(&differs.stdout), String::from_utf8_lossy(&differs.stderr));
+    assert_eq!((differs.status.code(), complaints.matches("(OutsideConfinement)").count()), (Some(2), 3), "{complaints}");
+    assert!(told.contains("ConfigMap confined-shop/one") && !told.contains("confined-bank"), "{told}");
+    // And with one.
+    story.system.start();
+    let message = story.until_refused("OutsideConfinement");
+    for object in
+        ["ConfigMap confined-bank/a", "ConfigMap confined-bank/b", "ClusterRole.rbac.authorization.k8s.io confined-reader"]
+    {
+        assert!(message.contains(&format!("{object} lies outside")), "{message}");
+    }
+    assert!(!message.contains("/one lies"), "{message}");
+    let asked: Vec<_> = story.audited().into_iter().filter(|event| !event["impersonatedUser"].is_null()).collect();
+    assert!(asked.is_empty(), "nothing was asked about any of it: {asked:?}");
+    // Widened in Git, what waits comes in by itself.
+    story.system.plane.kubectl(&["create", "namespace", "confined-bank"]);
+    story.system.plane.kubectl(&[
+        "-n",
+        "confined-bank",
+        "create",
+        "rolebinding",
+        "deployer",
+        "--clusterrole=admin",
+        &format!("--serviceaccount={shop}:deployer"),
+    ]);
+    story.write_platform(&format!(", serviceAccount: deployer, confine: {{namespaces: [{shop}, '*-bank'], kinds: [ConfigMap]}}"));
+    story.push(&objects[..3]);
+    story.system.until_all("Healthy");
+    // Narrowed again: what leaves is left.
+    story.write_platform(&format!(", serviceAccount: deployer, confine: {{namespaces: [{shop}]}}"));
+    story.push(&objects[..1]);
+    story.system.until("only one is wanted", || story.system.component("web")["release"] == 3);
+    story.system.until_all("Healthy");
+    let there = |name: &str| {
+        story.system.plane.kubectl(&[
+            "-n",
+            "confined-bank",
+            "get",
+            "configmap",
+            name,
+            "--ignore-not-found",
+            "-o",
+            "jsonpath={.data.at}",
+        ])
+    };
+    assert_eq!(there("a"), "x");
+    // A person gets back what was there, and is told.
+    story.system.plane.kubectl(&["-n", "confined-bank", "delete", "configmap", "a"]);
+    let planned = story.system.tk8s(&["rollback", "web", "--to", "2", "--dry-run"]);
+    let planned = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(
+        planned.contains("warning: ConfigMap confined-bank/a lies outside")
+            && planned.contains("create ConfigMap confined-bank/a"),
+        "{planned}"
+    );
+    let rolled_back = story.system.tk8s(&["rollback", "web", "--to", "2"]);
+    assert!(rolled_back.status.success(), "{}", String::from_utf8_lossy(&rolled_back.stderr));
+    assert_eq!(there("a"), "x");
+    story.system.until_all("Held");
+    story.system.plane.kubectl(&["-n", "confined-bank", "delete", "configmap", "b"]);
+    story.system.until("it is repaired", || there("b") == "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_let_in_by_a_wider_confinement_comes_in_by_itself() {
+    let mut story = Story::new("widened").await;
+    story.write_platform(", serviceAccount: deployer, confine: {kinds: [Service]}");
+    story.push(&[map("one", "first")]);
+    story.system.start();
+    story.until_refused("OutsideConfinement");
+    story.write_platform(", serviceAccount: deployer, confine: {kinds: [Service, ConfigMap]}");
+    story.push(&[map("one", "first")]);
+    story.until_map("one", "first");
+    story.system.until_all("Healthy");
+    assert_eq!(story.system.component("web")["release"], 1, "it is the release that waited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_knows_the_platform_nothing_new_comes_in_and_nothing_is_written_as_the_agent_itself() {
+    let mut story = Story::new("unknown").await;
+    let (history, repository, away) =
+        (story.system.file("history/view"), story.system.file("repository"), story.system.file("away"));
+    // What the platform says is remembered beside the history's view, and goes with it; Git can't be asked either.
+    let forget = || {
+        std::fs::remove_dir_all(&history).unwrap();
+        std::fs::rename(&repository, &away).unwrap();
+    };
+    story.write_platform(", serviceAccount: deployer, confine: {kinds: [ConfigMap]}");
+    story.push(&[map("one", "first")]);
+    story.system.variables = vec![("TK8S_CRASH_AT", "P2".into())];
+    story.system.start();
+    story.system.until_ended();
+    story.system.variables.clear();
+    forget();
+    story.system.start();
+    story.until_refused("PlatformUnknown");
+    assert_eq!(story.map("one"), "", "it was staged, and let in by nobody");
+    std::fs::rename(&away, &repository).unwrap();
+    story.until_map("one", "first");
+    story.system.until_all("Healthy");
+    story.system.stop();
+    forget();
+    story.system.plane.kubectl(&["-n", &story.shop, "patch", "configmap", "one", "--type=merge", "-p", r#"{"data":{"at":"x"}}"#]);
+    story.system.start();
+    story.until_map("one", "first");
+    let account = story.account();
+    let events = story.in_the_shop().into_iter();
+    let writes: Vec<_> = events.filter(|event| event["verb"] == "patch" && event["objectRef"]["name"] == "one").collect();
+    assert!(
+        writes.len() >= 2 && writes.iter().all(|event| event["impersonatedUser"]["username"] == account.as_str()),
+        "{writes:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_kind_that_turns_out_to_be_the_cluster_s_is_refused_before_it_is_tried() {
+    let mut story = Story::new("custom").await;
+    story.system.plane.apply("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: rules.custom.example.com}\nspec:\n  group: custom.example.com\n  names: {kind: Rule, plural: rules}\n  scope: Cluster\n  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]\n");
+    story.system.plane.until(
+        "True",
+        &["get", "crd", "rules.custom.example.com", "-o", r#"jsonpath={.status.conditions[?(@.type=="Established")].status}"#],
+    );
+    story.write_platform(&format!(", serviceAccount: deployer, confine: {{namespaces: [{}]}}", story.shop));
+    story.push(&[
+        map("one", "first"),
+        "apiVersion: custom.example.com/v1\nkind: Rule\nmetadata: {name: everywhere}\n---\n".into(),
+    ]);
+    story.system.start();
+    let message = story.until_refused("OutsideConfinement");
+    assert!(message.contains("Rule.custom.example.com everywhere lies outside"), "{message}");
+    let about = |event: &Value| event["objectRef"]["resource"] == "rules" && event["objectRef"]["name"] == "everywhere";
+    assert_eq!(story.audited().iter().filter(|event| about(event)).count(), 0);
+    assert_eq!(story.map("one"), "");
 }

@@ -20,6 +20,7 @@ use super::offline::{complain, read_config};
 use super::output::{self, Format, line};
 use super::working::{self, Shown};
 use super::{Diff, Exit};
+use crate::engine::confining::confinement;
 use crate::engine::platform::field_rules;
 
 /// How many of a kind are told of one object; JSON has all.
@@ -66,8 +67,10 @@ pub(super) async fn diff(mut arguments: Diff, format: Format) -> Exit {
     let masker = Masker::new(&rand::random::<[u8; 32]>());
     let mut answers: Vec<(ComponentName, ObjectKey, Result<PreviewDiff, tk8s_diff::Error>)> = Vec::new();
     for (spec, preview) in rendered {
-        let objects: Vec<Manifest> =
-            tk8s_diff::in_order(preview.into_objects()).into_iter().map(|placed| placed.manifest).collect();
+        let confinement = confinement(&spec.confine);
+        let objects = tk8s_diff::in_order(preview.into_objects()).into_iter().map(|placed| placed.manifest);
+        // Complained about already: nobody is asked about what the agent would not ask about.
+        let objects: Vec<Manifest> = objects.filter(|manifest| confinement.refuses(manifest.key()).is_none()).collect();
         let fields = field_rules(&spec);
         let instance = config.as_ref().map(|config| &config.instance);
         let look = Look { fields: &fields, instance, component: &spec.name, all: arguments.all };

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use tk8s_config::Problems;
-use tk8s_core::{Class, Classified as _, ComponentName, Origin};
+use tk8s_core::{Class, Classified as _, ComponentName, Manifest, Origin};
 use tk8s_render::{Component, Warning};
 
 use super::Exit;
@@ -42,6 +42,14 @@ impl Finding {
         let Warning { rule, origin, message, next } = warning.clone();
         let next = Some(next.to_owned());
         Finding { message, next, ..Finding::at(Severity::Warning, component, Some(origin), rule) }
+    }
+
+    /// An object that the component may not touch.
+    pub(super) fn outside(component: &ComponentName, manifest: &Manifest, why: &str) -> Finding {
+        let message = format!("{} lies outside of the component's `confine`: {why}", manifest.key());
+        let next = Some("take it out, or widen `confine` in the platform file".into());
+        let at = Finding::at(Severity::Error, Some(component), Some(manifest.origin().clone()), "OutsideConfinement");
+        Finding { message, next, ..at }
     }
 
     fn at(severity: Severity, component: Option<&ComponentName>, origin: Option<Origin>, rule: &'static str) -> Finding {

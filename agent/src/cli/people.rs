@@ -154,6 +154,7 @@ fn print_component(one: &ComponentPlan, skip_rejected: bool, paint: &Paint) {
     let word = if skip_rejected { "leave" } else { "REFUSED" };
     one.rejected.iter().for_each(|kept| line(&format!("{word} {}: {}", kept.object, kept.why)));
     one.denied.iter().for_each(|reason| line(&format!("DENIED {reason}")));
+    one.warnings.iter().for_each(|warning| line(&format!("warning: {warning}")));
     let (sent, deleted) = (one.objects.len(), one.deletes.len());
     line(&format!("  {} sent, {} unchanged, {} deleted once all is healthy", sent, one.unchanged, deleted));
 }

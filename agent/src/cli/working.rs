@@ -12,6 +12,7 @@ use tk8s_render::{Component, Options, Preview, Renderers, VariableSource, Warnin
 use super::finding::{Finding, Report};
 use super::strays::strays;
 use super::{Exit, Given};
+use crate::engine::confining::confinement;
 use crate::engine::platform;
 use crate::materials::Materials;
 
@@ -110,6 +111,12 @@ pub(super) fn look(
             let shown = tk8s_render::preview(&tree, &component, renderers).and_then(|preview| {
                 for warning in preview.warnings() {
                     looked.report.note(Finding::warning(Some(&spec.name), warning));
+                }
+                let confinement = confinement(&spec.confine);
+                for placed in preview.objects() {
+                    if let Some(why) = confinement.refuses(placed.manifest.key()) {
+                        looked.report.note(Finding::outside(&spec.name, &placed.manifest, &why));
+                    }
                 }
                 take(Shown { tree: &tree, spec, component: &component, preview })
             });

@@ -56,6 +56,7 @@ impl Engine {
             // Its layer may be suspended, and its windows closed: what is taken away comes in like anything else that is new.
             if let Some(spec) = spec_of(name, before) {
                 (unit.spec.layer, unit.spec.windows) = (spec.layer.clone(), spec.windows.clone());
+                unit.spec.confine = spec.confine.clone();
             }
             let release = self.removal_due(&unit, asked)?;
             Some((unit, release))

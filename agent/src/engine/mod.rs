@@ -10,6 +10,7 @@ mod alarms;
 mod anchoring;
 mod attention;
 mod causes;
+pub(crate) mod confining;
 mod fullcheck;
 mod hooks;
 mod judging;

@@ -33,7 +33,8 @@ pub struct Unit {
 impl Unit {
     pub fn rules(&self) -> tk8s_diff::Rules {
         let (prune, protect) = (self.spec.prune.enabled, self.spec.prune.protect.clone());
-        tk8s_diff::Rules { prune, protect, fields: self.fields.clone(), ..Default::default() }
+        let (fields, confine) = (self.fields.clone(), super::confining::confinement(&self.spec.confine));
+        tk8s_diff::Rules { prune, protect, fields, confine, ..Default::default() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::Engine;
 use super::attention::Attention;
 use super::platform::{self, Unit, Units};
 use super::run::Job;
-use super::slot::{OUTSIDE_WINDOW, Progress};
+use super::slot::{OUTSIDE_CONFINEMENT, OUTSIDE_WINDOW, Progress};
 use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
@@ -270,6 +270,7 @@ impl Engine {
         // The windows may be others by now, and open.
         let opened = matches!(&progress, Progress::Failed { reason, .. } if reason == OUTSIDE_WINDOW)
             && unit.spec.windows.closed(Timestamp::now()).is_none();
+        let widened = matches!(&progress, Progress::Failed { reason, .. } if reason == OUTSIDE_CONFINEMENT);
         let due = slot.is_due() || opened;
         match Standing::of(view) {
             Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
@@ -286,6 +287,7 @@ impl Engine {
                 Some(release)
             }
             Standing::Unhealthy(release) | Standing::Denied(release) if asked => Some(release),
+            Standing::Denied(release) if widened && self.is_let_in_by_now(unit, &release) => Some(release),
             standing => {
                 // What was refused before this content went and came back stands again.
                 if let Some(failed) = self.failed_before(&standing, view) {

@@ -222,6 +222,7 @@ impl Engine {
         let told = self.before_run(&header);
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
         let mut rules = self.rules(unit, &desired, trigger, manner);
+        self.knows_what_confines(&header, rules.comes_in)?;
         let health_timeout = unit.spec.health_timeout.unwrap_or(config.apply.health_timeout);
         let hooks = self.hooks(&release, trigger, health_timeout);
         let failed = self.failed_hook(&release).filter(|_| matches!(hooks, Hooks::Skipped));
@@ -304,7 +305,9 @@ impl Engine {
 
     /// What may be deleted, and whose fields are whose. A person who wants a release back gets all of it.
     pub(super) fn rules(&self, unit: &Unit, desired: &Desired, trigger: &Trigger, manner: Option<Manner>) -> tk8s_diff::Rules {
-        let mut rules = tk8s_diff::Rules { wanted_elsewhere: self.wanted_elsewhere(&unit.spec.name, desired), ..unit.rules() };
+        let comes_in = self.comes_in(&desired.release().id, trigger);
+        let wanted_elsewhere = self.wanted_elsewhere(&unit.spec.name, desired);
+        let mut rules = tk8s_diff::Rules { wanted_elsewhere, comes_in, ..unit.rules() };
         if let Some(Removal { protect, .. }) = &desired.release().removal {
             (rules.prune, rules.protect) = (true, protect.clone());
         }

@@ -52,6 +52,8 @@ const ENDED_BY_A_WORD: [&str; 2] = [SUSPENDED, OUTSIDE_WINDOW];
 pub const SUSPENDED: &str = "Suspended";
 /// The reason of a component whose new release waits for a window.
 pub const OUTSIDE_WINDOW: &str = "OutsideWindow";
+/// The reason of a component whose new release has objects that it may not touch.
+pub const OUTSIDE_CONFINEMENT: &str = "OutsideConfinement";
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

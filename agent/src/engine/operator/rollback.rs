@@ -150,6 +150,9 @@ pub struct ComponentPlan {
     pub rejected: Vec<KeptView>,
     /// The rules that it would break.
     pub denied: Vec<String>,
+    /// Rules that a new release would break, and a rollback does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One object that would be sent.
@@ -365,7 +368,16 @@ impl Engine {
             later: Vec::new(),
             rejected: Vec::new(),
             denied: Vec::new(),
+            warnings: Vec::new(),
         };
+        let admission = deploy::Admission { confine: &rules.confine, comes_in: false };
+        match deploy::admit(&desired, &trigger, &admission) {
+            Ok(warnings) => told.warnings = warnings,
+            Err(denied) => {
+                told.denied = denied.reasons();
+                return Ok(told);
+            }
+        }
         let mut room = LARGEST_DIFFS / PLANNED_AT_ONCE;
         let health_timeout = unit.spec.health_timeout.unwrap_or(self.config().apply.health_timeout);
         let hooks = self.hooks(release, &trigger, health_timeout);
