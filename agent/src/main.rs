@@ -12,6 +12,7 @@ mod disk;
 mod engine;
 mod error;
 mod hooks;
+mod identity;
 mod lease;
 mod materials;
 mod memory;

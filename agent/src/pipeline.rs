@@ -60,6 +60,8 @@ pub struct Run<'a> {
     pub trigger: &'a Trigger,
     /// Asked before each turn: a person's word counts at once.
     pub gate: &'a (dyn Fn() -> GateRules + Sync),
+    /// What no release may bring.
+    pub own: deploy::Own,
     pub rules: diff::Rules,
     /// Which hooks of the release run.
     pub hooks: diff::Hooks,
@@ -85,7 +87,7 @@ const ASKING: Duration = Duration::from_secs(20);
 
 /// Refuses a release that brings what it may not, before the cluster is asked about any of it.
 fn admit(run: &Run<'_>, desired: &Desired) -> Result<(), Error> {
-    let admission = deploy::Admission { confine: &run.rules.confine, comes_in: run.rules.comes_in };
+    let admission = deploy::Admission { confine: &run.rules.confine, comes_in: run.rules.comes_in, own: &run.own };
     for told in deploy::admit(desired, run.trigger, &admission)? {
         tracing::warn!(release = %desired.release().id, "{told}, and is put back all the same");
     }

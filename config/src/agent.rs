@@ -10,6 +10,7 @@ use tk8s_core::{Environment, InstanceName};
 use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::health::HealthConfig;
+use crate::installation::{self, InstallationConfig};
 use crate::repository::{RepositoryConfig, repository};
 use crate::{Problem, Problems};
 
@@ -44,6 +45,8 @@ pub struct AgentConfig {
     pub lease: LeaseConfig,
     /// How healthy objects are, beside what is built in.
     pub health: HealthConfig,
+    /// What is the agent's own.
+    pub installation: InstallationConfig,
 }
 
 /// `trust`.
@@ -275,6 +278,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
     let apply = section(&mut top, "apply", &empty, apply, &[]);
     let lease = section(&mut top, "lease", &empty, |fields| LeaseConfig { namespace: fields.text("namespace") }, &[]);
     let health = section(&mut top, "health", &empty, health, &[("rulesFiles", "write `rulesDir`: each of its files counts")]);
+    let installation = section(&mut top, "installation", &empty, installation::read, &[]);
     top.finish(&[("name", "write `instance`"), ("images", "image policies are not supported yet")]);
     Some(AgentConfig {
         instance: instance?,
@@ -291,6 +295,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         apply,
         lease,
         health,
+        installation,
     })
 }
 
@@ -488,6 +493,28 @@ api: {listen: '127.0.0.1:0'}
             ("variables: [A]", "variables: it has to be a map"),
         ] {
             assert!(problems(&with(text)).iter().any(|problem| problem.contains(word)), "{:?}", problems(&with(text)));
+        }
+    }
+
+    #[test]
+    fn what_is_the_agent_s_own_is_read_by_kind_and_name() {
+        let with = |keys: &str| format!("{GOOD}installation: {{{keys}}}\n");
+        let text = "serviceAccount: tk8s-system/agent, deployment: agent, objects: [{kind: NetworkPolicy, name: 'tk8s-*', namespace: edge}, {kind: PriorityClass, name: tk8s}]";
+        let read = AgentConfig::parse(&with(text), "x").unwrap().installation;
+        assert_eq!(
+            read.service_account.map(|account| account.user()).as_deref(),
+            Some("system:serviceaccount:tk8s-system:agent")
+        );
+        let names: Vec<_> =
+            read.objects.iter().map(|one| (one.kind.as_str(), one.name.as_str(), one.namespace.as_deref())).collect();
+        assert_eq!(names, [("NetworkPolicy", "tk8s-*", Some("edge")), ("PriorityClass", "tk8s", None)]);
+        for (keys, word) in [
+            ("serviceAccount: agent", "is not a service account"),
+            ("objects: [{kind: Secret}]", "installation.objects[0].name: it is missing"),
+            ("objects: [{kind: Secret, name: '['}]", "error parsing glob"),
+            ("objects: [{group: apps, kind: Secret, name: x}]", "write `kind` alone"),
+        ] {
+            assert!(problems(&with(keys)).iter().any(|problem| problem.contains(word)), "{:?}", problems(&with(keys)));
         }
     }
 

@@ -12,6 +12,7 @@ mod cron;
 mod document;
 mod fields;
 mod health;
+mod installation;
 mod ownership;
 mod platform;
 mod reload;
@@ -29,6 +30,7 @@ pub use agent::{
 };
 pub use confine::ConfineSpec;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
+pub use installation::{InstallationConfig, OwnObjectConfig};
 pub use ownership::{Conflicts, Drift, IgnoreSpec};
 pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use reload::{FileWatch, WatchError};

@@ -4,7 +4,6 @@
 //! trigger is the table in `docs/deploying.md`. Not asked here: signatures (the types prove them), and whether what the
 //! component stands on is healthy (the agent orders components by that).
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use tk8s_core::{Class, Classified, Environment, ObjectKey, ReleaseId, Timestamp, Trust, printable};
@@ -12,6 +11,7 @@ use tk8s_diff::{Conflict, Plan, Prune, Rehearsed};
 use tk8s_history::{Hold, Release, Suspension};
 
 use crate::ApprovedPlan;
+use crate::own::Own;
 
 /// What makes a plan run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +101,8 @@ pub struct GateRules {
     pub confirmed: Option<String>,
     /// The namespace in which the agent itself runs, where it knows it.
     pub instance_namespace: Option<String>,
-    /// Objects without which the agent itself would not run: its Deployment, its keys, its volume claim.
-    pub own: BTreeSet<ObjectKey>,
+    /// What is the agent's own.
+    pub own: Own,
 }
 
 impl GateRules {
@@ -118,7 +118,7 @@ impl GateRules {
             budget: PruneBudget::default(),
             confirmed: None,
             instance_namespace: None,
-            own: BTreeSet::new(),
+            own: Own::default(),
         }
     }
 }
@@ -351,10 +351,8 @@ fn protected_namespace(key: &ObjectKey, rules: &GateRules) -> Option<String> {
 }
 
 fn own(key: &ObjectKey, rules: &GateRules) -> Option<String> {
-    rules
-        .own
-        .contains(key)
-        .then(|| format!("it would delete {key}, without which the agent does not run: put it back into the release"))
+    let why = rules.own.protects(key)?;
+    Some(format!("it would delete {key}, which is the agent's own ({why}): put it back into the release"))
 }
 
 #[cfg(test)]

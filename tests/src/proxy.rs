@@ -99,11 +99,12 @@ impl Seen {
         made || path.contains("/configmaps/tk8s-agent-")
     }
 
-    /// Whether it keeps the agent informed or in office, or tells of it: the Lease, the anchor, a list, a watch, a report.
+    /// Whether it keeps the agent informed or in office, or tells of it: the Lease, the anchor, a list, a watch, a report, the
+    /// question who it is.
     /// Everything else asks about an object.
     pub fn is_background(&self) -> bool {
         let path = self.uri.split('?').next().unwrap_or_default();
-        if self.is_anchor() {
+        if self.is_anchor() || path.ends_with("/selfsubjectreviews") {
             return true;
         }
         let collection = path.rsplit('/').next().is_some_and(|last| last.ends_with('s'));

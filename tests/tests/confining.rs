@@ -1,4 +1,4 @@
-//! As whom the agent writes, and what a component may touch: the whole agent as a service account with the
+//! As whom the agent writes, what a component may touch, and what nobody may: the whole agent as a service account with the
 //! rights that `docs/confinement.md` gives it, on a real API server, which says in its audit log who did what.
 
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -100,6 +100,16 @@ impl Story {
             found.borrow()["reason"] == reason
         });
         found.into_inner()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits for a message with these words; all of it.
+    fn until_message(&self, words: &str) -> String {
+        let found = std::cell::RefCell::new(String::new());
+        self.system.until(words, || {
+            *found.borrow_mut() = self.message();
+            found.borrow().contains(words)
+        });
+        found.into_inner()
     }
 }
 
@@ -427,4 +437,107 @@ async fn a_custom_kind_that_turns_out_to_be_the_cluster_s_is_refused_before_it_i
     let about = |event: &Value| event["objectRef"]["resource"] == "rules" && event["objectRef"]["name"] == "everywhere";
     assert_eq!(story.audited().iter().filter(|event| about(event)).count(), 0);
     assert_eq!(story.map("one"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agents_own_rights_cannot_be_touched_from_git() {
+    let mut story = Story::new("own").await;
+    let (agent, shop) = (story.system.name.clone(), story.shop.clone());
+    let rbac = |kind: &str, metadata: &str, more: &str| {
+        format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {metadata}\n{more}\n---\n")
+    };
+    let admin = "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: ";
+    let bound = |subject: &str| format!("{admin}[{subject}]");
+    let of_agent = format!("{{kind: ServiceAccount, name: tk8s-agent, namespace: {agent}}}");
+    let impersonate = "rules: [{apiGroups: [''], resources: [serviceaccounts], verbs: [impersonate]}]";
+    let own = [
+        (rbac("ClusterRoleBinding", "{name: own-admin}", &bound(&of_agent)), "ClusterRoleBinding.rbac.authorization.k8s.io own-admin"),
+        (rbac("RoleBinding", "{name: admin}", &bound(&of_agent)), "RoleBinding.rbac.authorization.k8s.io own-shop/admin"),
+        (rbac("ClusterRole", "{name: own-impersonator}", impersonate), "ClusterRole.rbac.authorization.k8s.io own-impersonator"),
+        (rbac("ClusterRole", "{name: tk8s-agent-reader}", "rules: []"), "ClusterRole.rbac.authorization.k8s.io tk8s-agent-reader"),
+        // It is one of its roles.
+        (rbac("ClusterRole", "{name: own-reader}", "rules: []"), "ClusterRole.rbac.authorization.k8s.io own-reader"),
+        (
+            "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: tk8s-agent-limits}\nspec: {policyName: none, validationActions: [Audit]}\n---\n".into(),
+            "ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io tk8s-agent-limits",
+        ),
+        (
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: components.agent.tk8s.io}\nspec: {}\n---\n".into(),
+            "CustomResourceDefinition.apiextensions.k8s.io components.agent.tk8s.io",
+        ),
+        (
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: around-the-agent}\nspec: {podSelector: {}}\n---\n".into(),
+            "NetworkPolicy.networking.k8s.io own-shop/around-the-agent",
+        ),
+    ];
+    story.system.more = "installation: {deployment: tk8s-agent, objects: [{kind: NetworkPolicy, name: '*-the-agent'}]}".into();
+    story.write_platform(", serviceAccount: deployer");
+    let objects: Vec<_> = own.iter().map(|(text, _)| text.clone()).chain([map("one", "first")]).collect();
+    story.push(&objects);
+    story.system.start();
+    let message = story.until_refused("OwnObject");
+    for (_, object) in &own {
+        assert!(message.contains(&format!("{object} is the agent's own (")), "{object}: {message}");
+    }
+    assert!(!message.contains("ConfigMap"), "{message}");
+    assert!(story.in_the_shop().iter().all(|event| event["impersonatedUser"].is_null()), "nothing was asked about any of it");
+
+    // In its own namespace nothing but its Deployment, which is released like any other.
+    let plain = |kind: &str, name: &str| format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}\n---\n");
+    let deployment = |name: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: a}}}}\n  template: {{metadata: {{labels: {{app: a}}}}, spec: {{containers: [{{name: a, image: 'agent:2'}}]}}}}\n---\n"
+        )
+    };
+    let text = format!(
+        "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n  - {{number: 0, name: l0, components: [{{name: web, path: web, namespace: {agent}}}]}}\n"
+    );
+    story.system.write("tk8s.yaml", &text);
+    story.push(&[
+        plain("ServiceAccount", "tk8s-agent"),
+        plain("ConfigMap", "settings"),
+        deployment("shell"),
+        deployment("tk8s-agent"),
+    ]);
+    let message = story.until_message("own/shell");
+    for object in ["ServiceAccount own/tk8s-agent", "ConfigMap own/settings", "Deployment.apps own/shell"] {
+        assert!(message.contains(&format!("{object} is the agent's own (it lies in the agent's own namespace")), "{message}");
+    }
+    assert!(!message.contains("apps own/tk8s-agent"), "{message}");
+    story.system.plane.kubectl(&[
+        "-n",
+        &agent,
+        "create",
+        "rolebinding",
+        "itself",
+        "--clusterrole=edit",
+        &format!("--serviceaccount={agent}:tk8s-agent"),
+    ]);
+    story.push(&[deployment("tk8s-agent")]);
+    let image =
+        ["get", "deployment", "tk8s-agent", "--ignore-not-found", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
+    story.system.until("its Deployment is released", || story.system.kubectl(&image) == "agent:2");
+    assert_eq!(story.map("one"), "", "{shop} got nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_gets_nothing_that_is_the_agents_own_by_now() {
+    let mut story = Story::new("by-now").await;
+    story.write_platform(", serviceAccount: deployer");
+    story.push(&[map("one", "first")]);
+    story.system.start();
+    story.until_map("one", "first");
+    story.push(&[map("one", "second")]);
+    story.until_map("one", "second");
+    story.system.until_all("Healthy");
+    story.system.more = "installation: {objects: [{kind: ConfigMap, name: one}]}".into();
+    story.system.configure(&story.system.configuration());
+    story.system.until("it is refused", || {
+        let planned = story.system.tk8s(&["rollback", "web", "--to", "1", "--dry-run"]);
+        String::from_utf8_lossy(&planned.stdout).contains("DENIED OwnObject: ConfigMap by-now-shop/one is the agent's own")
+    });
+    let refused = story.system.tk8s(&["rollback", "web", "--to", "1"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("ConfigMap by-now-shop/one is the agent's own"), "{said}");
+    assert_eq!(story.map("one"), "second");
 }

@@ -16,6 +16,7 @@ mod hooks;
 mod judging;
 mod leaving;
 mod operator;
+mod own;
 pub(crate) mod platform;
 mod rendering;
 mod repairs;
@@ -50,6 +51,7 @@ pub use status::{ComponentStatus, InstanceStatus, ProblemView, State, SyncState,
 
 use crate::disk::disk;
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::lease::Tenure;
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
@@ -66,6 +68,8 @@ pub struct Engine {
     pub live: Live,
     judge: Judge,
     pub tenure: Tenure,
+    /// Who the agent is; found out by the first run.
+    identity: tokio::sync::OnceCell<Identity>,
     pub metrics: Metrics,
     /// What the cluster is told.
     pub report: Report,
@@ -130,6 +134,7 @@ impl Engine {
             live,
             judge,
             tenure,
+            identity: tokio::sync::OnceCell::new(),
             report: Report::new(metrics.clone()),
             metrics,
             alarms: alarms::Alarms::default(),

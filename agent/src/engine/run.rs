@@ -229,6 +229,7 @@ impl Engine {
         // After a failure nothing is deleted, and what a newer release has begun with is not this one's to delete.
         rules.prune &= failed.is_none() && !self.looks_after_while_another_comes(&release, trigger);
         let cluster = self.cluster_of(component);
+        let own = self.own_of(&desired, rules.comes_in || trigger.is_rollback()).await?;
         let run = pipeline::Run {
             instance: &self.instance,
             cluster: &cluster,
@@ -238,6 +239,7 @@ impl Engine {
             metrics: &self.metrics,
             trigger,
             gate: &|| self.gate_rules(unit, &header),
+            own,
             rules,
             hooks,
             failed,
@@ -337,9 +339,7 @@ impl Engine {
         let confirmed = disk(|| self.history.confirmed(&release.id));
         let view = disk(|| self.history.component(component));
         let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
-        let namespace = crate::run::namespace(&self.config());
-        let own = [crate::lease::key(&namespace, &self.instance), crate::anchor::store::key(&namespace, &self.instance)].into();
-        let instance_namespace = Some(namespace);
+        let (own, instance_namespace) = (self.own(), Some(crate::run::namespace(&self.config())));
         let suspended = self.suspension_of(unit);
         let closed = unit.spec.windows.closed(Timestamp::now()).map(|closed| Closed { until: closed.until, why: closed.why });
         // Asked for only where it matters.

@@ -145,7 +145,7 @@ fn namespaces_of_the_cluster_and_of_the_agent_are_never_deleted() {
     let own_secret = key("Secret", Some("tk8s-system"), "keys");
     let rules = GateRules {
         instance_namespace: Some("tk8s-system".into()),
-        own: [own_secret.clone()].into(),
+        own: Own { keys: [own_secret.clone()].into(), ..Own::default() },
         ..GateRules::of(Environment::Dev)
     };
     let release = release(Environment::Dev, signed(), 1, 3);

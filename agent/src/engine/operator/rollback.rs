@@ -370,7 +370,8 @@ impl Engine {
             denied: Vec::new(),
             warnings: Vec::new(),
         };
-        let admission = deploy::Admission { confine: &rules.confine, comes_in: false };
+        let own = self.own_of(&desired, true).await?;
+        let admission = deploy::Admission { confine: &rules.confine, comes_in: false, own: &own };
         match deploy::admit(&desired, &trigger, &admission) {
             Ok(warnings) => told.warnings = warnings,
             Err(denied) => {
