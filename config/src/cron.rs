@@ -18,6 +18,7 @@ use tk8s_core::{Timestamp, printable};
 /// When something begins, again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cron {
+    /// As it was written, without what is between its fields.
     text: String,
     minutes: u64,
     hours: u64,
@@ -38,6 +39,8 @@ pub(crate) struct CronError {
 
 const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+/// The longest one: each minute of an hour, one by one, and more. It is written down with what waits for it.
+const LONGEST: usize = 400;
 /// Days that are looked through for the next time: the 29th of February may be eight years away.
 const FARTHEST: usize = 9 * 366;
 /// How far clocks are changed, in hours. Where a whole day was left out, at the date line, a time in it counts for nothing.
@@ -48,6 +51,9 @@ impl FromStr for Cron {
 
     fn from_str(text: &str) -> Result<Cron, CronError> {
         let error = |problem: String| CronError { text: printable(text, 80), problem };
+        if text.len() > LONGEST {
+            return Err(error(format!("it is longer than {LONGEST} characters: write ranges and steps, such as `0-30/5`")));
+        }
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let [minutes, hours, days, months, weekdays] = fields[..] else {
             return Err(error("write five fields: minute, hour, day of the month, month, day of the week".into()));
@@ -55,7 +61,7 @@ impl FromStr for Cron {
         let read =
             |what, text, least, most, names| field(text, least, most, names).map_err(|why| error(format!("{what}: {why}")));
         let mut cron = Cron {
-            text: printable(text, 80),
+            text: fields.join(" "),
             minutes: read("minute", minutes, 0, 59, &[])?,
             hours: read("hour", hours, 0, 23, &[])?,
             days: read("day of the month", days, 1, 31, &[])?,
@@ -74,7 +80,14 @@ impl FromStr for Cron {
 
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&printable(&self.text, 80))
+    }
+}
+
+impl Cron {
+    /// All of it, to be read again.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
     }
 }
 

@@ -6,14 +6,18 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use tk8s_core::Timestamp;
+use tk8s_core::{Timestamp, WrittenWindow};
 
 use crate::cron::{self, Cron};
 use crate::fields::Fields;
 
 /// The windows of a component.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Windows(Vec<Window>);
+pub struct Windows {
+    windows: Vec<Window>,
+    /// Why there are others that nobody can read.
+    unreadable: Option<String>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Window {
@@ -55,9 +59,41 @@ impl Window {
     fn sentence(&self) -> String {
         format!("`{}` ({}) for {}", self.begins, self.zone_name, words(self.lasts))
     }
+
+    fn to_written(&self) -> WrittenWindow {
+        WrittenWindow {
+            allows: self.allows,
+            begins: self.begins.as_str().into(),
+            lasts_ms: u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX),
+            zone: self.zone_name.clone(),
+        }
+    }
+
+    fn of_written(written: &WrittenWindow) -> Result<Window, String> {
+        Ok(Window {
+            allows: written.allows,
+            begins: written.begins.parse().map_err(|error: cron::CronError| error.to_string())?,
+            lasts: Duration::from_millis(written.lasts_ms).clamp(SHORTEST, LONGEST),
+            zone: cron::zone(&written.zone)?,
+            zone_name: written.zone.clone(),
+        })
+    }
 }
 
 impl Windows {
+    /// As they are written down.
+    pub fn to_written(&self) -> Vec<WrittenWindow> {
+        self.windows.iter().map(Window::to_written).collect()
+    }
+
+    /// What was written down. While one of them can't be read, by a version that knows its zone no more for one, all is closed.
+    pub fn of_written(written: &[WrittenWindow]) -> Windows {
+        match written.iter().map(Window::of_written).collect() {
+            Ok(windows) => Windows { windows, unreadable: None },
+            Err(problem) => Windows { windows: Vec::new(), unreadable: Some(problem) },
+        }
+    }
+
     /// Whether nothing new may come in now, why, and until when.
     pub fn closed(&self, now: Timestamp) -> Option<Closed> {
         let why = self.why_closed(now)?.0;
@@ -74,11 +110,14 @@ impl Windows {
 
     /// Why it is closed at a moment, and the first moment after it at which that may be otherwise.
     fn why_closed(&self, at: Timestamp) -> Option<(String, Option<Timestamp>)> {
-        let denies = self.0.iter().filter(|window| !window.allows);
+        if let Some(problem) = &self.unreadable {
+            return Some((format!("a window can't be read: {problem}"), None));
+        }
+        let denies = self.windows.iter().filter(|window| !window.allows);
         if let Some((window, began)) = denies.filter_map(|window| Some((window, window.began(at)?))).next() {
             return Some((format!("the window {} denies it", window.sentence()), Some(window.end(began))));
         }
-        let allows: Vec<&Window> = self.0.iter().filter(|window| window.allows).collect();
+        let allows: Vec<&Window> = self.windows.iter().filter(|window| window.allows).collect();
         if allows.is_empty() || allows.iter().any(|window| window.began(at).is_some()) {
             return None;
         }
@@ -135,7 +174,7 @@ pub(crate) fn read(fields: &mut Fields<'_>) -> Option<Windows> {
             windows.push(Window { allows, begins, lasts, zone, zone_name });
         }
     }
-    Some(Windows(windows))
+    Some(Windows { windows, unreadable: None })
 }
 
 #[cfg(test)]
@@ -163,6 +202,20 @@ mod tests {
             None => String::new(),
             Some(Closed { until, .. }) => until.map_or("?".into(), |until| until.to_string()),
         }
+    }
+
+    #[test]
+    fn what_is_written_down_says_the_same_and_is_closed_where_nobody_can_read_it() {
+        let both = windows(
+            "- {allow: \"0 2,3 * * *\", duration: 2h, timeZone: Europe/Berlin}\n- {deny: \"* * 24 12 *\", duration: 90s}\n",
+        );
+        let mut written = both.to_written();
+        assert_eq!(Windows::of_written(&written), both);
+        assert_eq!(Windows::of_written(&[]), Windows::default());
+        written[0].zone = "Europe/Atlantis".into();
+        let closed = Windows::of_written(&written).closed(at("2026-01-01T02:30:00Z")).unwrap();
+        assert_eq!(closed.until, None);
+        assert!(closed.why.contains("Europe/Atlantis"), "{}", closed.why);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use jiff::Timestamp;
 pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
 pub use object::{GroupVersionKind, KINDS_THAT_HOLD, ObjectKey};
 pub use placed::Placed;
-pub use removal::Removal;
+pub use removal::{Removal, WrittenWindow};
 pub use revision::{Revision, TagRef, Trust};
 pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::{printable, redacted};

@@ -47,7 +47,7 @@ pub(crate) enum Event {
         seen: SeenTag,
     },
     Staged {
-        release: Release,
+        release: Box<Release>,
         blob: Digest,
         images: usize,
     },

@@ -260,7 +260,7 @@ impl History {
             account,
             staged_at: now,
         };
-        let mut events = vec![Event::Staged { release: release.clone(), blob, images: parts.images.len() }];
+        let mut events = vec![Event::Staged { release: Box::new(release.clone()), blob, images: parts.images.len() }];
         let forgotten = self.outgrown(&ledger, state.as_ref(), &parts.component, number)?;
         if !forgotten.is_empty() {
             let releases = forgotten.iter().map(|state| state.release.id.number).collect();
@@ -326,7 +326,7 @@ impl History {
             let Event::Staged { release: staged, blob, .. } = record.event else {
                 return Err(unproven("the ledger holds another event where it was staged"));
             };
-            if staged != state.release || blob != state.blob || staged.id != *release {
+            if *staged != state.release || blob != state.blob || staged.id != *release {
                 return Err(unproven(
                     "the view does not agree with the ledger; restart the agent after removing the directory `view`",
                 ));
@@ -339,7 +339,7 @@ impl History {
         if set::content(&self.keys, &objects) != staged.content {
             return Err(problem("does not hold what was staged"));
         }
-        Ok(Recalled { release: Arc::new(staged), objects })
+        Ok(Recalled { release: Arc::from(staged), objects })
     }
 
     /// Records that a revision was accepted. Accepting the same again is no event.

@@ -181,7 +181,7 @@ impl Engine {
         if let Some(units) = &self.world().units {
             return units.units.clone();
         }
-        disk(|| self.history.components()).iter().map(platform::default_unit).collect()
+        disk(|| self.history.components()).iter().map(|name| self.as_remembered(name)).collect()
     }
 
     /// Looks soon for drift of a component, though no watch told anything.

@@ -22,6 +22,7 @@ const CACHE_KEY: &str = "platform/text";
 const NO_FILE: &[u8] = b"";
 
 /// One component: how it is rendered, and what has to be healthy before it.
+#[derive(Clone)]
 pub struct Unit {
     pub spec: ComponentSpec,
     pub render: Component,

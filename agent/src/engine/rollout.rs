@@ -158,7 +158,7 @@ impl Engine {
         self.change_world(|world| world.broken = broken);
         tracing::debug!(runs = needs.len(), took_us = began.elapsed().as_micros(), "rendered what changed");
         let runs: Vec<_> = needs.iter().map(|(unit, _)| unit.spec.name.clone()).collect();
-        let removals = self.removals(&gone, &before, &runs, asked);
+        let removals = self.removals(&runs, asked);
         // Every place says that it waits before any run looks at what it stands on.
         for name in runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)) {
             self.slot(name).set(Progress::Waiting("its turn".into()));

@@ -298,7 +298,7 @@ impl Engine {
                 None => (State::Pending, "nothing was released yet".into()),
             },
         };
-        let suspension = self.suspension_of(unit.as_deref().unwrap_or(&super::platform::default_unit(name)));
+        let suspension = self.suspension_of(&unit.clone().unwrap_or_else(|| self.as_remembered(name)));
         let state = match (&suspension, &progress) {
             (None, _) | (_, Progress::Running) => state,
             _ if state == State::Removed => state,
