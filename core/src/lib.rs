@@ -15,6 +15,7 @@ mod hook;
 mod ids;
 mod manifest;
 mod object;
+mod pauses;
 mod placed;
 mod removal;
 mod revision;
@@ -34,6 +35,7 @@ pub use ids::{CommitId, ComponentName, Digest, IdError, InstanceName, LayerId, R
 pub use jiff::Timestamp;
 pub use manifest::{Manifest, ManifestError, Origin, canonical_json};
 pub use object::{GroupVersionKind, KINDS_THAT_HOLD, ObjectKey};
+pub use pauses::Pauses;
 pub use placed::Placed;
 pub use removal::{Removal, WrittenWindow};
 pub use revision::{Revision, TagRef, Trust};

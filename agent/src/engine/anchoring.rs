@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{ReleaseId, Timestamp, chain};
+use tk8s_core::{Pauses, ReleaseId, Timestamp, chain};
 use tk8s_history::{FoundObject, Gap, SizeAndRoot};
 use tokio::time::Instant;
 
@@ -18,8 +18,8 @@ use crate::error::Error;
 
 /// Changes of the history are put together for so long.
 const MERGED: Duration = Duration::from_secs(1);
-/// The pause after a first try that failed, and the longest one.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// After a try that failed.
+const PAUSES: Pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long an anchor that can't be read is waited for, where the history can do without.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one request about it may take.
@@ -42,6 +42,8 @@ pub(super) struct Keeping {
     anchored: Option<SizeAndRoot>,
     /// Since when it could not be read or written.
     failing: Option<Instant>,
+    pauses: Pauses,
+    /// How long it is until the next try.
     pause: Duration,
     /// Whether the agent may not read it.
     forbidden: bool,
@@ -55,8 +57,9 @@ impl Engine {
     pub(super) async fn compare_with_anchor(&self) -> Keeping {
         let namespace = crate::run::namespace(&self.config());
         let store = Store::new(self.cluster.client().clone(), &namespace, &self.instance);
+        let (pauses, pause) = (PAUSES, Duration::ZERO);
         let mut keeping =
-            Keeping { store, compared: false, anchored: None, failing: None, pause: PAUSES.0, forbidden: false, told: None };
+            Keeping { store, compared: false, anchored: None, failing: None, pauses, pause, forbidden: false, told: None };
         let begun = Instant::now();
         let is_new = disk(|| self.history.size_and_root()).size <= 1;
         while !self.try_to_compare(&mut keeping).await && (is_new || begun.elapsed() < PATIENCE && !keeping.forbidden) {
@@ -191,13 +194,14 @@ impl Engine {
     }
 
     fn went_well(&self, keeping: &mut Keeping) {
-        (keeping.failing, keeping.pause) = (None, PAUSES.0);
+        keeping.failing = None;
+        keeping.pauses.begin_anew();
         self.alarm(Reason::AnchorNotKept, None, Vec::new());
     }
 
     fn went_wrong(&self, keeping: &mut Keeping, why: &str) {
         tracing::warn!(why, "could not keep the anchor");
-        keeping.pause = (keeping.pause * 2).min(PAUSES.1);
+        keeping.pause = keeping.pauses.after_failure(rand::random());
         let since = *keeping.failing.get_or_insert_with(Instant::now);
         if since.elapsed() >= SILENT || !keeping.compared {
             self.alarm(Reason::AnchorNotKept, None, vec![self.about_anchor(why.into())]);

@@ -1,10 +1,10 @@
 //! The place of one component in the engine: who runs, who waits, how the last run ended.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tk8s_core::{Class, Timestamp};
+use tk8s_core::{Class, Pauses, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub struct Slot {
     /// Counts what was asked for: a run that finds a newer number gives way.
     ticket: AtomicU64,
     cancel: Mutex<CancellationToken>,
-    failures: AtomicU32,
+    pauses: Mutex<Pauses>,
     retry_at: Mutex<Option<Again>>,
     repairs: Mutex<Repairs>,
     /// Hears of every change of the progress.
@@ -55,8 +55,8 @@ pub const OUTSIDE_WINDOW: &str = "OutsideWindow";
 /// The reason of a component whose new release has objects that it may not touch.
 pub const OUTSIDE_CONFINEMENT: &str = "OutsideConfinement";
 
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between two tries.
+const PAUSES: Pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(60));
 
 impl Slot {
     pub fn new() -> Slot {
@@ -65,7 +65,7 @@ impl Slot {
             progress: watch::Sender::new(Progress::Settled),
             ticket: AtomicU64::new(0),
             cancel: Mutex::default(),
-            failures: AtomicU32::new(0),
+            pauses: Mutex::new(PAUSES),
             retry_at: Mutex::default(),
             repairs: Mutex::default(),
             tell: Box::new(|| ()),
@@ -118,15 +118,13 @@ impl Slot {
         let retry_at = match &progress {
             Progress::Failed { reason, .. } if ENDED_BY_A_WORD.contains(&reason.as_str()) => None,
             Progress::Failed { class: Class::Transient | Class::Waiting, .. } => {
-                let failures = self.failures.fetch_add(1, Ordering::SeqCst);
-                let pause = Duration::from_secs(1 << failures.min(6)).min(LONGEST_PAUSE);
-                Some(Instant::now() + pause.mul_f64(0.75 + rand::random::<f64>() / 2.0))
+                Some(Instant::now() + lock(&self.pauses).after_failure(rand::random()))
             }
             // What was refused, or waits already, is not tried again by the clock.
             _ => None,
         };
         if matches!(progress, Progress::Settled) {
-            self.failures.store(0, Ordering::SeqCst);
+            lock(&self.pauses).begin_anew();
         }
         *lock(&self.retry_at) = retry_at.map(Again::At);
         self.progress.send_replace(progress);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use k8s_openapi::api::events::v1 as events_v1;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
-use tk8s_core::{ComponentName, INSTANCE_LABEL, Timestamp, chain, printable};
+use tk8s_core::{ComponentName, INSTANCE_LABEL, Pauses, Timestamp, chain, printable};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,8 +28,8 @@ const TOGETHER: Duration = Duration::from_secs(1);
 const BUDGET: (u32, u32) = (100, 40);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// The first pause after something could not be written, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// After something could not be written.
+const PAUSES: Pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(300));
 /// How long the first look waits for the watches, so that a start doesn't tell that nothing is known.
 const WATCHES: Duration = Duration::from_secs(10);
 /// How long the end of the process may wait for the last words.
@@ -80,11 +80,16 @@ enum Failure {
     Foreign(String),
 }
 
-/// A pause that grows with each failure.
-#[derive(Default)]
+/// Whether it is too early for another try.
 struct Pause {
     until: Option<Instant>,
-    next: Option<Duration>,
+    pauses: Pauses,
+}
+
+impl Default for Pause {
+    fn default() -> Pause {
+        Pause { until: None, pauses: PAUSES }
+    }
 }
 
 impl Pause {
@@ -93,9 +98,7 @@ impl Pause {
     }
 
     fn begin(&mut self) {
-        let pause = self.next.unwrap_or(PAUSES.0);
-        self.until = Some(Instant::now() + pause.mul_f64(0.75 + rand::random::<f64>() / 2.0));
-        self.next = Some((pause * 2).min(PAUSES.1));
+        self.until = Some(Instant::now() + self.pauses.after_failure(rand::random()));
     }
 
     fn end(&mut self) {
@@ -431,7 +434,7 @@ impl Writer {
                     self.engine.metrics.events_dropped.inc();
                 }
                 (Err(failure), _) => {
-                    if let (Failure::Refused { message, .. }, true) = (failure, self.events_pause.next.is_none()) {
+                    if let (Failure::Refused { message, .. }, true) = (failure, self.events_pause.pauses.are_new()) {
                         tracing::warn!(message, "events can't be sent: they are counted in `tk8s_events_dropped_total`");
                     }
                     self.engine.metrics.events_dropped.inc_by(self.waiting.len() as u64);

@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use kube::core::params::WatchParams;
 use kube::core::{Request, WatchEvent};
 use serde_json::Value;
+use tk8s_core::Pauses;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,8 +23,10 @@ use crate::cluster::{Cluster, Resource};
 const OPEN: u32 = 290;
 /// A stream that says nothing for so long is dead, and nobody told us: API servers send a bookmark each minute.
 const QUIET: Duration = Duration::from_secs(150);
-/// The first pause before a watch is opened again, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The first pause before a watch is opened again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Before a watch is opened again.
+const PAUSES: Pauses = Pauses::new(FIRST_PAUSE, Duration::from_secs(30));
 /// After so long without trouble the first pause is the next.
 const CALM: Duration = Duration::from_secs(120);
 /// The bookmark that ends a streamed list bears this annotation.
@@ -55,7 +58,7 @@ struct Follower {
 /// Follows a kind for as long as anybody looks.
 pub(super) async fn follow(live: Weak<Inner>, again: Arc<Notify>, resource: Resource) {
     let mut follower = Follower { live, resource, streams: true, at: None };
-    let (mut pause, mut troubled) = (PAUSES.0, Instant::now());
+    let (mut pauses, mut troubled) = (PAUSES, Instant::now());
     loop {
         let opened = Instant::now();
         let ended = follower.round().await;
@@ -67,7 +70,7 @@ pub(super) async fn follow(live: Weak<Inner>, again: Arc<Notify>, resource: Reso
                 continue;
             }
             // A server that ends its streams at once is not asked at full speed.
-            Ended::Quietly if opened.elapsed() > PAUSES.0 => continue,
+            Ended::Quietly if opened.elapsed() > FIRST_PAUSE => continue,
             Ended::Quietly => {}
             Ended::Lost(why) => {
                 tracing::debug!(%kind, why, "the watch lost its place: it begins with a list");
@@ -80,12 +83,12 @@ pub(super) async fn follow(live: Weak<Inner>, again: Arc<Notify>, resource: Reso
             }
         }
         if troubled.elapsed() > CALM {
-            pause = PAUSES.0;
+            pauses.begin_anew();
         }
         troubled = Instant::now();
         tokio::select! {
-            () = tokio::time::sleep(pause.mul_f64(0.75 + rand::random::<f64>() / 2.0)) => pause = (pause * 2).min(PAUSES.1),
-            () = again.notified() => pause = PAUSES.0,
+            () = tokio::time::sleep(pauses.after_failure(rand::random())) => {}
+            () = again.notified() => pauses.begin_anew(),
         }
     }
 }
