@@ -37,6 +37,7 @@ pub async fn on_failure(run: &Run<'_>, desired: Desired) -> Result<(), Error> {
         let objects = [made, crate::memory::found(applied.plan())].concat();
         disk(|| run.history.applied(applied.begun(), &objects, now()))?;
         run.memory.confirm(applied.plan());
+        (run.awaits)(&applied);
         tk8s_core::crash::point("P7");
         let settled = deploy::settle(run.live, applied, run.health_timeout, run.cancel.cancelled()).await;
         if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {

@@ -79,6 +79,8 @@ pub struct Run<'a> {
     pub fence: Fence,
     /// Hears of each turn whose writes were all answered.
     pub applied: &'a (dyn Fn(&deploy::Applied) + Sync),
+    /// Hears of each turn that is waited for from now on, those of the hooks of a failure too.
+    pub awaits: &'a (dyn Fn(&deploy::Applied) + Sync),
 }
 
 /// How long a server that refuses for a passing reason is asked before anything is written. After that the run ends, so that
@@ -150,6 +152,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         tk8s_core::crash::point("P7");
         run.metrics.applied(&applied);
         (run.applied)(&applied);
+        (run.awaits)(&applied);
         let settled = deploy::settle(run.live, applied, time_left(), run.cancel.cancelled()).await; //                     12 watches
         tk8s_core::crash::point("P8");
         if run.stop.is_cancelled() && !settled.unhealthy().is_empty() {

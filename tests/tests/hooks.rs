@@ -106,11 +106,27 @@ async fn a_hook_runs_before_anything_else_is_written_and_one_when_all_is_healthy
     story.push(&[map("a", "2"), job("first", BEFORE, "1"), job("last", AFTER, "1")]);
     story.until_runs("first");
     assert_eq!((story.map("a"), story.uid("last")), ("1".into(), String::new()));
+    // Whoever asks is told what is waited for, and until when: the cluster ends it then.
+    story.0.until_says("web", "Progressing", "waits for the hook Job.batch hooks-order/first (before-apply), until ");
+    let deadline = || story.get(&["job", "first", "-o", "jsonpath={.spec.activeDeadlineSeconds}"]);
+    assert_eq!(deadline(), "60");
+    let began = || story.get(&["job", "first", "-o", "jsonpath={.status.startTime}"]);
+    story.0.until("it is told when it ends", || {
+        let awaited = story.0.component("web")["awaited"].clone();
+        let until: Option<tk8s_core::Timestamp> = awaited[0]["until"].as_str().and_then(|until| until.parse().ok());
+        let began: Option<tk8s_core::Timestamp> = began().parse().ok();
+        awaited.as_array().map(Vec::len) == Some(1)
+            && awaited[0]["object"] == "Job.batch hooks-order/first"
+            && awaited[0]["moment"] == "before-apply"
+            && until.zip(began).is_some_and(|(until, began)| until.duration_since(began).as_secs() == 60)
+    });
     story.end("first", "Succeeded", 0);
     story.until_runs("last");
     assert_eq!((story.map("a"), story.map("old")), ("2".into(), "1".into()));
+    story.0.until_says("web", "Progressing", "Job.batch hooks-order/last (after-apply)");
     story.end("last", "Succeeded", 0);
     story.0.until_all("Healthy");
+    assert_eq!((&story.0.component("web")["awaited"], story.message()), (&serde_json::json!([]), String::new()));
     story.0.until("what left is deleted", || story.map("old").is_empty());
     assert_eq!(story.outcomes()[0], (2, "Healthy".into()));
 }

@@ -9,6 +9,7 @@ mod admission;
 mod alarms;
 mod anchoring;
 mod attention;
+mod awaiting;
 mod causes;
 pub(crate) mod confining;
 mod fullcheck;

@@ -221,6 +221,7 @@ impl Engine {
         let release = header.id.clone();
         let told = self.before_run(&header);
         tracing::info!(%release, trigger = trigger.as_str(), "release begins");
+        let slot = self.slot(component);
         let mut rules = self.rules(unit, &desired, trigger, manner);
         self.knows_what_confines(&header, rules.comes_in)?;
         let health_timeout = unit.spec.health_timeout.unwrap_or(config.apply.health_timeout);
@@ -254,6 +255,7 @@ impl Engine {
                 drop(place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
                 heard(applied);
             },
+            awaits: &|applied| self.await_hooks_of(&slot, applied),
         };
         let result = pipeline::deploy(&run, desired).await;
         self.tell_run(told, trigger, &result);
@@ -270,6 +272,7 @@ impl Engine {
         if failed_for_good(&result) && !run.cancel.is_cancelled() && !self.stop.is_cancelled() {
             self.run_hooks_of_failure(&run, &release).await;
         }
+        slot.awaits(None);
         result
     }
 

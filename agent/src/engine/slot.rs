@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::awaiting::Awaited;
 use super::repairs::Repairs;
 
 /// How far a component is in the current rollout; those that stand on it wait for this.
@@ -42,6 +43,7 @@ pub struct Slot {
     pauses: Mutex<Pauses>,
     retry_at: Mutex<Option<Again>>,
     repairs: Mutex<Repairs>,
+    awaited: Mutex<Option<Awaited>>,
     /// Hears of every change of the progress.
     tell: Box<dyn Fn() + Send + Sync>,
 }
@@ -68,6 +70,7 @@ impl Slot {
             pauses: Mutex::new(PAUSES),
             retry_at: Mutex::default(),
             repairs: Mutex::default(),
+            awaited: Mutex::default(),
             tell: Box::new(|| ()),
         }
     }
@@ -154,6 +157,18 @@ impl Slot {
             Some(Again::OnTheWall(time)) => time <= Timestamp::now(),
             None => false,
         }
+    }
+
+    /// Whoever runs waits for these hooks, or for none (any more).
+    pub fn awaits(&self, awaited: Option<Awaited>) {
+        let before = std::mem::replace(&mut *lock(&self.awaited), awaited.clone());
+        if before != awaited {
+            (self.tell)();
+        }
+    }
+
+    pub fn awaited(&self) -> Option<Awaited> {
+        lock(&self.awaited).clone()
     }
 
     /// What was repaired, and how often.

@@ -9,6 +9,7 @@ use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
 use super::alarms::{AlarmView, INTERRUPTED};
+use super::awaiting::{self, AwaitedHook};
 use super::operator::SuspensionView;
 use super::platform::Unit;
 use super::slot::Progress;
@@ -129,6 +130,9 @@ pub struct ComponentStatus {
     pub suspension: Option<SuspensionView>,
     /// What a person should know, empty if nothing.
     pub message: String,
+    /// The hooks that are waited for.
+    #[serde(default)]
+    pub awaited: Vec<AwaitedHook>,
     pub objects: usize,
     /// What is not as it was left, where it is not put back at once.
     #[serde(default)]
@@ -272,11 +276,12 @@ impl Engine {
         let progress = self.slot(name).progress();
         let standing = view.as_ref().map(Standing::of);
         let trouble = self.trouble_of(name);
+        let awaited = self.awaited_by(name);
         let (state, message) = match (&progress, &broken) {
             _ if unit.is_none() && known_platform && !is_leaving(view.as_ref()) => {
                 (State::Removed, self.left_of(name, view.as_ref()))
             }
-            (Progress::Running, _) => (State::Progressing, trouble.unwrap_or_default()),
+            (Progress::Running, _) => (State::Progressing, trouble.or_else(|| awaiting::sentence(&awaited)).unwrap_or_default()),
             (Progress::Waiting(why), _) => (State::Pending, why.clone()),
             (_, Some((reason, message))) => (State::Failed, format!("{reason}: {message}")),
             (Progress::Failed { reason, message, .. }, _) if reason == ROLLED_BACK => (State::Held, message.clone()),
@@ -334,6 +339,7 @@ impl Engine {
             hold: hold.map(|hold| HoldView { release: hold.release, reason: hold.reason.clone(), by: hold.by.clone() }),
             suspension: suspension.map(SuspensionView::from),
             message,
+            awaited,
             objects: self.memory.keys_of_component(name).len(),
             drift,
             left_out: hold.and(current.as_ref()).map(|current| self.left_out_of(current)).unwrap_or_default(),
