@@ -37,7 +37,9 @@ const READ: usize = 64 * 1024;
 pub struct Cause {
     /// The object that is not healthy.
     pub object: ObjectKey,
-    /// One sentence: who is to blame, and how.
+    /// The pod that is to blame, if one is, and if it is not the object itself.
+    pub pod: Option<String>,
+    /// One sentence: what is wrong with it.
     pub message: String,
     /// The last words of the container that is to blame.
     pub log: Log,
@@ -56,6 +58,9 @@ pub enum Log {
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pod) = &self.pod {
+            write!(f, "pod {pod}: ")?;
+        }
         f.write_str(&self.message)?;
         match &self.log {
             Log::None => Ok(()),
@@ -113,12 +118,12 @@ impl Looking<'_> {
         let (Some(namespace), Some(uid)) = (key.namespace.as_deref(), object["metadata"]["uid"].as_str()) else {
             return Ok(None);
         };
-        let cause = |message: String, log| {
-            Some(Cause { object: key.clone(), message: printable(&self.hidden.mask(&message), 1000), log })
+        let cause = |pod: Option<String>, message: String, log| {
+            Some(Cause { object: key.clone(), pod, message: printable(&self.hidden.mask(&message), 1000), log })
         };
         if key.kind == "Pod" {
             return Ok(match blame::of_pod(object) {
-                Some(Blamed { log: Some(log), message, pod }) => cause(message, self.log(namespace, &pod, &log).await),
+                Some(Blamed { log: Some(log), message, pod }) => cause(None, message, self.log(namespace, &pod, &log).await),
                 _ => None,
             });
         }
@@ -129,7 +134,7 @@ impl Looking<'_> {
                 self.list(&format!("/apis/apps/v1/namespaces/{namespace}/replicasets"), "labelSelector", &selector).await?;
             let Some(newest) = blame::newest(&sets, uid) else { return Ok(None) };
             if let Some(failure) = blame::replica_failure(newest) {
-                return Ok(cause(failure, Log::None));
+                return Ok(cause(None, failure, Log::None));
             }
             owner = newest["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         }
@@ -140,12 +145,12 @@ impl Looking<'_> {
                 Some(log) => self.log(namespace, &pod, log).await,
                 None => Log::None,
             };
-            return Ok(cause(format!("pod {pod}: {message}"), log));
+            return Ok(cause(Some(pod), message, log));
         }
         if pods.is_empty() {
             let about = format!("involvedObject.uid={owner},type=Warning");
             let events = self.list(&format!("/api/v1/namespaces/{namespace}/events"), "fieldSelector", &about).await?;
-            return Ok(blame::last_warning(&events).and_then(|message| cause(message, Log::None)));
+            return Ok(blame::last_warning(&events).and_then(|message| cause(None, message, Log::None)));
         }
         Ok(None)
     }
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn a_cause_says_who_how_and_the_last_words() {
         let object = ObjectKey { group: "apps".into(), kind: "Deployment".into(), namespace: None, name: "web".into() };
-        let cause = |log| Cause { object: object.clone(), message: "pod web-1: bad".into(), log }.to_string();
+        let cause = |log| Cause { object: object.clone(), pod: Some("web-1".into()), message: "bad".into(), log }.to_string();
         assert_eq!(cause(Log::None), "pod web-1: bad");
         assert_eq!(cause(Log::Lines(Vec::new())), "pod web-1: bad; it logged nothing");
         assert_eq!(cause(Log::Lines(vec!["a".into(), "b".into()])), "pod web-1: bad; its last lines: a | b");

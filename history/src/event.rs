@@ -89,6 +89,16 @@ pub(crate) enum Event {
         part: u32,
         parts: u32,
     },
+    /// An object of a release that runs is degraded: told the first, the tenth, the hundredth time of each cause.
+    Degraded {
+        release: ReleaseId,
+        object: ObjectKey,
+        reason: String,
+        message: String,
+        /// What is the same each time.
+        cause: Digest,
+        times: u64,
+    },
     /// A person let these deletions by this release through.
     Confirmed {
         release: ReleaseId,
@@ -179,6 +189,7 @@ impl Event {
             Event::Finished { .. } => "finished",
             Event::Denied { .. } => "denied",
             Event::HooksEnded { .. } => "hooksEnded",
+            Event::Degraded { .. } => "degraded",
             Event::Confirmed { .. } => "confirmed",
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, Timestamp, Trust, canonical_json};
 
+use crate::degraded::DegradedView;
 use crate::event::{Event, Record};
 use crate::gap::{GapView, Limit};
 use crate::view::{Changes, ViewError};
@@ -130,6 +131,15 @@ pub(crate) fn hooks(component: &ComponentName) -> String {
     format!("hooks/{component}")
 }
 
+/// The causes that are known of a release.
+pub(crate) fn causes(release: &ReleaseId) -> String {
+    format!("cause/{}/{:020}/", release.component, release.number.0)
+}
+
+pub(crate) fn cause(release: &ReleaseId, cause: &Digest) -> String {
+    format!("{}{}", causes(release), cause.hex())
+}
+
 pub(crate) const INVENTORIES: &str = "inventory/";
 
 pub(crate) fn inventory(component: &ComponentName) -> String {
@@ -251,6 +261,11 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             }
             update(&id.component, changes, |component| component.rollback_ended(id.number))
         }
+        Event::Degraded { release, cause: same, times, .. } => {
+            let key = cause(release, same);
+            let first = changes.get::<DegradedView>(&key)?.map_or(at, |known| known.first);
+            changes.put(&key, &DegradedView { times: *times, first })
+        }
         Event::Confirmed { release: id, deletions, .. } => {
             let key = release(&id.component, id.number);
             match changes.get::<ReleaseState>(&key)? {
@@ -288,6 +303,9 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             let key = release(component, *number);
             if let Some(state) = changes.get::<ReleaseState>(&key)? {
                 changes.remove(&format!("{}{}", blob_users(&state.blob), state.release.id));
+                for key in changes.keys(&causes(&state.release.id))? {
+                    changes.remove(&key);
+                }
             }
             changes.remove(&key);
             Ok(())

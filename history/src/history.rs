@@ -4,6 +4,7 @@
 //! Every reading call asks the view. Where the view fails, it is rebuilt from the ledger; where the ledger fails, nothing
 //! is written any more. Blocks: call it from a thread that may wait.
 
+mod decays;
 mod people;
 mod told;
 
@@ -94,7 +95,7 @@ pub struct History {
     ledger: Mutex<Ledger>,
     /// Written while events are folded into it, or when it is replaced.
     view: RwLock<Arc<dyn View>>,
-    /// Refusals that were counted and are not in the ledger, by key.
+    /// Refusals and causes that were counted and are not in the ledger, by key.
     repeats: Mutex<HashMap<String, u64>>,
     /// The lock on the directory, for as long as this lives.
     _lock: File,
@@ -368,19 +369,22 @@ impl History {
             (refusal, key, Some(before)) => (refusal, key, before),
             (refusal, _, None) => return self.append(&mut ledger, vec![Event::Refused { refusal }], now, None),
         };
-        let times = {
-            let mut repeats = locked(&self.repeats);
-            let times = repeats.entry(key).or_insert(before.times);
-            *times += 1;
-            *times
-        };
-        match times == 10u64.pow(times.ilog10()) {
-            false => Ok(()),
-            true => {
+        match self.counted(&key, Some(before.times)) {
+            None => Ok(()),
+            Some(times) => {
                 let RefusedRevision { reference, object, reason, .. } = refusal;
                 self.append(&mut ledger, vec![Event::RefusedAgain { reference, object, reason, times }], now, None)
             }
         }
+    }
+
+    /// Counts what happened again: how often by now, where that is to be written down. `known`: what is written down of it.
+    fn counted(&self, key: &str, known: Option<u64>) -> Option<u64> {
+        let Some(known) = known else { return Some(1) };
+        let mut repeats = locked(&self.repeats);
+        let times = repeats.entry(key.into()).or_insert(known);
+        *times += 1;
+        (*times == 10u64.pow(times.ilog10())).then_some(*times)
     }
 
     /// As what a refusal is written down, under which key, and how it stands there already.

@@ -9,6 +9,7 @@
 mod archive;
 mod blobs;
 mod data;
+mod degraded;
 mod disk;
 mod error;
 mod event;
@@ -35,12 +36,13 @@ pub use data::{
     Accepted, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, LeftOut, Outcome, Recorded,
     RefusedRevision, RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
+pub use degraded::Degraded;
 pub use error::Error;
 pub use gap::{FoundObject, Gap, GapView, Limit, Ran};
 pub use history::{Difference, History, Options, replay_equals_view};
 pub use note::Unproven;
 pub use scope::{Scope, Suspension};
 pub use sealed::{Begun, Desired, Intent, Recalled, Release, Staged};
-pub use story::{Denial, RunStory, Said, Story};
+pub use story::{Decay, Denial, RunStory, Said, Story};
 pub use verify::{Verified, verify};
 pub use view::sled::Watchdog;

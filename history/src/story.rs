@@ -20,6 +20,9 @@ pub struct Story {
     pub confirmations: Vec<Said>,
     /// Rollbacks to it that a person asked for: the newest 50.
     pub rollbacks: Vec<Said>,
+    /// What became of its workloads while they ran: the newest 50.
+    #[serde(default)]
+    pub decays: Vec<Decay>,
     /// Objects of it that are left as they are, because the API server does not take them.
     pub left_out: Vec<LeftOut>,
 }
@@ -61,6 +64,21 @@ pub struct Denial {
     pub at: Timestamp,
     /// Every rule that it broke.
     pub reasons: Vec<String>,
+}
+
+/// That a workload was degraded, and what was behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decay {
+    /// When.
+    pub at: Timestamp,
+    /// Which object.
+    pub object: ObjectKey,
+    /// The stable word of its health.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// How often it was seen until then: told the first, the tenth, the hundredth time.
+    pub times: u64,
 }
 
 /// What a person said about a release.
@@ -131,6 +149,12 @@ impl Story {
                 self.denials.push(Denial { at, reasons });
                 if self.denials.len() > MOST {
                     self.denials.remove(0);
+                }
+            }
+            Event::Degraded { release, object, reason, message, times, .. } if release == *id => {
+                self.decays.push(Decay { at, object, reason, message, times });
+                if self.decays.len() > MOST {
+                    self.decays.remove(0);
                 }
             }
             Event::Confirmed { release, by, reason, .. } if release == *id => {

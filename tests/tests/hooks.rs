@@ -426,4 +426,14 @@ async fn a_workload_that_becomes_degraded_later_is_asked_about_once() {
     let told = lists();
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert_eq!((told, lists()), (1, 1));
+    // It is known later too: for as long as the release is kept, also without an agent.
+    let decays = |shown: &[u8]| serde_json::from_slice::<Value>(shown).unwrap()["story"]["decays"].clone();
+    let told = decays(&story.0.tk8s(&["history", "show", "web", "1", "--output", "json"]).stdout);
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!((&told[0]["reason"], &told[0]["times"]), (&"ProgressDeadlineExceeded".into(), &1.into()), "{told}");
+    assert!(told[0]["message"].as_str().unwrap().contains(": pod web-"), "{told}");
+    let text = story.0.tk8s(&["history", "show", "web", "1"]).stdout;
+    assert!(String::from_utf8_lossy(&text).contains("degraded: Deployment.apps causes-later/web: ProgressDeadlineExceeded"));
+    story.0.stop();
+    story.0.check_history();
 }

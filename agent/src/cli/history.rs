@@ -251,6 +251,10 @@ fn print_details(id: &ReleaseId, details: &ReleaseDetails) {
     for denial in &story.denials {
         line(&format!("{} denied: {}", minutes(denial.at), denial.reasons.join("; ")));
     }
+    for decay in &story.decays {
+        let times = if decay.times > 1 { format!(", for the {}th time", decay.times) } else { String::new() };
+        line(&format!("{} degraded{times}: {}: {} {}", minutes(decay.at), decay.object, decay.reason, decay.message));
+    }
     if story.earlier_runs > 0 {
         line(&format!("({} runs before these are not shown)", story.earlier_runs));
     }

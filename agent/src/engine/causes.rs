@@ -1,4 +1,5 @@
-//! Why a workload of a component that runs has become degraded: looked for once for each change, told by status and log.
+//! Why a workload of a component that runs has become degraded: looked for once for each change, told by status and log, and
+//! written down in the history.
 //!
 //! Bounded: one look at a time, and for one component at most one in [`AGAIN`]; between them what was found last stands.
 
@@ -6,8 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, Health, HealthState, ObjectKey};
+use tk8s_core::{ComponentName, Health, HealthState, ObjectKey, ReleaseId, Timestamp, chain};
+use tk8s_deploy::Cause;
 use tk8s_diff::live::Seen;
+use tk8s_history::Degraded;
 use tokio::time::Instant;
 
 use super::Engine;
@@ -16,6 +19,9 @@ use crate::disk::disk;
 
 /// How often a component is asked about whose workloads fail and recover all the time.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// How many objects of a component are written down at once.
+const WRITTEN_DOWN: usize = 5;
 
 /// What was found of each component that has something degraded.
 #[derive(Default)]
@@ -123,7 +129,24 @@ impl Engine {
             let reason = health.map_or("", |health| &health.reason);
             tracing::warn!(%component, object = %cause.object, reason, %cause, "has become degraded");
         }
+        self.write_down(&release, degraded, &causes);
         self.causes.tell(component, causes.into_iter().map(|cause| (cause.object.clone(), cause.to_string())).collect());
+    }
+
+    /// So that it is known later what was wrong at the time. Those first of which a cause was found.
+    fn write_down(&self, release: &ReleaseId, degraded: &BTreeMap<ObjectKey, Health>, causes: &[Cause]) {
+        let cause_of = |key: &ObjectKey| causes.iter().find(|cause| cause.object == *key);
+        let mut all: Vec<_> = degraded.iter().map(|(key, health)| (key, health, cause_of(key))).collect();
+        all.sort_by_key(|(_, _, cause)| cause.is_none());
+        let told = all.into_iter().take(WRITTEN_DOWN).map(|(key, health, cause)| Degraded {
+            object: key.clone(),
+            reason: health.reason.clone(),
+            message: format!("{}{}", health.message, cause.map(|cause| format!(": {cause}")).unwrap_or_default()),
+            cause: cause.map_or_else(|| health.message.clone(), |cause| cause.message.clone()),
+        });
+        if let Err(error) = disk(|| self.history.degraded(release, told.collect(), Timestamp::now())) {
+            tracing::warn!(%release, error = %chain(&error), "could not write down what has become degraded");
+        }
     }
 }
 

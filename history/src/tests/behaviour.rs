@@ -9,7 +9,7 @@ use tk8s_core::{Environment, Moment, Trust};
 
 use super::*;
 use crate::view::sled::SledView;
-use crate::{EndedHook, Error, Hold, LeftOut, RefusedRevision, Scope, SeenTag, replay_equals_view, verify};
+use crate::{Degraded, EndedHook, Error, Hold, LeftOut, RefusedRevision, Scope, SeenTag, replay_equals_view, verify};
 
 #[test]
 fn recalling_a_release_gives_exactly_what_was_staged() {
@@ -288,6 +288,47 @@ fn a_refusal_that_comes_again_with_every_poll_does_not_fill_the_ledger() {
     history.check_view().unwrap();
 }
 
+fn degraded(object: &str, cause: &str) -> Degraded {
+    Degraded { object: key(object), reason: "Bad".into(), message: format!("pod {object}-1: {cause}"), cause: cause.into() }
+}
+
+#[test]
+fn what_became_of_a_workload_is_written_down_once_for_each_cause_and_fills_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let release = id("web", 1);
+    stage(&history, "web", "1");
+    let empty = history.size_and_root().size;
+    let events = |history: &History| history.size_and_root().size - empty;
+    (0..1000).for_each(|n| history.degraded(&release, vec![degraded("web", &format!("restarted {n} times"))], at(n)).unwrap());
+    assert_eq!(events(&history), 4, "the first, tenth, hundredth and thousandth time");
+    history
+        .degraded(
+            &release,
+            vec![degraded("web", "no memory"), degraded("db", "no memory"), degraded("db", "no memory")],
+            at(1001),
+        )
+        .unwrap();
+    assert_eq!(events(&history), 6);
+    let told: Vec<_> =
+        history.story(&release).unwrap().decays.into_iter().map(|decay| (decay.object.name, decay.times)).collect();
+    let expected = [("web", 1), ("web", 10), ("web", 100), ("web", 1000)].map(|(name, times)| (name.to_owned(), times));
+    assert_eq!(told[..4], expected);
+    assert_eq!(told.len(), 6);
+    // Words that are always others are counted together from a limit on.
+    let letters = |n: i64| n.to_string().chars().map(|digit| char::from(digit as u8 - b'0' + b'a')).collect::<String>();
+    (0..2000).for_each(|n| history.degraded(&release, vec![degraded("web", &letters(n))], at(n)).unwrap());
+    assert_eq!(events(&history), 6 + 47 + 4);
+    assert_eq!(history.story(&release).unwrap().decays.last().unwrap().reason, "TooManyCauses");
+    history.check_view().unwrap();
+    // What was counted in vain before an end is counted anew; what is written down is the same.
+    drop(history);
+    let history = open(dir.path());
+    history.degraded(&release, vec![degraded("db", "no memory")], at(3000)).unwrap();
+    assert_eq!(events(&history), 57);
+    assert!(history.degraded(&id("web", 9), vec![degraded("db", "no memory")], at(3000)).is_err(), "nobody knows that release");
+}
+
 #[test]
 fn a_tag_is_remembered_as_it_was_first_seen() {
     let dir = tempfile::tempdir().unwrap();
@@ -466,6 +507,7 @@ enum Step {
     Suspend(u8),
     ResumeAll(u8),
     LeaveOut(u8, u8, Vec<u8>),
+    Decay(u8, u8, Vec<u8>),
     Accept(u8),
     Refuse(u8),
     See(u8),
@@ -495,6 +537,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3).prop_map(Step::Suspend),
         1 => (0u8..3).prop_map(Step::ResumeAll),
         1 => (0u8..3, 1u8..6, keys()).prop_map(|(c, n, k)| Step::LeaveOut(c, n, k)),
+        1 => (0u8..3, 1u8..6, keys()).prop_map(|(c, n, k)| Step::Decay(c, n, k)),
         1 => any::<u8>().prop_map(|n| Step::Accept(n % 3)),
         1 => any::<u8>().prop_map(|n| Step::Refuse(n % 3)),
         1 => any::<u8>().prop_map(|n| Step::See(n % 3)),
@@ -556,6 +599,10 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
             let left = |name: &String| LeftOut { object: key(name), reason: "not served".into() };
             let objects: Vec<_> = strings(&keys).iter().map(left).collect();
             drop(history.leave_out(&id(names[c as usize], n.into()), &objects, at(9)));
+        }
+        Step::Decay(c, n, keys) => {
+            let objects = strings(&keys).iter().map(|name| degraded(name, "bad")).collect();
+            drop(history.degraded(&id(names[c as usize], n.into()), objects, at(9)));
         }
         Step::Accept(n) => history.accept(&revision(n.into()), &trust(), at(10)).unwrap(),
         Step::Refuse(n) => {
