@@ -4,6 +4,7 @@
 //! Every reading call asks the view. Where the view fails, it is rebuilt from the ledger; where the ledger fails, nothing
 //! is written any more. Blocks: call it from a thread that may wait.
 
+mod anchored;
 mod decays;
 mod people;
 mod told;

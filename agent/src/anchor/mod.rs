@@ -43,7 +43,8 @@ pub struct Accepted {
 
 impl Anchor {
     /// What there is to anchor of a history. Of components whose history was lost once it is still what was anchored then.
-    pub fn of(history: &History) -> Anchor {
+    /// `ran`: what ran when it was asked last.
+    pub fn of(history: &History, ran: &mut BTreeMap<ComponentName, Ran>) -> Anchor {
         // Read first: what is added meanwhile is anchored the next time.
         let ledger = history.size_and_root();
         let accepted = history.accepted();
@@ -51,8 +52,7 @@ impl Anchor {
             let version = revision.tag.as_ref().map(|tag| tag.name.trim_start_matches('v').to_owned());
             Accepted { revision, trust, version }
         });
-        let mut components: BTreeMap<_, _> =
-            history.components().into_iter().filter_map(|name| Some((name.clone(), as_it_is(history, &name)?))).collect();
+        let mut components = history.as_it_is(ran);
         for (name, limit) in history.limits() {
             let latest = components.get(&name).map_or(limit.latest, |known| known.latest.max(limit.latest));
             components.insert(name, Limit { latest, ..limit });
@@ -81,10 +81,4 @@ pub enum Unbelievable {
     Unproven(#[from] Unproven),
     #[error("it was written by a newer version of the agent, or is not complete: {0}")]
     Newer(#[from] serde_json::Error),
-}
-
-fn as_it_is(history: &History, name: &ComponentName) -> Option<Limit> {
-    let view = history.component(name)?;
-    let current = view.current.and_then(|id| Some(Ran { release: id.number, content: history.content_of(&id)? }));
-    Some(Limit { latest: view.latest.id.number, current, hold: view.hold })
 }

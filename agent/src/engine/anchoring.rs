@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tk8s_core::{Pauses, ReleaseId, Timestamp, chain};
-use tk8s_history::{FoundObject, Gap, SizeAndRoot};
+use tk8s_core::{ComponentName, Pauses, ReleaseId, Timestamp, chain};
+use tk8s_history::{FoundObject, Gap, Ran, SizeAndRoot};
 use tokio::time::Instant;
 
 use super::Engine;
@@ -40,6 +40,8 @@ pub(super) struct Keeping {
     compared: bool,
     /// The ledger as it is anchored.
     anchored: Option<SizeAndRoot>,
+    /// What of each component ran when it was looked last.
+    ran: BTreeMap<ComponentName, Ran>,
     /// Since when it could not be read or written.
     failing: Option<Instant>,
     pauses: Pauses,
@@ -51,15 +53,29 @@ pub(super) struct Keeping {
     told: Option<Instant>,
 }
 
+impl Keeping {
+    fn of(store: Store) -> Keeping {
+        Keeping {
+            store,
+            compared: false,
+            anchored: None,
+            ran: BTreeMap::new(),
+            failing: None,
+            pauses: PAUSES,
+            pause: Duration::ZERO,
+            forbidden: false,
+            told: None,
+        }
+    }
+}
+
 impl Engine {
     /// Compares the anchor with the history, before anything runs. A history that holds something goes on without an answer
     /// after a while, or at once if it is not allowed to ask; a new one does not, because it may be one that was lost.
     pub(super) async fn compare_with_anchor(&self) -> Keeping {
         let namespace = crate::run::namespace(&self.config());
         let store = Store::new(self.cluster.client().clone(), &namespace, &self.instance);
-        let (pauses, pause) = (PAUSES, Duration::ZERO);
-        let mut keeping =
-            Keeping { store, compared: false, anchored: None, failing: None, pauses, pause, forbidden: false, told: None };
+        let mut keeping = Keeping::of(store);
         let begun = Instant::now();
         let is_new = disk(|| self.history.size_and_root()).size <= 1;
         while !self.try_to_compare(&mut keeping).await && (is_new || begun.elapsed() < PATIENCE && !keeping.forbidden) {
@@ -81,7 +97,7 @@ impl Engine {
 
     async fn compare(&self, keeping: &mut Keeping) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let text = tokio::time::timeout(ONE_REQUEST, keeping.store.read()).await??;
-        let local = Anchor::of(&self.history);
+        let local = Anchor::of(&self.history, &mut keeping.ran);
         let found = match text.as_deref().map(|text| Anchor::read(text, &self.history)) {
             None => Found::Nothing,
             Some(Ok(anchor)) => Found::Proven(Box::new(anchor)),
@@ -174,7 +190,7 @@ impl Engine {
         if keeping.anchored.as_ref() == Some(&disk(|| self.history.size_and_root())) {
             return;
         }
-        let anchor = disk(|| Anchor::of(&self.history));
+        let anchor = disk(|| Anchor::of(&self.history, &mut keeping.ran));
         let text = disk(|| anchor.sign(&self.history));
         match tokio::time::timeout(ONE_REQUEST, keeping.store.write(text)).await {
             Ok(Ok(Written::Yes)) => {

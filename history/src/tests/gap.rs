@@ -124,3 +124,26 @@ fn what_is_signed_is_proven_by_the_same_identity_only_and_for_the_same_purpose()
     assert_eq!(history.root_at(now.size).unwrap(), Some(now.root));
     assert_eq!((history.root_at(0).unwrap(), history.root_at(now.size + 1).unwrap()), (None, None));
 }
+
+#[test]
+fn how_components_are_is_the_same_whether_it_was_asked_before_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let mut ran = BTreeMap::new();
+    assert!(history.as_it_is(&mut ran).is_empty());
+    for (component, value) in [("web", "1"), ("db", "1"), ("web", "2"), ("web", "3")] {
+        stage(&history, component, value);
+        let release = history.component(&name(component)).unwrap().latest.id;
+        if value != "3" {
+            run(&history, &release, Status::Healthy);
+        }
+        assert_eq!(history.as_it_is(&mut ran), history.as_it_is(&mut BTreeMap::new()));
+    }
+    history.hold(&name("db"), Hold::at(ReleaseNumber(1), "so", "me"), at(5)).unwrap();
+    let limits = history.as_it_is(&mut ran);
+    let (web, db) = (&limits[&name("web")], &limits[&name("db")]);
+    let content = history.content_of(&id("web", 2)).unwrap();
+    assert_eq!((web.latest, web.current.clone()), (ReleaseNumber(3), Some(Ran { release: ReleaseNumber(2), content })));
+    assert_eq!((db.latest, db.hold.as_ref().map(|hold| hold.by.as_str())), (ReleaseNumber(1), Some("me")));
+    assert_eq!((ran.len(), web.hold.is_some()), (2, false));
+}
