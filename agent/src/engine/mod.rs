@@ -26,6 +26,7 @@ mod run;
 mod slot;
 mod standing;
 mod status;
+mod taking_up;
 mod telling;
 mod undoing;
 mod wanted;

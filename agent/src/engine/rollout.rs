@@ -321,88 +321,6 @@ impl Engine {
         self.history.releases(name).into_iter().find(|view| view.release.id.number == number).map(|view| view.release.content)
     }
 
-    /// Finishes what a stopped process left: without Git, from what is recorded.
-    pub(super) async fn finish_what_was_begun(self: &Arc<Self>) {
-        let _deciding = self.deciding.lock().await;
-        self.find_who_leaves();
-        for unit in &self.looked_after_or_leaving() {
-            let name = &unit.spec.name;
-            let Some(view) = disk(|| self.history.component(name)) else { continue };
-            let standing = Standing::of(&view);
-            let release = standing.release().clone();
-            let begun = view.unfinished.is_some() || view.hold.is_some();
-            match &standing {
-                Standing::Unfinished(_) if begun => {
-                    tracing::info!(%release, "finishing what was begun");
-                    self.start_alone(unit, Job::Known(release), finishing(&view));
-                }
-                Standing::Unfinished(_) if view.latest_outcome.is_none() => {
-                    self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
-                }
-                Standing::Runs(_) | Standing::Unhealthy(_) if self.memory.is_unsure(name) => {
-                    tracing::info!(%release, "making sure of what is there");
-                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
-                }
-                _ => {
-                    if let Some(failed) = self.undone_before(&view).or_else(|| self.failed_before(&standing, &view)) {
-                        self.slot(name).set(failed);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tries again what failed for a passing reason and whose pause is over.
-    pub(super) async fn retry_what_is_due(self: &Arc<Self>) {
-        // Whoever decides now decides about these as well; the next tick is soon enough.
-        let Ok(_deciding) = self.deciding.try_lock() else { return };
-        for unit in &self.looked_after_or_leaving() {
-            let slot = self.slot(&unit.spec.name);
-            if !slot.is_due() || !slot.is_idle() {
-                continue;
-            }
-            let view = disk(|| self.history.component(&unit.spec.name));
-            match view.as_ref().map(|view| (Standing::of(view), view)) {
-                // It does not stand on anything any more: it was let in once.
-                Some((Standing::Unfinished(release), view)) if view.hold.is_some() || view.unfinished.is_some() => {
-                    self.start_alone(unit, Job::Known(release), finishing(view));
-                }
-                Some((Standing::Unfinished(release), view)) if !self.waits_for_content(&unit.spec.name, view) => {
-                    self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart);
-                }
-                Some((Standing::Runs(release) | Standing::Unhealthy(release), view))
-                    if !self.waits_for_content(&unit.spec.name, view) =>
-                {
-                    self.start_alone(unit, Job::Known(release), Trigger::Restart);
-                }
-                // Nothing of it was staged yet (it stood on something that failed): Git has to be looked at.
-                _ => {
-                    slot.again_later();
-                    self.wake(false);
-                }
-            }
-        }
-    }
-
-    /// Goes on with what a component was at when somebody stopped it.
-    pub(super) fn carry_on(self: &Arc<Self>, unit: &Arc<Unit>) {
-        let name = &unit.spec.name;
-        let slot = self.slot(name);
-        let Some(view) = disk(|| self.history.component(name)) else { return };
-        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running) {
-            return;
-        }
-        match Standing::of(&view) {
-            Standing::Unfinished(release) if view.hold.is_some() || view.unfinished.is_some() => {
-                self.start_alone(unit, Job::Known(release), finishing(&view));
-            }
-            Standing::Unfinished(release) => self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart),
-            Standing::Unhealthy(release) => self.start_alone(unit, Job::Known(release), Trigger::Restart),
-            standing => slot.set(self.failed_before(&standing, &view).unwrap_or(Progress::Settled)),
-        }
-        self.look_again(name);
-    }
-
     /// Whether what failed was to bring content that is not staged.
     pub(super) fn waits_for_content(&self, name: &ComponentName, view: &ComponentView) -> bool {
         self.memory.waiting_content(name).is_some_and(|content| content != view.latest.content)
@@ -414,15 +332,4 @@ pub(super) fn denied(words: &str) -> Progress {
     let word = |reason: &str| !reason.is_empty() && reason.chars().all(|c| c.is_ascii_alphanumeric());
     let (reason, message) = words.split_once(": ").filter(|(reason, _)| word(reason)).unwrap_or(("Denied", words));
     Progress::Failed { class: Class::Denied, reason: reason.into(), message: message.into() }
-}
-
-/// Why what was begun is finished: a person's rollback stays one, also after a restart.
-fn finishing(view: &ComponentView) -> Trigger {
-    match (&view.rollback, &view.hold) {
-        (Some(_), Some(hold)) if hold.automatic => Trigger::AutomaticRollback,
-        (Some(rollback), Some(hold)) if rollback.to == hold.release => {
-            Trigger::Rollback { by: rollback.by.clone(), reason: rollback.reason.clone() }
-        }
-        _ => Trigger::Restart,
-    }
 }
