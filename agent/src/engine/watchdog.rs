@@ -108,6 +108,8 @@ impl Engine {
             let written = written.filter(|entry| !self.memory.is_hook(&entry.key)).map(|entry| entry.release);
             let repaired_by = standing.repaired_by(&view, written).filter(|release| !self.is_behind(release));
             match (drifted.first(), repaired_by) {
+                // What can't be repaired now is not counted as repaired and undone by somebody.
+                (Some(_), Some(_)) if self.tenure.check().is_err() => self.look_again(name),
                 (Some(_), Some(current)) => {
                     let due = {
                         let mut repairs = slot.repairs();
