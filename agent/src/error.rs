@@ -60,6 +60,11 @@ pub enum Error {
     PlatformUnknown(ReleaseId),
     #[error("something newer was asked for")]
     Superseded,
+    #[error(
+        "{0} signed it and is marked as compromised since: nothing of it was begun; somebody else has to review and sign, or \
+         `tk8s-agent sync` tries it again once the signers file says otherwise"
+    )]
+    CompromisedSigner(String),
     #[error("{0}")]
     Suspended(tk8s_history::Suspension),
     #[error(
@@ -137,6 +142,7 @@ impl Classified for Error {
             | Error::PlatformUnknown(_)
             | Error::Suspended(_) => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
+            Error::CompromisedSigner(_) => Class::Denied,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
         }
@@ -159,6 +165,7 @@ impl Classified for Error {
             Error::Behind { .. } => "OlderThanAnchored",
             Error::PlatformUnknown(_) => "PlatformUnknown",
             Error::Superseded => "Superseded",
+            Error::CompromisedSigner(_) => "CompromisedSigner",
             Error::Suspended(_) => "Suspended",
             Error::UnknownLayer(_) => "UnknownLayer",
             Error::UnknownRevision(_) => "UnknownRevision",

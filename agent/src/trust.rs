@@ -1,7 +1,7 @@
 //! From the agent's file to the policy that revisions are verified by, and from history to what was accepted before.
 
 use tk8s_config::AgentConfig;
-use tk8s_core::Environment;
+use tk8s_core::{Environment, Trust};
 use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, Signers, StagingPolicy, Waiver};
 use tk8s_history::History;
 
@@ -27,6 +27,21 @@ pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
         Environment::Staging => Policy::Staging(StagingPolicy { signers: signers.ok_or_else(needed)? }),
         Environment::Production => Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)? }),
     })
+}
+
+/// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now.
+pub fn still_counts(config: &AgentConfig, trust: &Trust) -> Result<(), Error> {
+    let Trust::Signed { signer, tag_signer, .. } = trust else { return Ok(()) };
+    let signers = match policy(config)? {
+        Policy::Dev(policy) => policy.signers,
+        Policy::Staging(policy) => Some(policy.signers),
+        Policy::Production(policy) => Some(policy.signers),
+    };
+    let compromised = |name: &&String| signers.as_ref().is_some_and(|signers| signers.is_compromised(name));
+    match [Some(signer), tag_signer.as_ref()].into_iter().flatten().find(compromised) {
+        None => Ok(()),
+        Some(name) => Err(Error::CompromisedSigner(name.clone())),
+    }
 }
 
 /// What was accepted before, as verification asks for it.

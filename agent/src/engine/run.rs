@@ -257,7 +257,10 @@ impl Engine {
             },
             awaits: &|applied| self.await_hooks_of(&slot, applied),
         };
-        let result = pipeline::deploy(&run, desired).await;
+        let result = match self.still_counts(&header, trigger) {
+            Ok(()) => pipeline::deploy(&run, desired).await,
+            Err(error) => Err(error),
+        };
         self.tell_run(told, trigger, &result);
         match &result {
             Ok(outcome) => {
@@ -274,6 +277,15 @@ impl Engine {
         }
         slot.awaits(None);
         result
+    }
+
+    /// Refuses to begin something new whose signer turned out to be compromised while it waited. What was begun is finished, and
+    /// what ran is put back if a person says so.
+    fn still_counts(&self, release: &Release, trigger: &Trigger) -> Result<(), Error> {
+        if !matches!(trigger, Trigger::Sync | Trigger::Restart) || disk(|| self.history.was_begun(&release.id)) {
+            return Ok(());
+        }
+        crate::trust::still_counts(&self.config(), &release.trust)
     }
 
     fn progress_of(&self, component: &ComponentName, result: &Result<Outcome, Error>) -> Progress {

@@ -108,6 +108,11 @@ impl Signers {
         Ok(Signers(signers))
     }
 
+    /// Whether a signer of this name is marked as compromised: nothing that they signed counts any more.
+    pub fn is_compromised(&self, name: &str) -> bool {
+        self.0.iter().any(|signer| signer.name == name && signer.state == SignerState::Compromised)
+    }
+
     /// What is said about a key, at this time by our clock.
     pub(super) fn judge(&self, key: &PublicKey, now: Timestamp) -> KeyVerdict {
         let mut refused = KeyVerdict::Refused(Rule::UnknownSigner, "no signer has this key".into());
