@@ -1,5 +1,6 @@
 //! What the tests of several stages share: where the programs are, a control plane, the pipeline step by step.
 
+pub mod clock;
 pub mod cluster;
 pub mod kubelet;
 pub mod pipeline;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::clock::Clock;
 use crate::cluster::ControlPlane;
 use crate::program;
 use crate::proxy::Proxy;
@@ -126,6 +127,23 @@ impl System {
         self.commit("first");
         self.start();
         self.until_all("Healthy");
+    }
+
+    /// From the next start on the agent goes by a wall clock of its own.
+    pub fn own_clock(&mut self) -> Clock {
+        let clock = Clock::new(self.directory.path());
+        self.variables.extend(clock.variables());
+        clock
+    }
+
+    /// Waits until the agent has looked at Git so often more.
+    pub async fn until_looked(&self, times: u64) {
+        let looks = async || self.counter("tk8s_fetches_total", "outcome=\"ok\"").await;
+        let (before, begun) = (looks().await, Instant::now());
+        while looks().await < before + times {
+            assert!(begun.elapsed() < PATIENCE, "it does not look at Git: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// From the next start on the agent speaks to the API server itself, past the proxy.

@@ -10,6 +10,7 @@ mod hooks;
 mod looking;
 mod ownership;
 mod people;
+mod time;
 
 use std::time::{Duration, Instant};
 
