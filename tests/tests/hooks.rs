@@ -108,6 +108,10 @@ async fn a_hook_runs_before_anything_else_is_written_and_one_when_all_is_healthy
     assert_eq!((story.map("a"), story.uid("last")), ("1".into(), String::new()));
     // Whoever asks is told what is waited for, and until when: the cluster ends it then.
     story.0.until_says("web", "Progressing", "waits for the hook Job.batch hooks-order/first (before-apply), until ");
+    let ready = ["component", "web", "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].message}"];
+    story.0.until("the cluster is told", || {
+        story.get(&ready).contains("waits for the hook Job.batch hooks-order/first (before-apply), until ")
+    });
     let deadline = || story.get(&["job", "first", "-o", "jsonpath={.spec.activeDeadlineSeconds}"]);
     assert_eq!(deadline(), "60");
     let began = || story.get(&["job", "first", "-o", "jsonpath={.status.startTime}"]);

@@ -349,3 +349,43 @@ async fn in_production_a_container_that_somebody_adds_alarms_until_it_is_gone_an
     assert_eq!((&event["type"], &event["regarding"]["kind"]), (&"Warning".into(), &"Lease".into()));
     assert_eq!(system.component("web")["revision"], "v1.0.0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_undoes_itself_is_told_as_failed_and_as_undone_once() {
+    let _definition = DEFINITION.read().await;
+    let mut system = System::new("told-undone").await;
+    system.write_platform(&[&["web"]]);
+    let platform = std::fs::read_to_string(system.file("repository/tk8s.yaml")).unwrap();
+    system.write("tk8s.yaml", &platform.replace("path: web", "path: web, onFailure: rollback, healthTimeout: 3s"));
+    system.write_map("web", "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    let never = deployment(&system.name).replace("spec: {containers", "spec: {nodeSelector: {never: here}, containers");
+    system.write("web/never.yaml", &never);
+    system.commit("second");
+    system.until_says("web", "Held", "Rolled back to release 1");
+    let told_of = |action: &str, reason: &str| -> Vec<Value> {
+        let ours = |event: &Value| event["action"] == action && event["reason"] == reason;
+        events(&system, "web").into_iter().filter(ours).collect()
+    };
+    system.until("both are told", || {
+        !told_of("Release", "NotHealthyInTime").is_empty() && !told_of("RollBack", "RolledBack").is_empty()
+    });
+    let (failed, back) = (&told_of("Release", "NotHealthyInTime")[0], &told_of("RollBack", "RolledBack")[0]);
+    assert_eq!((&failed["type"], &back["type"]), (&"Warning".into(), &"Warning".into()));
+    assert!(failed["note"].as_str().unwrap().contains("web@2 of "), "{failed}");
+    assert!(back["note"].as_str().unwrap().contains("is back, because a newer one failed"), "{back}");
+    system.until("the resource says so too", || {
+        let web = resource(&system, "web");
+        condition(&web, "Held").0 == "True" && condition(&web, "Ready").1 == "RolledBack"
+    });
+    let described = system.kubectl(&["describe", "component", "web"]);
+    assert!(described.contains("RolledBack"), "{described}");
+    system.stop();
+    system.start();
+    system.until_says("web", "Held", "Rolled back to release 1");
+    until_looked(&system, 2).await;
+    let told: Vec<_> = events(&system, "web").into_iter().filter(|event| event["action"] == "RollBack").collect();
+    assert!(told.len() == 1 && told[0]["series"].is_null(), "it is told once: {told:?}");
+}

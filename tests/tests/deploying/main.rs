@@ -11,6 +11,7 @@ mod looking;
 mod ownership;
 mod people;
 mod time;
+mod undoing;
 
 use std::time::{Duration, Instant};
 
