@@ -48,6 +48,7 @@ mod tests {
 
     const YEAR: u64 = 365 * 24 * 3600;
 
+    /// F24: the clock jumps.
     #[test]
     fn a_clock_that_jumps_ends_an_office_too_early_and_never_too_late() {
         let (begun, minute) = (at(1000, 50 * YEAR), Duration::from_secs(60));

@@ -446,6 +446,7 @@ fn over_ssh(sshd: &Sshd, repository: &Repository, timeout: Duration) -> Source {
     }
 }
 
+/// F22: what was fetched is damaged on disk.
 #[test]
 fn a_repository_is_fetched_over_ssh_and_a_damaged_mirror_is_fetched_again() {
     let repository = Repository::new();

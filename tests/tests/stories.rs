@@ -10,6 +10,7 @@ fn the_demo_s_story_is_true() {
     tk8s_tests::run("tests/demo.sh");
 }
 
+/// F13: it is killed at every point of a release.
 #[test]
 fn a_killed_agent_leaves_a_whole_history_and_finishes_on_the_next_start() {
     let said = tk8s_tests::run("tests/crash.sh");

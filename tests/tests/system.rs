@@ -533,6 +533,7 @@ async fn what_becomes_healthy_late_is_healthy_then_also_after_a_restart() {
     assert_eq!((&history[0]["release"], &history[0]["outcome"]), (&1.into(), &"Healthy".into()));
 }
 
+/// F43: a release never becomes healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_does_not_become_healthy_undoes_itself_once_and_holds_up_only_what_stands_on_it() {
     let mut system = System::new("undoes").await;
@@ -728,6 +729,7 @@ async fn what_a_later_wave_can_not_bring_is_refused_before_the_first_write() {
     assert_eq!(system.kubectl(&["get", "service", "web", "-o", "jsonpath={.spec.ports[0].port}"]), "81");
 }
 
+/// F45: what a person allowed counts for exactly that plan, asked again before it is carried out.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_through() {
     let mut system = System::new("accident").await;

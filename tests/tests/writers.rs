@@ -122,7 +122,7 @@ async fn it_writes_nothing_any_more(name: &str, interrupt: fn(&System), resume: 
     assert!(alarms(&first).iter().any(|alarm| alarm.starts_with("HistoryGap")), "{:?}", alarms(&first));
 }
 
-/// Paused processes, split brains, a Lease that ran out meanwhile.
+/// F19: a process is paused for longer than its Lease.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_stood_still_in_mid_batch_writes_nothing_after_somebody_else_took_over() {
     let interrupt = |system: &System| {
@@ -132,6 +132,7 @@ async fn a_holder_that_stood_still_in_mid_batch_writes_nothing_after_somebody_el
     it_writes_nothing_any_more("stood-still", interrupt, |system| system.signal("CONT")).await;
 }
 
+/// F18: two processes at once, because the Lease of the first ran out where it could not renew it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_was_cut_off_in_mid_batch_writes_nothing_after_somebody_else_took_over() {
     let interrupt = |system: &System| {
@@ -195,6 +196,7 @@ async fn a_second_signal_ends_the_process_at_once_and_the_next_one_goes_on() {
     assert!(begun.elapsed() < Duration::from_secs(30), "it waited {:?}", begun.elapsed());
 }
 
+/// F16: a pod is made anew elsewhere, with the same volume, while the one before may still run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_with_the_same_volume_does_not_start() {
     let system = System::two_components("same-volume", "").await;
@@ -216,6 +218,21 @@ async fn a_second_process_with_the_same_volume_does_not_start() {
     system.write_map("one", "second");
     system.commit("second");
     system.until_map("one", "second");
+    system.until_all("Healthy");
+    // Once it is gone, whoever comes next goes on where it was.
+    let (mut first, mut second) = (system, second);
+    first.signal("KILL");
+    first.until_ended();
+    second.start();
+    second.until_all("Healthy");
+    first.write_map("one", "third");
+    first.commit("third");
+    second.until_map("one", "third");
+    second.until_all("Healthy");
+    assert_eq!(releases(&second, "one").iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3, 2, 1]);
+    assert!(alarms(&second).is_empty(), "{:?}", alarms(&second));
+    second.stop();
+    second.check_history();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,7 +275,7 @@ async fn the_anchor_follows_what_happens_and_rests_when_nothing_does() {
     assert!(alarms(&system).is_empty(), "{:?}", alarms(&system));
 }
 
-/// The node and its volume are lost.
+/// F17: the node and its volume are lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_volume_was_lost_nothing_is_deleted_and_numbers_go_on() {
     let mut system = System::two_components("volume-lost", "").await;
@@ -472,7 +489,7 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// A view with wrong bits, or cut off.
+/// F22: a view with wrong bits, or cut off.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_is_damaged_is_made_anew_and_says_the_same() {
     let mut system = System::two_components("view-damaged", "").await;
@@ -509,7 +526,7 @@ async fn a_view_that_is_damaged_is_made_anew_and_says_the_same() {
     assert!(alarms(&system).is_empty(), "{:?}", alarms(&system));
 }
 
-/// A view whose thread never answers.
+/// F23: a view whose thread never answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_hangs_ends_the_process_and_the_next_one_makes_it_anew() {
     let mut system = System::two_components("view-hangs", "").await;
@@ -533,7 +550,7 @@ async fn a_view_that_hangs_ends_the_process_and_the_next_one_makes_it_anew() {
     system.check_history();
 }
 
-/// Killed, not told to end.
+/// F14: it is killed during a rollback, not told to end.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_of_a_rollback_it_finishes_the_rollback() {
     let mut system = System::new("killed-back").await;
@@ -564,7 +581,7 @@ async fn killed_in_the_middle_of_a_rollback_it_finishes_the_rollback() {
     }
 }
 
-/// Told to end, and killed in the same moment.
+/// F15: it is told to end, and killed in the same moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_without_any_grace_it_goes_on_where_it_was() {
     let mut system = with_maps("no-grace", 20).await;
@@ -601,7 +618,7 @@ impl Drop for Volume {
     }
 }
 
-/// The disk is full.
+/// F20: the disk is full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_what_is_new_keeps_what_runs_and_is_made_good_when_there_is_room() {
     let mut system = System::new("full-disk").await;
@@ -630,4 +647,72 @@ async fn a_full_disk_refuses_what_is_new_keeps_what_runs_and_is_made_good_when_t
     system.stop();
     system.check_history();
     drop(volume);
+}
+
+/// A file system on a disk of its own that can fail; nothing where nobody may mount one.
+struct Disk {
+    image: std::path::PathBuf,
+    at: std::path::PathBuf,
+}
+
+impl Disk {
+    fn of(system: &System) -> Option<Disk> {
+        let disk = Disk { image: system.file("disk"), at: system.file("history") };
+        std::fs::create_dir_all(&disk.at).unwrap();
+        std::fs::File::create(&disk.image).unwrap().set_len(64 << 20).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk.image).status();
+        (made.is_ok_and(|made| made.success()) && disk.mount()).then_some(disk)
+    }
+
+    fn mount(&self) -> bool {
+        Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.at).status().unwrap().success()
+    }
+
+    /// What the kernel does when a disk answers with errors: from now on nothing can be written, also by who has files open.
+    fn fail(&self) {
+        assert!(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.at).status().unwrap().success());
+    }
+
+    /// As a node that starts again would find it.
+    fn repair(&self) {
+        assert!(Command::new("umount").arg(&self.at).status().unwrap().success());
+        // 1: something was put right.
+        assert!(Command::new("e2fsck").args(["-f", "-y"]).arg(&self.image).output().unwrap().status.code() <= Some(1));
+        assert!(self.mount());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.at).status().ok();
+    }
+}
+
+/// F21: the volume becomes read-only while the agent runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_becomes_read_only_acknowledges_nothing_keeps_what_runs_and_loses_nothing() {
+    let mut system = System::new("read-only").await;
+    let Some(disk) = Disk::of(&system) else {
+        println!("nobody may mount here, or there is no ext4: not tried");
+        return;
+    };
+    system.deploy_two();
+    system.bring("one", &["second"]);
+    let before = (releases(&system, "one"), releases(&system, "two"));
+    disk.fail();
+    system.write_map("one", "third");
+    system.commit("third");
+    system.until("it is told", || system.status().to_string().contains("Read-only file system"));
+    system.until_looked(2).await;
+    assert_eq!(system.map("one"), "second", "what can't be written down is not done");
+    // What was acknowledged is told, as it was, and nothing else.
+    assert_eq!((releases(&system, "one"), releases(&system, "two")), before);
+    system.stop();
+    disk.repair();
+    system.start();
+    system.until_map("one", "third");
+    system.until_all("Healthy");
+    assert_eq!(releases(&system, "one")[1..], before.0);
+    system.stop();
+    system.check_history();
 }

@@ -121,6 +121,7 @@ fn before_and_after() -> (tempfile::TempDir, tempfile::TempDir) {
     (before, after)
 }
 
+/// F22: a torn last record.
 #[test]
 fn files_of_an_append_torn_at_any_length_are_dropped() {
     let (before, after) = before_and_after();
@@ -184,6 +185,7 @@ fn a_wrong_bit_or_a_missing_end_in_any_file_of_the_ledger_is_found_and_named() {
     open(dir.path()).check_view().unwrap();
 }
 
+/// F22: a wrong bit in the ledger.
 #[test]
 fn the_position_of_a_wrong_bit_is_named() {
     let (_, dir) = before_and_after();
@@ -303,6 +305,7 @@ fn fail(kind: &'static str, number: usize, error: io::ErrorKind) -> hook::Guard 
     })
 }
 
+/// F20: the disk is full.
 #[test]
 fn a_full_disk_refuses_cleanly_and_writing_goes_on_when_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
@@ -324,6 +327,7 @@ fn a_full_disk_refuses_cleanly_and_writing_goes_on_when_there_is_space() {
     verify(dir.path(), None).unwrap();
 }
 
+/// F21: a flush fails.
 #[test]
 fn after_a_failed_flush_nothing_is_written_until_the_next_start() {
     // The first append makes the journal: file, directory, and what is appended.
@@ -381,6 +385,7 @@ fn a_tile_damaged_while_it_runs_is_found_by_the_proof_of_a_recall() {
     assert!(matches!(error, Error::Damaged { position: 1, .. }), "{error}");
 }
 
+/// F46: a version before is put back.
 #[test]
 fn an_event_of_a_newer_version_is_named_at_the_start_whether_there_is_a_view_or_not() {
     let dir = tempfile::tempdir().unwrap();

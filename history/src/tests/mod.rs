@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod damage;
+mod formats;
 mod gap;
 mod kill;
 mod people;
