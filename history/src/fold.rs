@@ -23,6 +23,13 @@ pub(crate) struct AcceptedState {
     pub(crate) revision: Revision,
     pub(crate) trust: Trust,
     pub(crate) at: Timestamp,
+    /// How many refusals were left then: counted, because no clock can be trusted to say which of them came later.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) refused: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What is known of a component. Releases by number.
@@ -182,7 +189,8 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
                     changes.remove(&key);
                 }
             }
-            changes.put(ACCEPTED, &AcceptedState { revision: revision.clone(), trust: trust.clone(), at })
+            let refused = changes.keys(REFUSED)?.len();
+            changes.put(ACCEPTED, &AcceptedState { revision: revision.clone(), trust: trust.clone(), at, refused })
         }
         Event::Refused { refusal } => {
             let key = refused(&refusal.reference, &refusal.object, &refusal.reason);

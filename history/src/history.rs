@@ -366,23 +366,26 @@ impl History {
             message: cut(&refusal.message, MESSAGE),
         };
         let mut ledger = locked(&self.ledger);
-        let (refusal, key, before) = match self.known_refusal(&ledger, refusal)? {
-            (refusal, key, Some(before)) => (refusal, key, before),
-            (refusal, _, None) => return self.append(&mut ledger, vec![Event::Refused { refusal }], now, None),
-        };
-        match self.counted(&key, Some(before.times)) {
-            None => Ok(()),
+        let (refusal, key, before) = self.known_refusal(&ledger, refusal)?;
+        let event = match self.counted(&key, before.map(|before| before.times)) {
+            None => return Ok(()),
+            Some(1) => Event::Refused { refusal },
             Some(times) => {
                 let RefusedRevision { reference, object, reason, .. } = refusal;
-                self.append(&mut ledger, vec![Event::RefusedAgain { reference, object, reason, times }], now, None)
+                Event::RefusedAgain { reference, object, reason, times }
             }
-        }
+        };
+        self.append(&mut ledger, vec![event], now, None)
     }
 
     /// Counts what happened again: how often by now, where that is to be written down. `known`: what is written down of it.
     fn counted(&self, key: &str, known: Option<u64>) -> Option<u64> {
-        let Some(known) = known else { return Some(1) };
         let mut repeats = locked(&self.repeats);
+        let Some(known) = known else {
+            // What was counted under this key before was forgotten since.
+            repeats.remove(key);
+            return Some(1);
+        };
         let times = repeats.entry(key.into()).or_insert(known);
         *times += 1;
         (*times == 10u64.pow(times.ilog10())).then_some(*times)
@@ -399,9 +402,9 @@ impl History {
             return Ok((refusal, key, Some(before)));
         }
         let accepted: Option<AcceptedState> = self.derived(ledger, fold::ACCEPTED)?;
-        let since = accepted.map_or(Timestamp::MIN, |accepted| accepted.at);
+        let before = accepted.map_or(0, |accepted| accepted.refused);
         let all: Vec<RefusedView> = self.must(self.ask(ledger, |view| values(view, fold::REFUSED)))?;
-        if all.iter().filter(|view| view.first >= since).count() < REFUSALS {
+        if all.len().saturating_sub(before) < REFUSALS {
             return Ok((refusal, key, None));
         }
         let message = format!(
