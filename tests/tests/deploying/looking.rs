@@ -76,6 +76,36 @@ fn holds(found: &Value, expected: &Value) -> bool {
     }
 }
 
+/// The command on a terminal of its own, as a person sees it.
+fn on_a_terminal(plane: &ControlPlane, directory: &Path, terminal: &str, no_color: Option<&str>) -> String {
+    let program = tk8s_tests::program("tk8s-agent");
+    let line = format!("{} diff --kubeconfig {} {}", program.display(), plane.kubeconfig().display(), directory.display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("TERM", terminal).env_remove("NO_COLOR");
+    let seen = command.envs(no_color.map(|value| ("NO_COLOR", value))).output().expect("because `script` comes with every Linux");
+    said(&seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_are_for_a_terminal_whose_user_did_not_say_no() {
+    let (plane, pipeline) = pipeline("looking-colours").await;
+    let directory = tempfile::tempdir().unwrap();
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seen", "namespace": pipeline.name}, "data": {"a": "b"}});
+    std::fs::write(directory.path().join("seen.yaml"), object.to_string()).unwrap();
+    let coloured = |text: &str| {
+        assert!(text.contains("seen"), "{text}");
+        text.contains('\u{1b}')
+    };
+    let terminal = |name: &str, no_color: Option<&str>| coloured(&on_a_terminal(plane, directory.path(), name, no_color));
+    assert!(terminal("xterm", None));
+    // An empty one says nothing: https://no-color.org.
+    assert!(terminal("xterm", Some("")));
+    assert!(!terminal("xterm", Some("1")));
+    assert!(!terminal("dumb", None));
+    assert!(!coloured(&said(&diff(plane, directory.path(), &[]))));
+    assert!(coloured(&said(&diff(plane, directory.path(), &["--color", "always"]))));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_argo_cd_expects_of_an_apply_is_what_a_look_shows() {
     let (plane, pipeline) = pipeline("looking-vectors").await;
