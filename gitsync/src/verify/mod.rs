@@ -1,15 +1,15 @@
 //! Which revision may be used. Rules only: nothing here reads the network, and the only disk is the mirror.
 
-mod allowed_signers;
 mod object;
 mod policy;
 mod rule;
+mod signature;
 mod signers;
-mod sshsig;
+mod ssh;
 
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
 pub(crate) use policy::commit_of;
 pub use policy::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify};
 pub use rule::{Refusal, Rule};
-pub use signers::{Signer, SignerState, Signers};
+pub use signers::{Signer, SignerKind, SignerState, Signers};

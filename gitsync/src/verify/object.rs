@@ -7,8 +7,9 @@
 use serde::Serialize;
 use tk8s_core::{CommitId, Timestamp, TreeId};
 
-use super::sshsig;
-use super::{Refusal, Rule, Signers};
+use super::signature::{self, Asked, Broken};
+use super::signers::RELEASE;
+use super::{Refusal, Rule, SignerKind, Signers};
 
 /// What kind of object was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,7 +31,7 @@ pub struct ObjectVerdict {
     pub id: String,
     /// The signer's name in the signers file.
     pub signer: String,
-    /// The key, as OpenSSH prints it: `SHA256:...`.
+    /// The key, as the programs of its kind print it: `SHA256:...` for SSH.
     pub fingerprint: String,
 }
 
@@ -49,9 +50,6 @@ pub(crate) enum What {
     Commit { tree: TreeId },
     Tag { name: String, commit: CommitId },
 }
-
-/// A rule and what was found: the place is added by whoever knows it.
-type Broken = (Rule, String);
 
 fn broken<T>(rule: Rule, message: impl Into<String>) -> Result<T, Broken> {
     Err((rule, message.into()))
@@ -100,8 +98,12 @@ pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: T
             format!("{} has no signature", if kind == ObjectKind::Commit { "the commit" } else { "the tag" }),
         );
     };
-    let (signer, fingerprint) = sshsig::verify(&parsed.payload, signature, signers, now)?;
-    Ok(ObjectVerdict { kind, id: id.into(), signer, fingerprint })
+    let signed = signature::verify(&parsed.payload, signature, signers, Asked { role: RELEASE, now })?;
+    if signed.kind == SignerKind::Forge {
+        let message = format!("{}: {} is a forge, whose signature alone is nobody's word", signed.fingerprint, signed.signer);
+        return broken(Rule::ForgeSigner, message);
+    }
+    Ok(ObjectVerdict { kind, id: id.into(), signer: signed.signer, fingerprint: signed.fingerprint })
 }
 
 /// Takes an object apart.

@@ -55,6 +55,8 @@ rules! {
     KeyNotValidNow => "Renew the key's validity in the signers file, or sign with a valid one. Our own clock decides.",
     /// The signer may not sign releases.
     RoleMissing => "Give the signer the role `release`, or have somebody sign who has it.",
+    /// The Git host signed, and nobody else.
+    ForgeSigner => "A person has to sign: what the Git host signs for its users proves who clicked to nobody but the host.",
     /// An OpenPGP or X.509 signature.
     UnsupportedSignature => "Sign with an SSH key (`gpg.format=ssh`): other kinds are not supported yet.",
     /// The key is too weak, or of a kind that is not accepted.

@@ -4,12 +4,13 @@
 use jiff::civil::DateTime;
 use tk8s_core::Timestamp;
 
-use super::signers::{Key, Signer, read_key, with_release};
+use super::Known;
 use crate::Error;
 use crate::known_hosts::glob;
+use crate::verify::signers::{Credential, Key, Signer, with_release};
 
 /// Reads the file.
-pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
+pub(in crate::verify) fn parse(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
     let mut signers = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -29,7 +30,7 @@ fn parse_line(line: &str) -> Result<Signer, String> {
     }
     let (mut namespaces, mut valid_after, mut valid_before) = (None, None, None);
     // One word of options, each at most once: of two that contradict each other nobody could say which was meant.
-    if read_key(rest).is_none() {
+    if Known::read(rest).is_none() {
         let (options, after) = word_raw(rest)?;
         if after.is_empty() {
             return Err("its key can't be read".into());
@@ -52,8 +53,8 @@ fn parse_line(line: &str) -> Result<Signer, String> {
         }
         rest = after;
     }
-    let key = read_key(rest).ok_or("its key can't be read")?;
-    Ok(with_release(principals, Key { key, valid_after, valid_before, namespaces }))
+    let known = Known { namespaces, ..Known::read(rest).ok_or("its key can't be read")? };
+    Ok(with_release(principals, Key { credential: Credential::Ssh(known), valid_after, valid_before }))
 }
 
 /// The first word, without its quotes, and what follows.

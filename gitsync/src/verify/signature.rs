@@ -1,0 +1,45 @@
+//! Signatures of every kind. The first line says of which kind one is, as in Git; each kind has a module of its own, which
+//! does the mathematics and says which credential of the signers file made it. Who that is and whether it counts is decided
+//! in one place for all of them: [`Signers::judge`].
+
+use tk8s_core::Timestamp;
+
+use super::{Rule, SignerKind, Signers, ssh};
+
+/// A rule and what was found: the place is added by whoever knows it.
+pub(crate) type Broken = (Rule, String);
+
+/// What is asked about whoever made a signature.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// What they have to be allowed to do.
+    pub(crate) role: &'a str,
+    /// Our own clock: never the signer's.
+    pub(crate) now: Timestamp,
+}
+
+/// A signature that is good: who made it, with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signed {
+    /// The name in the signers file.
+    pub(crate) signer: String,
+    /// A person, or a machine that signs for persons.
+    pub(crate) kind: SignerKind,
+    /// The key or certificate, as the programs of its kind print it.
+    pub(crate) fingerprint: String,
+}
+
+/// Verifies a signature over exactly these bytes.
+pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
+    let refuse = |rule: Rule, message: &str| Err((rule, message.to_owned()));
+    let begins = |marker: &str| signature.starts_with(marker.as_bytes());
+    if begins("-----BEGIN SSH SIGNATURE-----") {
+        ssh::verify(payload, signature, signers, asked)
+    } else if begins("-----BEGIN PGP SIGNATURE-----") || begins("-----BEGIN PGP MESSAGE-----") {
+        refuse(Rule::UnsupportedSignature, "it is signed with OpenPGP")
+    } else if begins("-----BEGIN SIGNED MESSAGE-----") {
+        refuse(Rule::UnsupportedSignature, "it is signed with X.509")
+    } else {
+        refuse(Rule::BadSignature, "its signature is of no known kind")
+    }
+}

@@ -1,0 +1,122 @@
+//! Reading the signers file: our own, or what people have anyway: public keys, an `allowed_signers` file.
+
+use serde::Deserialize;
+use tk8s_core::Timestamp;
+
+use super::{Credential, Key, Signer, SignerKind, SignerState, Signers, with_release};
+use crate::Error;
+use crate::verify::ssh;
+
+/// A signers file is small; a larger one is a mistake.
+const LARGEST: usize = 4 * 1024 * 1024;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawFile {
+    api_version: String,
+    kind: String,
+    signers: Vec<RawSigner>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawSigner {
+    name: String,
+    #[serde(default)]
+    kind: SignerKind,
+    roles: Vec<String>,
+    keys: Vec<String>,
+    #[serde(default)]
+    state: SignerState,
+    #[serde(default)]
+    since: Option<Timestamp>,
+}
+
+impl Signers {
+    /// Reads any of the three forms. `name` is what errors call the file.
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Signers, Error> {
+        let fail = |why: &str| Error::Signers { name: name.into(), line: None, why: why.into() };
+        if bytes.len() > LARGEST {
+            return Err(fail("it is larger than 4 MiB"));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| fail("it is not UTF-8"))?;
+        let signers = match first_words(text) {
+            None => return Err(fail("it is empty: nobody may sign")),
+            Some(line)
+                if line.starts_with("apiVersion:")
+                    || line.starts_with("kind:")
+                    || line.starts_with("signers:")
+                    || line == "---" =>
+            {
+                own(text, name)?
+            }
+            Some(line) if is_key_type(line.split_whitespace().next().unwrap_or_default()) => keys(text, name)?,
+            Some(_) => ssh::parse_allowed_signers(text, name)?,
+        };
+        if signers.iter().all(|signer| signer.keys.is_empty()) {
+            return Err(fail("it names no key: nobody may sign"));
+        }
+        Ok(Signers(signers))
+    }
+}
+
+/// The first line that says something.
+fn first_words(text: &str) -> Option<&str> {
+    text.trim_start_matches('\u{feff}').lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn is_key_type(word: &str) -> bool {
+    word.starts_with("ssh-") || word.starts_with("ecdsa-sha2-") || word.starts_with("sk-")
+}
+
+/// One entry of `keys`: its first words say of which kind it is.
+fn credential(text: &str) -> Result<Key, &'static str> {
+    ssh::Known::read(text)
+        .map(|known| Credential::Ssh(known).into())
+        .ok_or("is not an SSH public key (`ssh-ed25519 AAAA...`)")
+}
+
+fn own(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
+    let fail = |line: Option<usize>, why: String| Error::Signers { name: name.into(), line, why };
+    let file: RawFile = serde_yaml::from_str(text).map_err(|error| {
+        let line = error.location().map(|location| location.line());
+        fail(line, tk8s_core::printable(&error.to_string(), 300))
+    })?;
+    if file.api_version != "agent.tk8s.io/v1alpha1" || file.kind != "Signers" {
+        return Err(fail(None, "it has to say `apiVersion: agent.tk8s.io/v1alpha1` and `kind: Signers`".into()));
+    }
+    let mut signers: Vec<Signer> = Vec::new();
+    for raw in file.signers {
+        let shown = tk8s_core::printable(&raw.name, 80);
+        if raw.name.trim().is_empty() {
+            return Err(fail(None, "a signer has no name".into()));
+        }
+        if signers.iter().any(|signer| signer.name == raw.name) {
+            return Err(fail(None, format!("the signer `{shown}` occurs twice: a person has one entry with all keys")));
+        }
+        let mut keys = Vec::new();
+        for (index, key) in raw.keys.iter().enumerate() {
+            keys.push(credential(key).map_err(|why| fail(None, format!("key {} of `{shown}` {why}", index + 1)))?);
+        }
+        let RawSigner { name, kind, roles, state, since, .. } = raw;
+        signers.push(Signer { name, kind, roles, state, since, keys });
+    }
+    Ok(signers)
+}
+
+/// One key a line, as in `*.pub`: whoever is listed may sign releases.
+fn keys(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
+    let mut signers = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let fail = || Error::Signers { name: name.into(), line: Some(index + 1), why: "it is not an SSH public key".into() };
+        let known = ssh::Known::read(line).ok_or_else(fail)?;
+        let comment = line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+        let label = if comment.is_empty() { known.fingerprint() } else { comment };
+        signers.push(with_release(label, Credential::Ssh(known).into()));
+    }
+    Ok(signers)
+}
