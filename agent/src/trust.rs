@@ -2,19 +2,24 @@
 
 use tk8s_config::AgentConfig;
 use tk8s_core::{Environment, Trust};
-use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, Signers, StagingPolicy, Waiver};
+use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, Revocations, SeenTag, Signers, StagingPolicy, Waiver};
 use tk8s_history::History;
 
 use crate::disk::disk;
 use crate::error::Error;
 
-/// The policy, with the signers file as it is now: read for each look at Git, so that a change is in force at once.
+/// The policy, with the signers and what is revoked as their files are now: read for each look at Git, so that a change is in
+/// force at once. A file that can't be read is an error, and nothing new is accepted until it can be.
 pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
     let signers = match &config.trust.signers_file {
         Some(path) => {
             let bytes =
                 std::fs::read(path).map_err(|source| Error::ReadFile { what: "signers file", path: path.clone(), source })?;
-            Some(Signers::parse(&bytes, &path.display().to_string())?)
+            let signers = Signers::parse(&bytes, &path.display().to_string())?;
+            Some(match &config.trust.revocation_file {
+                Some(path) => signers.revoking(Revocations::read(path)?),
+                None => signers,
+            })
         }
         None => None,
     };

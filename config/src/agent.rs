@@ -54,6 +54,8 @@ pub struct AgentConfig {
 pub struct TrustConfig {
     /// The signers file.
     pub signers_file: Option<PathBuf>,
+    /// What of theirs is revoked.
+    pub revocation_file: Option<PathBuf>,
     /// In dev only.
     pub waive: Option<WaiveConfig>,
 }
@@ -169,7 +171,7 @@ pub struct LeaseConfig {
 impl AgentConfig {
     /// Every file that it names and that is read while the agent runs.
     pub fn files(&self) -> Vec<&Path> {
-        let others = self.trust.signers_file.iter().chain(&self.api.token_file);
+        let others = self.trust.signers_file.iter().chain(&self.trust.revocation_file).chain(&self.api.token_file);
         let webhook = self.webhook.iter().map(|webhook| &webhook.secret_file);
         let variables = self.variables.values().filter_map(|variable| match variable {
             VariableConfig::File(path) => Some(path),
@@ -355,7 +357,8 @@ fn sops(fields: &mut Fields<'_>) -> SopsConfig {
 }
 
 fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node) -> TrustConfig {
-    let signers_file = fields.parse("signersFile");
+    let signers_file: Option<PathBuf> = fields.parse("signersFile");
+    let revocation_file = fields.parse("revocationFile");
     let waive = match fields.node("waive") {
         Some(_) => section(fields, "waive", empty, |fields| fields.required::<String>("reason"), &[]),
         None => None,
@@ -369,7 +372,10 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
     if signers_file.is_none() && waive.is_none() {
         fields.problem("signersFile", "it is missing: name the file that lists who may sign");
     }
-    TrustConfig { signers_file, waive: waive.map(|reason| WaiveConfig { reason }) }
+    if revocation_file.is_some() && signers_file.is_none() {
+        fields.problem("revocationFile", "without `signersFile` nobody may sign, and there is nothing to revoke");
+    }
+    TrustConfig { signers_file, revocation_file, waive: waive.map(|reason| WaiveConfig { reason }) }
 }
 
 fn history(fields: &mut Fields<'_>) -> Option<HistoryConfig> {
@@ -516,6 +522,16 @@ api: {listen: '127.0.0.1:0'}
         ] {
             assert!(problems(&with(keys)).iter().any(|problem| problem.contains(word)), "{:?}", problems(&with(keys)));
         }
+    }
+
+    #[test]
+    fn a_revocation_file_is_followed_and_needs_signers() {
+        let with = |trust: &str| GOOD.replace("trust: {signersFile: /signers.yaml}", &format!("trust: {trust}"));
+        let config = AgentConfig::parse(&with("{signersFile: /signers.yaml, revocationFile: /revoked}"), "x").unwrap();
+        assert!(config.files().contains(&Path::new("/revoked")), "{:?}", config.files());
+        assert!(config.needs_restart(&AgentConfig::parse(GOOD, "x").unwrap()).is_empty());
+        let alone = with("{waive: {reason: a laptop}, revocationFile: /revoked}").replace("production", "dev");
+        assert!(problems(&alone).iter().any(|problem| problem.contains("nothing to revoke")), "{:?}", problems(&alone));
     }
 
     #[test]

@@ -292,6 +292,16 @@ pub enum Error {
         /// What is wrong, and what to write instead.
         why: String,
     },
+    /// The revocation file can't be used.
+    #[error("`{name}`{}: {why}; nothing new is accepted until it can be read to its end", line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Revocations {
+        /// The file.
+        name: String,
+        /// From 1, where lines matter.
+        line: Option<usize>,
+        /// What is wrong.
+        why: String,
+    },
     /// A revision that is no name of one thing.
     #[error("`{revision}` {why}")]
     Revision {
@@ -376,6 +386,7 @@ impl Classified for Error {
             Error::Mirror { .. } => "MirrorBroken",
             Error::Object { .. } => "ObjectBroken",
             Error::Signers { .. } => "SignersRefused",
+            Error::Revocations { .. } => "RevocationsRefused",
             Error::Revision { .. } => "NoSuchRevision",
             Error::NoReason => "NoReason",
         }

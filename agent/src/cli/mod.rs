@@ -164,6 +164,9 @@ struct Verify {
     /// Who may sign: a signers file, SSH public keys, or an `allowed_signers` file.
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     signers: Option<PathBuf>,
+    /// What is revoked: a list of `ssh-keygen -k`, or SSH public keys, one a line.
+    #[arg(long, value_name = "FILE", requires = "signers")]
+    revocations: Option<PathBuf>,
     /// The local repository of the revision.
     #[arg(long, value_name = "DIR", default_value = ".")]
     repository: PathBuf,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tk8s_config::AgentConfig;
 use tk8s_core::{ComponentName, LayerId, Timestamp, chain};
 use tk8s_diff::mask::Masker;
-use tk8s_gitsync::Signers;
+use tk8s_gitsync::{Revocations, Signers};
 use tk8s_render::Renderers;
 
 use super::finding::{Report, count};
@@ -189,7 +189,7 @@ pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
 
 /// `tk8s-agent verify`.
 pub(super) fn verify(arguments: &Verify, format: Format) -> Exit {
-    let (signers_file, repository) = match &arguments.config {
+    let (signers_file, revocation_file, repository) = match &arguments.config {
         Some(path) => {
             let config = match read_config(path) {
                 Ok(config) => config,
@@ -199,18 +199,27 @@ pub(super) fn verify(arguments: &Verify, format: Format) -> Exit {
                 eprintln!("`{}` names no signers file", path.display());
                 return Exit::BadConfiguration;
             };
-            (signers, config.history.dir.join("mirror.git"))
+            (signers, config.trust.revocation_file.clone(), config.history.dir.join("mirror.git"))
         }
-        None => (arguments.signers.clone().expect("because clap asks for it without `--config`"), arguments.repository.clone()),
+        None => {
+            let signers = arguments.signers.clone().expect("because clap asks for it without `--config`");
+            (signers, arguments.revocations.clone(), arguments.repository.clone())
+        }
     };
-    let signers =
-        match read_bounded(&signers_file).and_then(|bytes| Ok(Signers::parse(&bytes, &signers_file.display().to_string())?)) {
-            Ok(signers) => signers,
-            Err(error) => {
-                complain("the signers can't be used", &error);
-                return Exit::No;
-            }
-        };
+    let read = |signers: &Path| -> Result<Signers, Error> {
+        let signers = Signers::parse(&read_bounded(signers)?, &signers.display().to_string())?;
+        Ok(match &revocation_file {
+            Some(path) => signers.revoking(Revocations::read(path)?),
+            None => signers,
+        })
+    };
+    let signers = match read(&signers_file) {
+        Ok(signers) => signers,
+        Err(error) => {
+            complain("the signers can't be used", &error);
+            return Exit::No;
+        }
+    };
     let now = Timestamp::now();
     let verdict = match (&arguments.object, &arguments.revision) {
         (Some(object), _) => match read_bounded(object) {

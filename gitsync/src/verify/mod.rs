@@ -12,4 +12,5 @@ pub(crate) use object::{What, parse, verify_parsed};
 pub(crate) use policy::commit_of;
 pub use policy::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify};
 pub use rule::{Refusal, Rule};
-pub use signers::{Signer, SignerKind, SignerState, Signers};
+pub use signers::{Role, Signer, SignerKind, SignerState, Signers};
+pub use ssh::Revocations;

@@ -8,8 +8,7 @@ use serde::Serialize;
 use tk8s_core::{CommitId, Timestamp, TreeId};
 
 use super::signature::{self, Asked, Broken};
-use super::signers::RELEASE;
-use super::{Refusal, Rule, SignerKind, Signers};
+use super::{Refusal, Role, Rule, SignerKind, Signers};
 
 /// What kind of object was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -98,7 +97,7 @@ pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: T
             format!("{} has no signature", if kind == ObjectKind::Commit { "the commit" } else { "the tag" }),
         );
     };
-    let signed = signature::verify(&parsed.payload, signature, signers, Asked { role: RELEASE, now })?;
+    let signed = signature::verify(&parsed.payload, signature, signers, Asked { role: Role::RELEASE, now })?;
     if signed.kind == SignerKind::Forge {
         let message = format!("{}: {} is a forge, whose signature alone is nobody's word", signed.fingerprint, signed.signer);
         return broken(Rule::ForgeSigner, message);

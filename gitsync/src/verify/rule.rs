@@ -51,6 +51,10 @@ rules! {
     RetiredSigner => "Somebody who is active has to sign: what a retired signer signed before stays good, nothing new does.",
     /// The signer is compromised.
     CompromisedSigner => "Nothing that this key signed counts. Somebody else has to review and sign.",
+    /// The key, its certificate or the certificate's authority is in the revocation file.
+    KeyRevoked => "Nothing that this key signed counts. Its owner has to sign again with another key, or somebody else has to.",
+    /// The certificate of the key is not good.
+    CertificateRefused => "Have the authority make a certificate for this person, without critical options, and sign again.",
     /// The key is not valid at this time.
     KeyNotValidNow => "Renew the key's validity in the signers file, or sign with a valid one. Our own clock decides.",
     /// The signer may not sign releases.
@@ -60,7 +64,7 @@ rules! {
     /// An OpenPGP or X.509 signature.
     UnsupportedSignature => "Sign with an SSH key (`gpg.format=ssh`): other kinds are not supported yet.",
     /// The key is too weak, or of a kind that is not accepted.
-    WeakKey => "Use ed25519, ECDSA P-256/384/521, or RSA with at least 2,048 bits and SHA-2.",
+    WeakKey => "Use ed25519, ECDSA P-256/384/521, RSA with at least 2,048 bits and SHA-2, or a security key and touch it.",
     /// The object is not as Git makes it.
     MalformedObject => "Make the object anew with Git. Something else made it, and it could be read in two ways.",
     /// A header occurs twice.

@@ -4,16 +4,16 @@
 
 use tk8s_core::Timestamp;
 
-use super::{Rule, SignerKind, Signers, ssh};
+use super::{Role, Rule, SignerKind, Signers, ssh};
 
 /// A rule and what was found: the place is added by whoever knows it.
 pub(crate) type Broken = (Rule, String);
 
 /// What is asked about whoever made a signature.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct Asked {
     /// What they have to be allowed to do.
-    pub(crate) role: &'a str,
+    pub(crate) role: Role,
     /// Our own clock: never the signer's.
     pub(crate) now: Timestamp,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Signed {
 }
 
 /// Verifies a signature over exactly these bytes.
-pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
+pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked) -> Result<Signed, Broken> {
     let refuse = |rule: Rule, message: &str| Err((rule, message.to_owned()));
     let begins = |marker: &str| signature.starts_with(marker.as_bytes());
     if begins("-----BEGIN SSH SIGNATURE-----") {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tk8s_core::Timestamp;
 
-use super::{Credential, Key, Signer, SignerKind, SignerState, Signers, with_release};
+use super::{Credential, Key, Role, Signer, SignerKind, SignerState, Signers, with_release};
 use crate::Error;
 use crate::verify::ssh;
 
@@ -24,7 +24,7 @@ struct RawSigner {
     name: String,
     #[serde(default)]
     kind: SignerKind,
-    roles: Vec<String>,
+    roles: Vec<Role>,
     keys: Vec<String>,
     #[serde(default)]
     state: SignerState,
@@ -56,7 +56,7 @@ impl Signers {
         if signers.iter().all(|signer| signer.keys.is_empty()) {
             return Err(fail("it names no key: nobody may sign"));
         }
-        Ok(Signers(signers))
+        Ok(Signers { signers, revoked: None })
     }
 }
 
@@ -69,11 +69,18 @@ fn is_key_type(word: &str) -> bool {
     word.starts_with("ssh-") || word.starts_with("ecdsa-sha2-") || word.starts_with("sk-")
 }
 
-/// One entry of `keys`: its first words say of which kind it is.
-fn credential(text: &str) -> Result<Key, &'static str> {
-    ssh::Known::read(text)
-        .map(|known| Credential::Ssh(known).into())
-        .ok_or("is not an SSH public key (`ssh-ed25519 AAAA...`)")
+/// One entry of `keys`: its first words say of which kind it is. An SSH key stands alone, or in a line of `allowed_signers`,
+/// which is how an authority is written.
+fn credential(text: &str) -> Result<Key, String> {
+    if is_key_type(text.split_whitespace().next().unwrap_or_default()) {
+        let known = ssh::Known::read(text).ok_or("is not an SSH public key (`ssh-ed25519 AAAA...`)")?;
+        return Ok(Credential::Ssh(known).into());
+    }
+    let line = ssh::line_of(text).map_err(|why| {
+        format!("is neither an SSH public key (`ssh-ed25519 AAAA...`) nor a line of `allowed_signers`: {why}")
+    })?;
+    let ssh::Line { known, valid_after, valid_before, .. } = line;
+    Ok(Key { credential: Credential::Ssh(known), valid_after, valid_before })
 }
 
 fn own(text: &str, name: &str) -> Result<Vec<Signer>, Error> {

@@ -10,10 +10,36 @@ use serde::Deserialize;
 use tk8s_core::Timestamp;
 
 use super::signature::{Asked, Broken, Signed};
-use super::{Rule, ssh};
+use super::{Revocations, Rule, ssh};
 
-/// The role that signs releases.
-pub(crate) const RELEASE: &str = "release";
+/// What a signer may do. One that no rule asks for is a mistake, so there is no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Role(&'static str);
+
+impl Role {
+    /// Signs commits and releases.
+    pub const RELEASE: Role = Role("release");
+    /// Every role.
+    pub const ALL: [Role; 5] =
+        [Role::RELEASE, Role("technical-lead"), Role("security-officer"), Role("product-owner"), Role("break-glass")];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Role {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Role, String> {
+        Role::ALL.into_iter().find(|role| role.0 == name).ok_or_else(|| {
+            let all = Role::ALL.map(Role::name).join("`, `");
+            format!("no rule knows the role `{}`; there are `{all}`", tk8s_core::printable(&name, 40))
+        })
+    }
+}
 
 /// Whether a signer's signatures count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
@@ -47,10 +73,10 @@ pub struct Signer {
     /// What it is.
     pub kind: SignerKind,
     /// What the signer may do.
-    pub roles: Vec<String>,
+    pub roles: Vec<Role>,
     /// Whether the signatures count.
     pub state: SignerState,
-    /// Since when the state holds.
+    /// Since when the state holds. Whoever is compromised is so at once, whatever stands here.
     pub since: Option<Timestamp>,
     pub(super) keys: Vec<Key>,
 }
@@ -90,9 +116,12 @@ pub(super) enum Fit {
     Refused(Rule, String),
 }
 
-/// Everybody who may sign.
+/// Everybody who may sign, and what of theirs is revoked.
 #[derive(Clone, Debug)]
-pub struct Signers(Vec<Signer>);
+pub struct Signers {
+    signers: Vec<Signer>,
+    revoked: Option<Revocations>,
+}
 
 /// Who made a signature.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,15 +140,25 @@ impl Known {
 impl Signers {
     /// Whether a signer of this name is marked as compromised: nothing that they signed counts any more.
     pub fn is_compromised(&self, name: &str) -> bool {
-        self.0.iter().any(|signer| signer.name == name && signer.state == SignerState::Compromised)
+        self.signers.iter().any(|signer| signer.name == name && signer.state == SignerState::Compromised)
+    }
+
+    /// The same people, without what this file revokes: it is asked before anything else.
+    #[must_use]
+    pub fn revoking(self, revoked: Revocations) -> Signers {
+        Signers { revoked: Some(revoked), ..self }
+    }
+
+    pub(super) fn revoked(&self) -> Option<&Revocations> {
+        self.revoked.as_ref()
     }
 
     /// Who of them made a signature, if they may: `fit` says of each credential whether it did.
     ///
     /// One entry that may is enough, but a compromised one is never good.
-    pub(super) fn judge(&self, asked: Asked<'_>, fit: impl Fn(&Credential) -> Fit) -> Result<Known, Broken> {
+    pub(super) fn judge(&self, asked: Asked, fit: impl Fn(&Credential) -> Fit) -> Result<Known, Broken> {
         let mut verdict = Err((Rule::UnknownSigner, "no signer has this key".to_owned()));
-        for signer in &self.0 {
+        for signer in &self.signers {
             for key in &signer.keys {
                 match judge(signer, key, fit(&key.credential), asked) {
                     None => {}
@@ -134,7 +173,7 @@ impl Signers {
 }
 
 /// What is said of one credential; nothing if it is not the one.
-fn judge(signer: &Signer, key: &Key, fit: Fit, asked: Asked<'_>) -> Option<Result<Known, Broken>> {
+fn judge(signer: &Signer, key: &Key, fit: Fit, asked: Asked) -> Option<Result<Known, Broken>> {
     let called = match fit {
         Fit::Other => return None,
         Fit::Made { called } => Ok(called),
@@ -145,12 +184,13 @@ fn judge(signer: &Signer, key: &Key, fit: Fit, asked: Asked<'_>) -> Option<Resul
     }))
 }
 
-fn allowed(signer: &Signer, key: &Key, asked: Asked<'_>) -> Result<(), Broken> {
+fn allowed(signer: &Signer, key: &Key, asked: Asked) -> Result<(), Broken> {
     let (name, now) = (&signer.name, asked.now);
     let refuse = |rule, why: String| Err((rule, why));
     let since = signer.since.map(|since| format!(" since {since}")).unwrap_or_default();
     match signer.state {
-        SignerState::Active => {}
+        SignerState::Active if signer.since.is_none_or(|since| since <= now) => {}
+        SignerState::Active => return refuse(Rule::KeyNotValidNow, format!("{name} is active{since}, which is yet to come")),
         // From then on by our own clock; without a date at once.
         SignerState::Retired if signer.since.is_some_and(|since| now < since) => {}
         SignerState::Retired => return refuse(Rule::RetiredSigner, format!("{name} is retired{since}")),
@@ -159,11 +199,12 @@ fn allowed(signer: &Signer, key: &Key, asked: Asked<'_>) -> Result<(), Broken> {
     if let Some(after) = key.valid_after.filter(|after| now < *after) {
         return refuse(Rule::KeyNotValidNow, format!("this key of {name} is valid from {after} on"));
     }
-    if let Some(before) = key.valid_before.filter(|before| now >= *before) {
+    // To the second, and that one included: as OpenSSH.
+    if let Some(before) = key.valid_before.filter(|before| now.as_second() > before.as_second()) {
         return refuse(Rule::KeyNotValidNow, format!("this key of {name} was valid until {before}"));
     }
-    if !signer.roles.iter().any(|role| role == asked.role) {
-        return refuse(Rule::RoleMissing, format!("{name} does not have the role `{}`", asked.role));
+    if !signer.roles.contains(&asked.role) {
+        return refuse(Rule::RoleMissing, format!("{name} does not have the role `{}`", asked.role.name()));
     }
     Ok(())
 }
@@ -173,7 +214,7 @@ pub(super) fn with_release(name: String, key: Key) -> Signer {
     Signer {
         name,
         kind: SignerKind::Person,
-        roles: vec![RELEASE.into()],
+        roles: vec![Role::RELEASE],
         state: SignerState::Active,
         since: None,
         keys: vec![key],

@@ -1,110 +1,178 @@
-//! OpenSSH's `allowed_signers` file (ssh-keygen(1), "ALLOWED SIGNERS"), but for two things: a line that can't be read is an
-//! error and not a line to skip, and times without `Z` are UTC, so that a verdict does not depend on where it is made.
+//! OpenSSH's `allowed_signers` file (ssh-keygen(1), "ALLOWED SIGNERS"), read word by word as OpenSSH reads it, but for this:
+//! a line that it would skip is an error here, so that whoever wrote it sees it; and times without `Z` are UTC and not of
+//! wherever the program happens to run. The whole list is in `docs/security.md`.
 
 use jiff::civil::DateTime;
 use tk8s_core::Timestamp;
 
 use super::Known;
 use crate::Error;
-use crate::known_hosts::glob;
 use crate::verify::signers::{Credential, Key, Signer, with_release};
 
 /// Reads the file.
 pub(in crate::verify) fn parse(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
     let mut signers = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+    for (index, line) in text.split('\n').enumerate() {
+        if is_blank(line) {
             continue;
         }
-        let signer = parse_line(line).map_err(|why| Error::Signers { name: name.into(), line: Some(index + 1), why })?;
-        signers.push(signer);
+        let line = line_of(line).map_err(|why| Error::Signers { name: name.into(), line: Some(index + 1), why })?;
+        let Line { principals, known, valid_after, valid_before } = line;
+        let credential = Credential::Ssh(Known { open: true, ..known });
+        signers.push(with_release(principals, Key { credential, valid_after, valid_before }));
     }
     Ok(signers)
 }
 
-fn parse_line(line: &str) -> Result<Signer, String> {
-    let (principals, mut rest) = word(line)?;
+/// White space, or a comment.
+fn is_blank(line: &str) -> bool {
+    let line = line.trim_matches(BLANKS);
+    line.is_empty() || line.starts_with('#')
+}
+
+/// What a line says.
+#[derive(Debug)]
+pub(in crate::verify) struct Line {
+    pub(in crate::verify) principals: String,
+    pub(in crate::verify) known: Known,
+    pub(in crate::verify) valid_after: Option<Timestamp>,
+    pub(in crate::verify) valid_before: Option<Timestamp>,
+}
+
+/// What separates principals, options and key.
+const BLANKS: [char; 3] = [' ', '\t', '\r'];
+
+/// Reads one line: principals, options if there are any, a key; what follows is a comment.
+pub(in crate::verify) fn line_of(line: &str) -> Result<Line, String> {
+    let (principals, rest) = principals(line.trim_matches(BLANKS))?;
+    let mut options = Options::default();
+    let known = match Known::read(rest) {
+        Some(known) => known,
+        None => {
+            let (given, after) = options_and_rest(rest)?;
+            options = Options::read(given)?;
+            Known::read(after).ok_or("its key can't be read")?
+        }
+    };
+    let Options { authority, namespaces, valid_after, valid_before } = options;
+    if let (Some(after), Some(before)) = (valid_after, valid_before)
+        && before <= after
+    {
+        return Err("`valid-before` is not after `valid-after`".into());
+    }
+    let known = Known { authority, namespaces, principals: Some(principals.clone()), ..known };
+    Ok(Line { principals, known, valid_after, valid_before })
+}
+
+/// The first word, and what follows. Quotes may stand in it, at its end (`alice,"bob builder"`), and hold blanks.
+fn principals(line: &str) -> Result<(String, &str), String> {
+    let end = line.find([' ', '\t', '\r', '"']).unwrap_or(line.len());
+    let (principals, rest) = match line[end..].strip_prefix('"') {
+        None => (line[..end].to_owned(), &line[end..]),
+        Some(quoted) => {
+            let (inside, rest) = quoted.split_once('"').ok_or("a quotation does not end")?;
+            if !rest.is_empty() && !rest.starts_with(BLANKS) {
+                return Err("a quotation of principals ends within a word".into());
+            }
+            (format!("{}{inside}", &line[..end]), rest)
+        }
+    };
+    let rest = rest.trim_start_matches(BLANKS);
     if principals.is_empty() || rest.is_empty() {
         return Err("a line names principals and a key".into());
     }
-    let (mut namespaces, mut valid_after, mut valid_before) = (None, None, None);
-    // One word of options, each at most once: of two that contradict each other nobody could say which was meant.
-    if Known::read(rest).is_none() {
-        let (options, after) = word_raw(rest)?;
-        if after.is_empty() {
-            return Err("its key can't be read".into());
-        }
-        let mut given = Vec::new();
-        for option in split_options(options)? {
-            let (option, value) =
-                option.split_once('=').map_or((option, None), |(option, value)| (option, Some(value.trim_matches('"'))));
-            if given.contains(&option.to_ascii_lowercase()) {
-                return Err(format!("the option `{}` occurs twice", tk8s_core::printable(option, 40)));
-            }
-            given.push(option.to_ascii_lowercase());
-            match (option.to_ascii_lowercase().as_str(), value) {
-                ("cert-authority", None) => return Err("`cert-authority` is not supported yet: name the key itself".into()),
-                ("namespaces", Some(list)) => namespaces = Some(list.to_owned()),
-                ("valid-after", Some(time)) => valid_after = Some(read_time(time)?),
-                ("valid-before", Some(time)) => valid_before = Some(read_time(time)?),
-                (other, _) => return Err(format!("the option `{}` is unknown", tk8s_core::printable(other, 40))),
-            }
-        }
-        rest = after;
-    }
-    let known = Known { namespaces, ..Known::read(rest).ok_or("its key can't be read")? };
-    Ok(with_release(principals, Key { credential: Credential::Ssh(known), valid_after, valid_before }))
+    Ok((principals, rest))
 }
 
-/// The first word, without its quotes, and what follows.
-fn word(text: &str) -> Result<(String, &str), String> {
-    match text.strip_prefix('"') {
-        Some(quoted) => {
-            let (inside, rest) = quoted.split_once('"').ok_or("a quotation does not end")?;
-            Ok((inside.into(), rest.trim_start()))
-        }
-        None => {
-            let end = text.find([' ', '\t']).unwrap_or(text.len());
-            Ok((text[..end].into(), text[end..].trim_start()))
-        }
-    }
-}
-
-/// The first word, in which quotes may hold white space, and what follows.
-fn word_raw(text: &str) -> Result<(&str, &str), String> {
+/// The word of options, in which quotes may hold blanks and `\"` is no quote, and what follows.
+fn options_and_rest(text: &str) -> Result<(&str, &str), String> {
     let mut quoted = false;
+    let mut escaped = false;
     for (at, character) in text.char_indices() {
         match character {
+            '"' if escaped => {}
             '"' => quoted = !quoted,
-            ' ' | '\t' if !quoted => return Ok((&text[..at], text[at..].trim_start())),
+            ' ' | '\t' if !quoted => return Ok((&text[..at], text[at..].trim_start_matches(BLANKS))),
             _ => {}
         }
+        escaped = character == '\\';
     }
-    if quoted { Err("a quotation does not end".into()) } else { Ok((text, "")) }
+    Err(if quoted { "a quotation does not end" } else { "its key can't be read" }.into())
 }
 
-/// Options stand between commas; commas inside quotes belong to a value.
-fn split_options(text: &str) -> Result<Vec<&str>, String> {
-    let (mut parts, mut from, mut quoted) = (Vec::new(), 0, false);
-    for (at, character) in text.char_indices() {
-        match character {
-            '"' => quoted = !quoted,
-            ',' if !quoted => {
-                parts.push(&text[from..at]);
-                from = at + 1;
+/// What may stand between principals and key.
+#[derive(Debug, Default)]
+struct Options {
+    authority: bool,
+    namespaces: Option<String>,
+    valid_after: Option<Timestamp>,
+    valid_before: Option<Timestamp>,
+}
+
+impl Options {
+    /// Each at most once: of two that contradict each other nobody could say which was meant.
+    fn read(mut text: &str) -> Result<Options, String> {
+        let mut options = Options::default();
+        loop {
+            let end = text.find(['=', ',']).unwrap_or(text.len());
+            let (name, rest) = text.split_at(end);
+            let shown = tk8s_core::printable(name, 40);
+            let name = name.to_ascii_lowercase();
+            let twice = || Err(format!("the option `{shown}` occurs twice"));
+            let rest = match (name.as_str(), rest.strip_prefix('=')) {
+                ("cert-authority", None) => {
+                    if std::mem::replace(&mut options.authority, true) {
+                        return twice();
+                    }
+                    rest
+                }
+                ("namespaces" | "valid-after" | "valid-before", Some(value)) => {
+                    let (value, rest) = quoted(value).map_err(|why| format!("the option `{shown}` {why}"))?;
+                    let had = match name.as_str() {
+                        "namespaces" => options.namespaces.replace(value).is_some(),
+                        "valid-after" => options.valid_after.replace(time(&value)?).is_some(),
+                        _ => options.valid_before.replace(time(&value)?).is_some(),
+                    };
+                    if had {
+                        return twice();
+                    }
+                    rest
+                }
+                ("", _) => return Err("an option is empty".into()),
+                _ => return Err(format!("the option `{shown}` is unknown, or not written as it has to be")),
+            };
+            match rest.strip_prefix(',') {
+                Some(next) => text = next,
+                None if rest.is_empty() => return Ok(options),
+                None => return Err(format!("something follows the option `{shown}`")),
             }
-            _ => {}
         }
     }
-    parts.push(&text[from..]);
-    if parts.iter().any(|part| part.is_empty()) { Err("an option is empty".into()) } else { Ok(parts) }
 }
 
-/// `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, optionally with `Z`.
-fn read_time(text: &str) -> Result<Timestamp, String> {
+/// A value in quotes, in which `\"` is a quote, and what follows.
+fn quoted(text: &str) -> Result<(String, &str), &'static str> {
+    let inside = text.strip_prefix('"').ok_or("has a value without quotes")?;
+    let mut value = String::new();
+    let mut characters = inside.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' if characters.next_if(|(_, next)| *next == '"').is_some() => value.push('"'),
+            '"' => return Ok((value, &inside[at + 1..])),
+            other => value.push(other),
+        }
+    }
+    Err("has a quotation that does not end")
+}
+
+/// `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, optionally with `Z` or `UTC`.
+fn time(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("`{}` is not a time: write YYYYMMDD[HHMM[SS]][Z]", tk8s_core::printable(text, 40));
     let digits = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+    let digits = match digits.len().checked_sub(3).and_then(|at| digits.split_at_checked(at)) {
+        Some((digits, zone)) if zone.eq_ignore_ascii_case("utc") => digits,
+        _ => digits,
+    };
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) || ![8, 12, 14].contains(&digits.len()) {
         return Err(wrong());
     }
@@ -112,20 +180,8 @@ fn read_time(text: &str) -> Result<Timestamp, String> {
     let small = |from, to| number(from, to).map(|number| number as i8);
     let time = DateTime::new(number(0, 4)?, small(4, 6)?, small(6, 8)?, small(8, 10)?, small(10, 12)?, small(12, 14)?, 0)
         .map_err(|_| wrong())?;
-    time.to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp()).map_err(|_| wrong())
-}
-
-/// Whether a comma-separated list of patterns names this text; a negated pattern that matches excludes it.
-pub(super) fn list_matches(patterns: &str, text: &str) -> bool {
-    let mut found = false;
-    for pattern in patterns.split(',') {
-        match pattern.strip_prefix('!') {
-            Some(pattern) if glob(pattern, text) => return false,
-            Some(_) => {}
-            None => found |= glob(pattern, text),
-        }
-    }
-    found
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?.timestamp();
+    if time <= Timestamp::UNIX_EPOCH { Err(wrong()) } else { Ok(time) }
 }
 
 #[cfg(test)]
@@ -136,32 +192,63 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_openssh_reads_them() {
-        for line in [
-            format!("alice@example.com {KEY}"),
-            format!("alice@example.com,*@example.org namespaces=\"git,file\" {KEY} comment"),
-            format!("\"alice and bob\" namespaces=\"git\",valid-after=\"20240101\",valid-before=\"202501011200Z\" {KEY}"),
-            format!("* NAMESPACES=\"git\" {KEY}"),
+        for (before, principals) in [
+            ("alice@example.com", "alice@example.com"),
+            ("alice@example.com,*@example.org namespaces=\"git,file\"", "alice@example.com,*@example.org"),
+            ("\"alice and bob\" namespaces=\"git\",valid-after=\"20240101\",valid-before=\"202501011200Z\"", "alice and bob"),
+            ("alice,\"bob builder\" cert-authority", "alice,bob builder"),
+            ("* NAMESPACES=\"git\"", "*"),
+            ("*\tCert-Authority,namespaces=\"a\\\"b\" ", "*"),
+            ("a valid-before=\"20250101utc\"", "a"),
         ] {
-            assert!(parse_line(&line).is_ok(), "{line}: {:?}", parse_line(&line).err());
+            let line = line_of(&format!(" \t{before} {KEY} a comment\r"));
+            assert_eq!(line.map(|line| line.principals), Ok(principals.into()), "{before}");
         }
         for line in [
             "alice".to_owned(),
-            format!("alice cert-authority {KEY}"),
+            format!("alice cert-authority=\"x\" {KEY}"),
+            format!("alice cert-authority,cert-authority {KEY}"),
+            format!("alice cert-authority, {KEY}"),
+            format!("alice ,cert-authority {KEY}"),
+            format!("alice cert-authority;x {KEY}"),
             format!("alice sparkle {KEY}"),
+            format!("alice namespaces {KEY}"),
+            format!("alice namespaces=git {KEY}"),
+            format!("alice namespaces=\"git\"x {KEY}"),
+            format!("alice namespaces=\"git {KEY}"),
+            format!("alice namespaces=\"git\" namespaces=\"git\" {KEY}"),
+            format!("alice namespaces=\"git\",namespaces=\"git\" {KEY}"),
             format!("alice valid-after=\"2024\" {KEY}"),
             format!("alice valid-after=\"20241301\" {KEY}"),
+            format!("alice valid-after=\"20240230\" {KEY}"),
+            format!("alice valid-after=\"19700101Z\" {KEY}"),
+            format!("alice valid-after=\"20250101\",valid-before=\"20250101\" {KEY}"),
             format!("\"alice {KEY}"),
+            format!("\"alice\"bob {KEY}"),
+            format!("\"\" {KEY}"),
             "alice ssh-ed25519 AAAA".to_owned(),
+            format!("alice {}", KEY.replace("ssh-ed25519", "ssh-rsa")),
         ] {
-            assert!(parse_line(&line).is_err(), "{line}");
+            assert!(line_of(&line).is_err(), "{line}");
         }
     }
 
     #[test]
-    fn pattern_lists_exclude_before_they_include() {
-        assert!(list_matches("git,file", "git"));
-        assert!(list_matches("*", "git"));
-        assert!(!list_matches("*,!git", "git"));
-        assert!(!list_matches("file", "git"));
+    fn a_line_that_openssh_would_skip_refuses_the_file_by_its_number() {
+        let error = parse(&format!("# people\n\nalice {KEY}\nbob {KEY}x\n"), "signers").unwrap_err();
+        assert!(matches!(error, Error::Signers { line: Some(4), .. }), "{error}");
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_utc() {
+        for (text, seconds) in [
+            ("20250102", 1_735_776_000),
+            ("20250102Z", 1_735_776_000),
+            ("202501021230", 1_735_821_000),
+            ("20250102123001z", 1_735_821_001),
+            ("20250102123001UTC", 1_735_821_001),
+        ] {
+            assert_eq!(time(text).unwrap().as_second(), seconds, "{text}");
+        }
     }
 }

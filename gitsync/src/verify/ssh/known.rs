@@ -1,43 +1,102 @@
-//! An SSH key that the signers file lists.
+//! An SSH key that the signers file lists, and what for.
 
-use ssh_key::PublicKey;
+use ssh_key::Certificate;
+use ssh_key::public::KeyData;
+use tk8s_core::Timestamp;
 
-use super::{NAMESPACE, allowed_signers};
+use super::patterns::list_matches;
+use super::{NAMESPACE, certificate, key};
 use crate::verify::Rule;
 use crate::verify::signers::Fit;
 
-/// A key, and for what it may sign.
+/// A key, and what may be made with it.
 #[derive(Clone, Debug)]
 pub(in crate::verify) struct Known {
-    pub(super) key: PublicKey,
-    /// Patterns of namespaces, from an `allowed_signers` file.
+    pub(super) key: KeyData,
+    /// Whether it signs certificates of keys that sign for Git, instead of signing itself.
+    pub(super) authority: bool,
+    /// For whom, as patterns: those of the line that lists it.
+    pub(super) principals: Option<String>,
+    /// For what, as patterns of namespaces.
     pub(super) namespaces: Option<String>,
+    /// Whether a certificate's owner is called as the certificate says; else by the name of the entry.
+    pub(super) open: bool,
 }
 
 impl Known {
-    /// A public key as one line; certificates and private keys are none.
+    /// A public key as one line: it signs itself, for anything.
     pub(in crate::verify) fn read(line: &str) -> Option<Known> {
-        let mut words = line.split_whitespace();
-        let (kind, data) = (words.next()?, words.next()?);
-        let key = PublicKey::from_openssh(&format!("{kind} {data}")).ok()?;
-        Some(Known { key, namespaces: None })
+        let key = key::from_line(line)?;
+        Some(Known { key, authority: false, principals: None, namespaces: None, open: false })
     }
 
     /// As OpenSSH prints it: `SHA256:...`.
     pub(in crate::verify) fn fingerprint(&self) -> String {
-        self.key.fingerprint(ssh_key::HashAlg::Sha256).to_string()
+        key::fingerprint(&self.key)
     }
 
-    /// Whether this key made a signature that was verified with `key`.
-    pub(super) fn fit(&self, key: &PublicKey) -> Fit {
-        if self.key.key_data() != key.key_data() {
-            return Fit::Other;
-        }
-        match &self.namespaces {
-            Some(patterns) if !allowed_signers::list_matches(patterns, NAMESPACE) => {
-                Fit::Refused(Rule::WrongNamespace, format!("this key may not sign for `{NAMESPACE}`"))
-            }
-            _ => Fit::Made { called: None },
+    /// Whether a signature that was made with `shown` is this key's to make: the same key, or a key with a certificate of
+    /// this authority.
+    pub(super) fn fit(&self, shown: &KeyData, now: Timestamp) -> Fit {
+        let Some(made) = self.made(shown) else { return Fit::Other };
+        // OpenSSH is asked about one name. Here nobody is claimed: it is enough that there is one.
+        let names: Vec<&str> = match (made, &self.principals) {
+            (Made::Itself, None) => return self.fit_as(shown, "", now),
+            (Made::Itself, Some(patterns)) => patterns.split(',').filter(|pattern| !pattern.starts_with('!')).collect(),
+            (Made::With(certificate), _) => certificate.valid_principals().iter().map(String::as_str).collect(),
+        };
+        match names.into_iter().find(|name| self.is_for(name)) {
+            Some(name) => self.fit_as(shown, name, now),
+            None => match made {
+                Made::Itself => Fit::Refused(Rule::UnknownSigner, "the line of this key names nobody".into()),
+                Made::With(certificate) => {
+                    let names = tk8s_core::printable(&certificate.valid_principals().join(", "), 100);
+                    let names = if names.is_empty() { "nobody".to_owned() } else { format!("`{names}`") };
+                    let why = format!("its certificate names {names}, and its authority is not believed about that");
+                    Fit::Refused(Rule::CertificateRefused, why)
+                }
+            },
         }
     }
+
+    /// The same, asked as OpenSSH is: by somebody of this name?
+    pub(super) fn fit_as(&self, shown: &KeyData, name: &str, now: Timestamp) -> Fit {
+        let Some(made) = self.made(shown) else { return Fit::Other };
+        if !self.is_for(name) {
+            return Fit::Other;
+        }
+        if let Made::With(certificate) = made
+            && let Err((rule, why)) = certificate::judge(certificate, &self.key, name, now)
+        {
+            return Fit::Refused(rule, why);
+        }
+        if let Some(patterns) = &self.namespaces
+            && !list_matches(patterns, NAMESPACE)
+        {
+            return Fit::Refused(Rule::WrongNamespace, format!("this key may not sign for `{NAMESPACE}`"));
+        }
+        let called = (self.open && matches!(made, Made::With(_))).then(|| tk8s_core::printable(name, 200));
+        Fit::Made { called }
+    }
+
+    fn is_for(&self, name: &str) -> bool {
+        self.principals.as_ref().is_none_or(|patterns| list_matches(patterns, name))
+    }
+
+    fn made<'a>(&self, shown: &'a KeyData) -> Option<Made<'a>> {
+        match shown {
+            KeyData::Certificate(certificate) if self.authority && *certificate.signature_key() == self.key => {
+                Some(Made::With(certificate))
+            }
+            shown if !self.authority && *shown == self.key => Some(Made::Itself),
+            _ => None,
+        }
+    }
+}
+
+/// How a key comes to have made a signature.
+#[derive(Clone, Copy)]
+enum Made<'a> {
+    Itself,
+    With(&'a Certificate),
 }

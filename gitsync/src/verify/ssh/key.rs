@@ -1,0 +1,88 @@
+//! Keys: read, shown, and judged by their strength.
+
+use base64::Engine as _;
+use ssh_key::public::KeyData;
+use ssh_key::{Algorithm, HashAlg, PublicKey, Signature};
+
+use crate::verify::Rule;
+use crate::verify::signature::Broken;
+
+/// Shorter RSA keys can be broken.
+const SHORTEST_RSA: u32 = 2048;
+
+/// A public key from a line of a file; neither a certificate nor a private key is one.
+pub(super) fn from_line(line: &str) -> Option<KeyData> {
+    match from_line_or_certificate(line)? {
+        KeyData::Certificate(_) => None,
+        key => Some(key),
+    }
+}
+
+/// The same, where a certificate stands for its key as well.
+pub(super) fn from_line_or_certificate(line: &str) -> Option<KeyData> {
+    let mut words = line.split_whitespace();
+    let (kind, data) = (words.next()?, words.next()?);
+    let key = from_blob(&base64::engine::general_purpose::STANDARD.decode(data).ok()?)?;
+    // The word before the key has to be what the key says of itself.
+    let said = match &key {
+        KeyData::Certificate(certificate) => certificate.algorithm().to_certificate_type(),
+        key => key.algorithm().as_str().to_owned(),
+    };
+    (said == kind).then_some(key)
+}
+
+/// A key as it is written on the wire.
+pub(super) fn from_blob(blob: &[u8]) -> Option<KeyData> {
+    if nests_certificates(blob) {
+        return None;
+    }
+    PublicKey::from_bytes(blob).ok().map(|key| key.key_data().clone())
+}
+
+/// Whether these bytes hold more than one certificate. A certificate names its authority by a plain key; the library follows
+/// certificates that name theirs by a certificate into any depth, until the stack is used up.
+pub(super) fn nests_certificates(blob: &[u8]) -> bool {
+    const MARK: &[u8] = b"-cert-v01@";
+    blob.windows(MARK.len()).filter(|window| *window == MARK).nth(1).is_some()
+}
+
+/// As OpenSSH prints it: `SHA256:...`. Of a certificate it is its key's.
+pub(super) fn fingerprint(key: &KeyData) -> String {
+    plain(key).fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// The key itself, without its certificate.
+pub(super) fn plain(key: &KeyData) -> &KeyData {
+    match key {
+        KeyData::Certificate(certificate) => certificate.public_key(),
+        key => key,
+    }
+}
+
+/// Whether what signs is strong enough, and was used as it should be.
+pub(super) fn strong(what: &str, key: &KeyData, signature: &Signature) -> Result<(), Broken> {
+    let weak = |why: String| Err((Rule::WeakKey, format!("{what} {why}")));
+    match key {
+        KeyData::Ed25519(_) | KeyData::Ecdsa(_) => Ok(()),
+        KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) if was_touched(signature) => Ok(()),
+        KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {
+            weak("with a security key that nobody touched: any program on its owner's machine could have asked for it".into())
+        }
+        KeyData::Rsa(rsa) => {
+            let modulus = rsa.n().as_positive_bytes().unwrap_or_default();
+            let bits = modulus.len() as u32 * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros());
+            match signature.algorithm() {
+                _ if bits < SHORTEST_RSA => weak(format!("with an RSA key of {bits} bits")),
+                Algorithm::Rsa { hash: Some(HashAlg::Sha256 | HashAlg::Sha512) } => Ok(()),
+                _ => weak("with RSA and SHA-1".into()),
+            }
+        }
+        other => weak(format!("with a key of the kind {}", tk8s_core::printable(other.algorithm().as_str(), 60))),
+    }
+}
+
+/// What a security key says of its owner: bit 0 of the flags, which stand before the counter at the end of the signature.
+fn was_touched(signature: &Signature) -> bool {
+    const PRESENT: u8 = 1;
+    signature.as_bytes().iter().rev().nth(4).is_some_and(|flags| flags & PRESENT != 0)
+}
