@@ -149,6 +149,11 @@ impl Signers {
         Signers { revoked: Some(revoked), ..self }
     }
 
+    #[cfg(test)]
+    pub(super) fn of(signers: Vec<Signer>) -> Signers {
+        Signers { signers, revoked: None }
+    }
+
     pub(super) fn revoked(&self) -> Option<&Revocations> {
         self.revoked.as_ref()
     }

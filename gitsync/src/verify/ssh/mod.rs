@@ -10,6 +10,8 @@ mod certificate;
 mod key;
 mod known;
 mod krl;
+#[cfg(test)]
+mod oracle;
 mod patterns;
 mod revocations;
 mod wire;
