@@ -13,8 +13,7 @@ use super::signature::{Asked, Broken, Signed};
 use super::{Revocations, Rule, ssh};
 
 /// What a signer may do. One that no rule asks for is a mistake, so there is no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Role(&'static str);
 
 impl Role {
@@ -30,13 +29,12 @@ impl Role {
     }
 }
 
-impl TryFrom<String> for Role {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Role, String> {
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
+        let name = String::deserialize(deserializer)?;
         Role::ALL.into_iter().find(|role| role.0 == name).ok_or_else(|| {
-            let all = Role::ALL.map(Role::name).join("`, `");
-            format!("no rule knows the role `{}`; there are `{all}`", tk8s_core::printable(&name, 40))
+            let (name, all) = (tk8s_core::printable(&name, 40), Role::ALL.map(Role::name).join("`, `"));
+            serde::de::Error::custom(format!("no rule knows the role `{name}`; there are `{all}`"))
         })
     }
 }

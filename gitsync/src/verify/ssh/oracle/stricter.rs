@@ -122,7 +122,7 @@ fn each_way_in_which_we_are_stricter_than_ssh_keygen_is_one_of_the_table() {
     }
     let more = changed(workshop, |armoured| format!("{armoured}and more\n"));
     stricter(workshop, "Bytes after the signature", &more);
-    let nobody = before_the_key(workshop, "a*@example.com,!a[*]@example.com,!a\\*@example.com,!a?@example.com");
+    let nobody = before_the_key(workshop, "a*@example.com,!a?@example.com");
     // Asked about a name we agree: only without one it is stricter, and there Git, which tries the patterns, is as well.
     assert!(theirs(&nobody, workshop, directory.path()).0 && ours(&nobody, workshop, Some(nobody.identity)).is_ok());
     assert!(ours(&nobody, workshop, None).is_err());
