@@ -180,7 +180,8 @@ fn time(text: &str) -> Result<Timestamp, String> {
     let small = |from, to| number(from, to).map(|number| number as i8);
     let time = DateTime::new(number(0, 4)?, small(4, 6)?, small(6, 8)?, small(8, 10)?, small(10, 12)?, small(12, 14)?, 0)
         .map_err(|_| wrong())?;
-    let time = time.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?.timestamp();
+    // `99991231` is how people write `for ever`; it is some hours beyond the last time that there is here.
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).map_or(Timestamp::MAX, |time| time.timestamp());
     if time <= Timestamp::UNIX_EPOCH { Err(wrong()) } else { Ok(time) }
 }
 

@@ -1,6 +1,6 @@
 //! Cases out of numbers: the same numbers give the same case.
 
-use super::workshop::{AUTHORITIES, CERTIFICATES, PEOPLE, SECURITY, Workshop};
+use super::workshop::{AUTHORITIES, CERTIFICATES, PEOPLE, SECURITY, WEAK, Workshop};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): all that is needed is that every case has its own.
 pub(super) struct Numbers(u64);
@@ -48,8 +48,7 @@ pub(super) struct Case {
     pub(super) changed: bool,
 }
 
-const IDENTITIES: [&str; 7] =
-    ["alice@example.com", "alice@example.com", "alice@example.com", "bob@example.com", "carol", "dave builder", "*"];
+const IDENTITIES: [&str; 5] = ["alice@example.com", "bob@example.com", "carol", "dave builder", "*"];
 
 /// Those that stand in the files, their seconds, and those around them.
 const TIMES: [&str; 9] = [
@@ -64,9 +63,7 @@ const TIMES: [&str; 9] = [
     "20310101000000",
 ];
 
-const PRINCIPALS: [&str; 17] = [
-    "alice@example.com",
-    "alice@example.com",
+const PRINCIPALS: [&str; 15] = [
     "alice@example.com",
     "*@example.com",
     "*",
@@ -133,7 +130,14 @@ const WRONG_OPTIONS: [&str; 20] = [
 ];
 
 pub(super) fn case(numbers: &mut Numbers, workshop: &Workshop) -> Case {
-    let key = if numbers.one_in(5) { numbers.pick(&SECURITY) } else { numbers.pick(&PEOPLE) };
+    let kinds: &[&str] = if numbers.one_in(5) {
+        &SECURITY
+    } else if numbers.one_in(12) {
+        &WEAK
+    } else {
+        &PEOPLE
+    };
+    let key = numbers.pick(kinds);
     let certificate = numbers.one_in(2).then(|| {
         // Mostly one that is good: a case in which everything is wrong asks nothing.
         let at = if numbers.one_in(2) { numbers.below(4) } else { numbers.below(CERTIFICATES.len()) };
@@ -157,10 +161,10 @@ pub(super) fn case(numbers: &mut Numbers, workshop: &Workshop) -> Case {
         key: key.to_owned(),
         certificate: kind,
         allowed_signers,
-        identity: numbers.pick(&IDENTITIES),
+        identity: if numbers.one_in(4) { numbers.pick(&IDENTITIES) } else { "alice@example.com" },
         signature,
         revoked: numbers.one_in(3).then(|| numbers.below(workshop.krls.len())),
-        time: if numbers.one_in(3) { "20240815000000" } else { numbers.pick(&TIMES) },
+        time: if numbers.one_in(3) { numbers.pick(&TIMES) } else { "20240815000000" },
         changed: numbers.one_in(24),
     }
 }
@@ -181,10 +185,10 @@ fn line(numbers: &mut Numbers, workshop: &Workshop, key: &str, authority: Option
     if is_authority != numbers.one_in(12) {
         options.push(numbers.pick(&["cert-authority", "cert-authority", "Cert-Authority"]));
     }
-    if numbers.one_in(2) {
+    if numbers.one_in(3) {
         options.push(numbers.pick(&OPTIONS));
     }
-    if numbers.one_in(12) {
+    if numbers.one_in(16) {
         options.push(numbers.pick(&WRONG_OPTIONS));
     }
     if numbers.one_in(2) {
@@ -194,7 +198,7 @@ fn line(numbers: &mut Numbers, workshop: &Workshop, key: &str, authority: Option
         Some(kind) if numbers.one_in(30) => workshop.certificate(key, kind),
         _ => workshop.public[named].clone(),
     };
-    let public = match numbers.below(40) {
+    let public = match numbers.below(60) {
         0 => public.replacen("ssh-", "ssg-", 1),
         1 => public[..public.len() - 5].to_owned(),
         2 => public.replacen(' ', "\t ", 1),
@@ -203,7 +207,7 @@ fn line(numbers: &mut Numbers, workshop: &Workshop, key: &str, authority: Option
     };
     let blank = |numbers: &mut Numbers| numbers.pick(&[" ", " ", " ", "\t", "  "]);
     let mut line = numbers.pick(&["", "", "", " ", "\t"]).to_owned();
-    line.push_str(numbers.pick(&PRINCIPALS));
+    line.push_str(if numbers.one_in(2) { numbers.pick(&PRINCIPALS) } else { "*@example.com,carol" });
     if numbers.one_in(60) {
         line.push_str("\"x y\"z");
     }

@@ -28,8 +28,9 @@ const KEYS: [(&str, &[&str]); 12] = [
     ("ca-rsa-short", &["-t", "rsa", "-b", "1024"]),
 ];
 
-/// Who signs in the cases, beside security keys.
-pub(super) const PEOPLE: [&str; 8] = ["ed25519", "ed25519-two", "p256", "p384", "p521", "rsa", "rsa-short", "dsa"];
+/// Who signs in the cases.
+pub(super) const PEOPLE: [&str; 6] = ["ed25519", "ed25519-two", "p256", "p384", "p521", "rsa"];
+pub(super) const WEAK: [&str; 2] = ["rsa-short", "dsa"];
 pub(super) const SECURITY: [&str; 2] = ["sk-ed25519", "sk-p256"];
 pub(super) const AUTHORITIES: [&str; 4] = ["ca-ed25519", "ca-p256", "ca-rsa", "ca-rsa-short"];
 
@@ -146,7 +147,7 @@ impl Workshop {
         let message = self.file("message");
         std::fs::write(&message, MESSAGE).unwrap();
         for namespace in ["git", "file"] {
-            for name in PEOPLE {
+            for name in PEOPLE.into_iter().chain(WEAK) {
                 for hash in ["sha256", "sha512"] {
                     let hashalg = format!("hashalg={hash}");
                     let mut command = ssh_keygen();
@@ -180,7 +181,7 @@ impl Workshop {
     }
 
     fn certify(&mut self) {
-        for name in PEOPLE.iter().chain(&SECURITY) {
+        for name in PEOPLE.iter().chain(&WEAK).chain(&SECURITY) {
             for (kind, authority, arguments) in CERTIFICATES {
                 // `ssh-keygen` writes beside the key that it is given.
                 let key = self.file(&format!("{name}.{kind}.pub"));
