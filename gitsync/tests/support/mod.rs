@@ -47,6 +47,24 @@ impl Signer {
         Signer { name: name.into(), private, public }
     }
 
+    /// The same key with a certificate, made by `ssh-keygen -s` with these arguments.
+    pub fn certified(&self, authority: &Signer, arguments: &[&str]) -> Signer {
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-s"])
+            .arg(&authority.private)
+            .args(arguments)
+            .arg(self.private.with_extension("pub")));
+        let name = self.private.file_name().unwrap().to_str().unwrap();
+        let made = self.private.with_file_name(format!("{name}-cert.pub"));
+        // Git is given the certificate and finds the key beside it. Each has a place of its own, as the next one would replace it.
+        let place = tempfile::tempdir_in(self.private.parent().unwrap()).unwrap().keep();
+        let private = place.join("id-cert.pub");
+        std::fs::copy(&self.private, place.join("id")).unwrap();
+        std::fs::rename(made, &private).unwrap();
+        let public = std::fs::read_to_string(&private).unwrap().trim().to_owned();
+        Signer { name: self.name.clone(), private, public }
+    }
+
     /// An armored signature by `ssh-keygen -Y sign`.
     pub fn sign(&self, namespace: &str, message: &[u8]) -> String {
         let mut child = Command::new("ssh-keygen")
@@ -135,6 +153,38 @@ impl Repository {
     pub fn git_signed(&self, signer: &Signer, arguments: &[&str]) -> String {
         let key = format!("user.signingkey={}", signer.private.display());
         run(self.command().args(["-c", "gpg.format=ssh", "-c", &key]).args(arguments))
+    }
+
+    /// The same, at a time that whoever commits says it is.
+    pub fn commit_at(&self, message: &str, signer: &Signer, time: &str) -> String {
+        let key = format!("user.signingkey={}", signer.private.display());
+        run(self.command().args(["add", "-A"]));
+        let mut command = self.command();
+        command.env("GIT_AUTHOR_DATE", time).env("GIT_COMMITTER_DATE", time);
+        run(command.args(["-c", "gpg.format=ssh", "-c", &key, "commit", "-q", "-S", "-m", message]));
+        self.git(&["push", "-q", "--force", "origin", "main"]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Writes an object as it is, whatever Git thinks of it.
+    pub fn write_object(&self, kind: &str, bytes: &[u8]) -> String {
+        let mut command = self.command();
+        command.args(["hash-object", "-t", kind, "-w", "--literally", "--stdin"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+    }
+
+    /// Whether Git itself verifies: `verify-commit` or `verify-tag` with these signers and configuration.
+    pub fn git_verifies(&self, what: &str, name: &str, allowed_signers: &str, configuration: &[&str]) -> bool {
+        let file = self.home().join("allowed_signers");
+        std::fs::write(&file, allowed_signers).unwrap();
+        let mut command = self.command();
+        command.arg("-c").arg(format!("gpg.ssh.allowedSignersFile={}", file.display()));
+        for setting in configuration {
+            command.args(["-c", setting]);
+        }
+        command.args([what, name]).output().unwrap().status.success()
     }
 
     /// The raw bytes of an object.

@@ -76,9 +76,8 @@ fn credential(text: &str) -> Result<Key, String> {
         let known = ssh::Known::read(text).ok_or("is not an SSH public key (`ssh-ed25519 AAAA...`)")?;
         return Ok(Credential::Ssh(known).into());
     }
-    let line = ssh::line_of(text).map_err(|why| {
-        format!("is neither an SSH public key (`ssh-ed25519 AAAA...`) nor a line of `allowed_signers`: {why}")
-    })?;
+    let line = ssh::line_of(text)
+        .map_err(|why| format!("is neither an SSH public key (`ssh-ed25519 AAAA...`) nor a line of `allowed_signers`: {why}"))?;
     let ssh::Line { known, valid_after, valid_before, .. } = line;
     Ok(Key { credential: Credential::Ssh(known), valid_after, valid_before })
 }

@@ -182,9 +182,11 @@ fn judge(signer: &Signer, key: &Key, fit: Fit, asked: Asked) -> Option<Result<Kn
         Fit::Made { called } => Ok(called),
         Fit::Refused(rule, why) => Err((rule, why)),
     };
-    Some(allowed(signer, key, asked).and(called.map_err(|(rule, why)| (rule, format!("{}: {why}", signer.name)))).map(|called| {
-        Known { name: called.unwrap_or_else(|| signer.name.clone()), kind: signer.kind }
-    }))
+    Some(
+        allowed(signer, key, asked)
+            .and(called.map_err(|(rule, why)| (rule, format!("{}: {why}", signer.name))))
+            .map(|called| Known { name: called.unwrap_or_else(|| signer.name.clone()), kind: signer.kind }),
+    )
 }
 
 fn allowed(signer: &Signer, key: &Key, asked: Asked) -> Result<(), Broken> {

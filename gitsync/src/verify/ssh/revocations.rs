@@ -44,7 +44,8 @@ impl Revocations {
         if bytes.starts_with(MAGIC) {
             return Ok(Revocations(Arc::new(Form::Krl(Krl::parse(bytes).map_err(|why| fail(None, why))?))));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| fail(None, "it is neither a list of `ssh-keygen -k` nor text".into()))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| fail(None, "it is neither a list of `ssh-keygen -k` nor text".into()))?;
         let mut keys = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();

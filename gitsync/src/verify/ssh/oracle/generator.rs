@@ -172,7 +172,9 @@ pub(super) fn case(numbers: &mut Numbers, workshop: &Workshop) -> Case {
 /// A line of `allowed_signers` with its end.
 fn line(numbers: &mut Numbers, workshop: &Workshop, key: &str, authority: Option<&str>, kind: Option<&'static str>) -> String {
     if numbers.one_in(12) {
-        return numbers.pick(&["\n", "# a comment\n", "  # another\n", " \t \n", "alice@example.com\n", "\"alice\n", "\r\n"]).to_owned();
+        return numbers
+            .pick(&["\n", "# a comment\n", "  # another\n", " \t \n", "alice@example.com\n", "\"alice\n", "\r\n"])
+            .to_owned();
     }
     // Whose line it is: mostly the one that is asked about.
     let (named, is_authority) = match authority {

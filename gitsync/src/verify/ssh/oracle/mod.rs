@@ -222,5 +222,7 @@ fn shown(case: &Case, workshop: &Workshop) -> String {
     let revoked = case.revoked.map(|at| workshop.krls[at].0);
     let signature = String::from_utf8_lossy(&case.signature);
     let Case { key, certificate, identity, time, changed, allowed_signers, .. } = case;
-    format!("{key} {certificate:?} for {identity:?} at {time}, revoked {revoked:?}, changed {changed}\n{allowed_signers}\n{signature}")
+    format!(
+        "{key} {certificate:?} for {identity:?} at {time}, revoked {revoked:?}, changed {changed}\n{allowed_signers}\n{signature}"
+    )
 }

@@ -25,7 +25,9 @@ const ROWS: [(&str, &[&str]); 11] = [
 
 /// The row that says why we refuse what they accept.
 pub(super) fn row(refused: &[Broken]) -> Option<&'static str> {
-    ROWS.into_iter().find(|(_, words)| refused.iter().any(|(_, why)| words.iter().any(|word| why.contains(word)))).map(|(row, _)| row)
+    ROWS.into_iter()
+        .find(|(_, words)| refused.iter().any(|(_, why)| words.iter().any(|word| why.contains(word))))
+        .map(|(row, _)| row)
 }
 
 /// A case that is good in every respect, to be made worse in one.

@@ -245,7 +245,13 @@ impl Workshop {
     }
 
     /// The armoured signature of a key, shown with a certificate or without.
-    pub(super) fn signature(&self, key: &str, certificate: Option<&'static str>, how: &'static str, namespace: &'static str) -> String {
+    pub(super) fn signature(
+        &self,
+        key: &str,
+        certificate: Option<&'static str>,
+        how: &'static str,
+        namespace: &'static str,
+    ) -> String {
         let bare = &self.signatures[&(key.to_owned(), how, namespace)];
         let shown = match certificate {
             Some(kind) => self.certificates[&(key.to_owned(), kind)].key_data().clone(),
