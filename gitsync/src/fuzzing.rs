@@ -36,3 +36,13 @@ pub fn known_hosts(text: &str) {
         }
     }
 }
+
+/// Reads a revocation file, and asks it about a key and a certificate.
+pub fn revocations(data: &[u8]) {
+    crate::verify::fuzz_revocations(data);
+}
+
+/// Takes the armour off an SSH signature, and asks whether it is one of some bytes that nobody signed.
+pub fn ssh_signature(data: &[u8]) {
+    crate::verify::fuzz_signature(data);
+}

@@ -14,3 +14,5 @@ pub use policy::{Accepted, DevPolicy, Policy, ProductionPolicy, SeenTag, Staging
 pub use rule::{Refusal, Rule};
 pub use signers::{Role, Signer, SignerKind, SignerState, Signers};
 pub use ssh::Revocations;
+#[cfg(feature = "fuzzing")]
+pub(crate) use ssh::{fuzz_revocations, fuzz_signature};

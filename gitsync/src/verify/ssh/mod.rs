@@ -7,6 +7,8 @@
 mod allowed_signers;
 mod armour;
 mod certificate;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod key;
 mod known;
 mod krl;
@@ -17,6 +19,8 @@ mod revocations;
 mod wire;
 
 pub(super) use allowed_signers::{Line, line_of, parse as parse_allowed_signers};
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzzing::{fuzz_revocations, fuzz_signature};
 pub(super) use known::Known;
 pub use revocations::Revocations;
 use ssh_key::public::KeyData;
