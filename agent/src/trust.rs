@@ -66,3 +66,31 @@ pub fn accepted(history: &History) -> Accepted {
 pub fn seen(tag: &SeenTag) -> tk8s_history::SeenTag {
     tk8s_history::SeenTag { tag: tag.tag.clone(), commit: tag.commit.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use tk8s_core::Classified as _;
+
+    use super::*;
+
+    #[test]
+    fn a_revocation_file_that_is_missing_or_broken_gives_no_policy_and_one_that_is_mended_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+        std::fs::write(file("signers"), key).unwrap();
+        let trust = format!("{{signersFile: {}, revocationFile: {}}}", file("signers").display(), file("revoked").display());
+        let text = format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: staging\nrepository: {{url: 'https://h/x'}}\ntrust: {trust}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\n"
+        );
+        let config = AgentConfig::parse(&text, "x").unwrap();
+        let reason = || policy(&config).map(|_| ()).map_err(|error| error.reason());
+        assert_eq!(reason(), Err("FileUnreadable"));
+        for broken in ["ssh-ed25519 AAAA", "SSHKRL\n\0", "-----BEGIN PGP PUBLIC KEY BLOCK-----"] {
+            std::fs::write(file("revoked"), broken).unwrap();
+            assert_eq!(reason(), Err("RevocationsRefused"), "{broken}");
+        }
+        std::fs::write(file("revoked"), format!("# stolen\n{key}\n")).unwrap();
+        assert_eq!(reason(), Ok(()));
+    }
+}

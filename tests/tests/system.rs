@@ -502,6 +502,39 @@ async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_never() {
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_revoked_key_signed_is_refused_by_an_edit_and_what_runs_stays() {
+    let mut system = System::new("revoked").await;
+    // Nobody wakes the agent but the edit itself.
+    system.interval = "1h";
+    system.sign();
+    let revoked = system.file("revoked");
+    std::fs::write(&revoked, "# nobody yet\n").unwrap();
+    system.trust.1 = system.trust.1.replacen('{', &format!("{{revocationFile: {}, ", revoked.display()), 1);
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    let refused = || system.status()["refused"][0]["reason"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(refused(), "");
+    system.write_map("one", "second");
+    system.commit("second");
+    std::fs::copy(system.file("signer.pub"), &revoked).unwrap();
+    system.until("the new commit is refused", || refused() == "KeyRevoked");
+    assert_eq!(system.map("one"), "first");
+    // A file that is gone is not one in which nobody stands.
+    std::fs::remove_file(&revoked).unwrap();
+    system.until("the missing file is a problem", || {
+        let problem = &system.status()["problem"];
+        problem["reason"] == "FileUnreadable"
+            && problem["message"].as_str().is_some_and(|message| message.contains("revocation file"))
+    });
+    assert_eq!(system.map("one"), "first");
+    std::fs::write(&revoked, "").unwrap();
+    system.until_map("one", "second");
+}
+
 /// A Deployment that gets ready if a node fits the selector.
 fn deployment(namespace: &str, name: &str, selector: &str) -> String {
     format!(
