@@ -225,3 +225,67 @@ pub(super) fn with_release(name: String, key: Key) -> Signer {
         keys: vec![key],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    /// What is said when the only key there is made a signature.
+    fn judged(entry: &str, role: Role) -> Result<(String, SignerKind), Rule> {
+        let text = format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - {{name: alice, {entry}, keys: ['{KEY}']}}\n"
+        );
+        let asked = Asked { role, now: "2026-01-01T00:00:00.5Z".parse().unwrap() };
+        let judged = Signers::parse(text.as_bytes(), "signers").unwrap().judge(asked, |_| Fit::Made { called: None });
+        judged.map(|known| (known.name, known.kind)).map_err(|(rule, _)| rule)
+    }
+
+    #[test]
+    fn a_role_is_had_or_not_whatever_other_roles_there_are() {
+        for role in Role::ALL {
+            for other in Role::ALL {
+                let said = judged(&format!("roles: [{}]", role.name()), other).map(|(name, _)| name);
+                assert_eq!(said, if role == other { Ok("alice".into()) } else { Err(Rule::RoleMissing) }, "{role:?} {other:?}");
+            }
+        }
+        assert_eq!(judged("roles: []", Role::RELEASE), Err(Rule::RoleMissing));
+    }
+
+    #[test]
+    fn a_forge_is_told_from_a_person() {
+        for (entry, kind) in [("roles: [release]", SignerKind::Person), ("roles: [release], kind: forge", SignerKind::Forge)] {
+            assert_eq!(judged(entry, Role::RELEASE), Ok(("alice".into(), kind)), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_state_begins_to_the_instant_and_a_key_is_valid_to_the_second() {
+        let instant = "2026-01-01T00:00:00.5Z";
+        let (before, after) = ("2026-01-01T00:00:00.4Z", "2026-01-01T00:00:00.6Z");
+        for (state, since, expected) in [
+            ("active", before, Ok(())),
+            ("active", instant, Ok(())),
+            ("active", after, Err(Rule::KeyNotValidNow)),
+            ("retired", before, Err(Rule::RetiredSigner)),
+            ("retired", instant, Err(Rule::RetiredSigner)),
+            ("retired", after, Ok(())),
+            ("compromised", after, Err(Rule::CompromisedSigner)),
+        ] {
+            let said = judged(&format!("roles: [release], state: {state}, since: {since}"), Role::RELEASE).map(drop);
+            assert_eq!(said, expected, "{state} {since}");
+        }
+        for (option, expected) in [
+            ("valid-before=\"20260101000000Z\"", Ok(())),
+            ("valid-before=\"20251231235959Z\"", Err(Rule::KeyNotValidNow)),
+            ("valid-after=\"20260101000000Z\"", Ok(())),
+            ("valid-after=\"20260101000001Z\"", Err(Rule::KeyNotValidNow)),
+        ] {
+            let signers = Signers::parse(format!("alice {option} {KEY}").as_bytes(), "signers").unwrap();
+            let asked = Asked { role: Role::RELEASE, now: instant.parse().unwrap() };
+            let said = signers.judge(asked, |_| Fit::Made { called: None }).map(drop).map_err(|(rule, _)| rule);
+            assert_eq!(said, expected, "{option}");
+        }
+    }
+}

@@ -62,6 +62,11 @@ pub(super) fn plain(key: &KeyData) -> &KeyData {
 /// Whether what signs is strong enough, and was used as it should be.
 pub(super) fn strong(what: &str, key: &KeyData, signature: &Signature) -> Result<(), Broken> {
     let weak = |why: String| Err((Rule::WeakKey, format!("{what} {why}")));
+    // The library does not ask, for security keys, whether the signature says to be what it is taken for.
+    if !matches!(key, KeyData::Rsa(_) | KeyData::Other(_)) && signature.algorithm() != key.algorithm() {
+        let said = tk8s_core::printable(signature.algorithm().as_str(), 60);
+        return Err((Rule::BadSignature, format!("{what} by a key of the kind {} as {said}", key.algorithm())));
+    }
     match key {
         KeyData::Ed25519(_) | KeyData::Ecdsa(_) => Ok(()),
         KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) if was_touched(signature) => Ok(()),
@@ -85,4 +90,42 @@ pub(super) fn strong(what: &str, key: &KeyData, signature: &Signature) -> Result
 fn was_touched(signature: &Signature) -> bool {
     const PRESENT: u8 = 1;
     signature.as_bytes().iter().rev().nth(4).is_some_and(|flags| flags & PRESENT != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    #[test]
+    fn a_line_is_one_key_of_the_kind_that_it_says() {
+        assert!(from_line(KEY).is_some());
+        assert!(from_line(&format!("{KEY} a comment")).is_some());
+        for line in ["", "ssh-ed25519", &KEY[..40], &KEY.replace("ssh-ed25519", "ssh-rsa"), &format!("{KEY}AAAA")] {
+            assert!(from_line(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_signature_has_to_be_of_its_key_s_kind() {
+        let key = from_line(KEY).unwrap();
+        let signature = |algorithm| Signature::new(algorithm, vec![1; 64]).unwrap();
+        assert!(strong("x", &key, &signature(Algorithm::Ed25519)).is_ok());
+        let other = Algorithm::Other(ssh_key::AlgorithmName::new("webauthn-sk-ssh-ed25519@openssh.com").unwrap());
+        assert_eq!(strong("x", &key, &signature(other)).unwrap_err().0, Rule::BadSignature);
+        let KeyData::Ed25519(bare) = &key else { unreachable!("because it is one") };
+        let security = KeyData::SkEd25519(ssh_key::public::SkEd25519::new(*bare, "ssh:"));
+        assert_eq!(strong("x", &security, &signature(Algorithm::Ed25519)).unwrap_err().0, Rule::BadSignature);
+        let touched = |flags: u8| Signature::new(Algorithm::SkEd25519, [&[1; 64][..], &[flags, 0, 0, 0, 9]].concat()).unwrap();
+        for (flags, good) in [(0, false), (1, true), (4, false), (5, true)] {
+            assert_eq!(strong("x", &security, &touched(flags)).is_ok(), good, "{flags}");
+        }
+    }
+
+    #[test]
+    fn one_certificate_is_taken_and_two_in_each_other_are_not() {
+        assert!(!nests_certificates(b"ssh-ed25519-cert-v01@openssh.com and a key"));
+        assert!(nests_certificates(b"ssh-ed25519-cert-v01@openssh.com in x-cert-v01@y"));
+    }
 }

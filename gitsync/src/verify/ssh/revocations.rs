@@ -76,3 +76,61 @@ impl Revocations {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILdTcfR2BEgoxqJ3ecPQU3L0EJ/Vx+CKzAgTadZ2vJ0r";
+    const CERTIFICATE: &str = include_str!("../../../../fuzz/seeds/krl/certificate-cert.pub");
+    const LIST: &[u8] = include_bytes!("../../../../fuzz/seeds/krl/certificates");
+    const KEYS: &[u8] = include_bytes!("../../../../fuzz/seeds/krl/keys");
+
+    fn revokes(file: &[u8], line: &str) -> bool {
+        let key = key::from_line_or_certificate(line).unwrap();
+        Revocations::parse(file, "revoked").unwrap().revokes(&key).is_some()
+    }
+
+    #[test]
+    fn a_list_of_certificates_revokes_those_and_not_their_keys_and_a_key_is_revoked_with_all_of_its_certificates() {
+        for (file, key, certificate) in [
+            (LIST, false, true),
+            (KEYS, true, true),
+            (KEY.as_bytes(), true, true),
+            (CERTIFICATE.as_bytes(), true, true),
+            (b"", false, false),
+            (b" # nobody\n\n", false, false),
+        ] {
+            let shown = String::from_utf8_lossy(file);
+            assert_eq!((revokes(file, KEY), revokes(file, CERTIFICATE)), (key, certificate), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_key_is_named() {
+        let error = Revocations::parse(format!("# stolen\n{KEY}\nssh-ed25519 AAAA\n").as_bytes(), "revoked").unwrap_err();
+        assert!(matches!(error, Error::Revocations { line: Some(3), .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_larger_than_its_limit_is_refused_and_not_read_in_part() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LARGEST + 1).unwrap();
+        let error = Revocations::read(file.path()).unwrap_err();
+        assert!(error.to_string().contains("larger than"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), at: u16, flip: u8) {
+            let _ = Revocations::parse(&bytes, "x");
+            let _ = Revocations::parse(&[MAGIC, &bytes].concat(), "x");
+            for list in [LIST, KEYS] {
+                let mut changed = list.to_vec();
+                let at = usize::from(at) % changed.len();
+                changed[at] ^= flip;
+                let _ = Revocations::parse(&changed, "x");
+            }
+        }
+    }
+}

@@ -228,7 +228,7 @@ fn broken(numbers: &mut Numbers, armoured: &str) -> Vec<u8> {
     let (body, end) = (armoured.find('\n').unwrap() + 1, armoured.rfind("\n-----END").unwrap());
     let within = body + numbers.below(end - body);
     let mut bytes = armoured.as_bytes().to_vec();
-    match numbers.below(12) {
+    match numbers.below(14) {
         0 => bytes.truncate(within),
         1 => bytes[within] = if bytes[within] == b'A' { b'B' } else { b'A' },
         2 => bytes.extend_from_slice(b"and more\n"),
@@ -240,6 +240,8 @@ fn broken(numbers: &mut Numbers, armoured: &str) -> Vec<u8> {
         8 => bytes.insert(0, b' '),
         9 => return armoured.replacen("-----END", "\n-----END", 1).into_bytes(),
         10 => return reserved(armoured, b"x"),
+        11 => return armoured.replacen("\n-----END", "-----END", 1).into_bytes(),
+        12 => return armoured.trim_end().as_bytes().to_vec(),
         _ => return reserved(armoured, b""),
     }
     bytes
