@@ -533,6 +533,24 @@ async fn what_a_revoked_key_signed_is_refused_by_an_edit_and_what_runs_stays() {
     assert_eq!(system.map("one"), "first");
     std::fs::write(&revoked, "").unwrap();
     system.until_map("one", "second");
+    // Offline it is the same.
+    let verify = || {
+        let mut command = std::process::Command::new(tk8s_tests::program("tk8s-agent"));
+        command.args(["verify", "HEAD", "--repository"]).arg(system.file("repository"));
+        command.arg("--signers").arg(system.file("signers.yaml")).arg("--revocations").arg(&revoked);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    assert_eq!(verify().0, Some(0), "{}", verify().1);
+    for (revocations, word) in [(Some("signer.pub"), "KeyRevoked"), (Some("signers.yaml"), "line 1"), (None, "revocation file")] {
+        std::fs::remove_file(&revoked).unwrap();
+        if let Some(file) = revocations {
+            std::fs::copy(system.file(file), &revoked).unwrap();
+        }
+        let (code, said) = verify();
+        assert!(code == Some(1) && said.contains(word), "{code:?} {said}");
+        std::fs::write(&revoked, "").unwrap();
+    }
 }
 
 /// A Deployment that gets ready if a node fits the selector.
