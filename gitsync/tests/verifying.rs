@@ -246,6 +246,25 @@ fn whoever_an_authority_certifies_signs_by_the_name_in_the_certificate() {
 }
 
 #[test]
+fn a_compromised_key_is_none_the_better_for_a_certificate() {
+    let signed = Signed::new();
+    let authority = Signer::new(signed.repository.home(), "authority", KeyType::Ed25519);
+    let certified = signed.alice.certified(&authority, &["-I", "alice", "-n", "alice@example.com"]);
+    signed.repository.write("a.yaml", "a: 2\n");
+    signed.repository.commit("second", Some(&certified));
+    let raw = signed.repository.raw("commit", "HEAD");
+    let company = format!("  - {{name: company, roles: [release], keys: ['* cert-authority {}']}}\n", authority.public);
+    let alice =
+        |state: &str| format!("  - {{name: alice, roles: [release], state: {state}, keys: ['{}']}}\n", signed.alice.public);
+    for order in [[company.clone(), alice("compromised")], [alice("compromised"), company.clone()]] {
+        assert_eq!(who(&raw, &parsed(&own(&order))), Err(Rule::CompromisedSigner));
+    }
+    assert_eq!(who(&raw, &parsed(&own(&[alice("active"), company]))), Ok("company".into()));
+    // Without the authority nobody believes it, though the key is listed: as OpenSSH.
+    assert_eq!(who(&raw, &parsed(&own(&[alice("active")]))), Err(Rule::UnknownSigner));
+}
+
+#[test]
 fn a_certificate_has_to_be_a_person_s_and_valid_now_and_without_conditions() {
     let signed = Signed::new();
     let authority = Signer::new(signed.repository.home(), "authority", KeyType::Ed25519);

@@ -41,14 +41,16 @@ impl Known {
         let Some(made) = self.made(shown) else { return Fit::Other };
         // OpenSSH is asked about one name. Here nobody is claimed: it is enough that there is one.
         let names: Vec<&str> = match (made, &self.principals) {
-            (Made::Itself, None) => return self.fit_as(shown, "", now),
-            (Made::Itself, Some(patterns)) => patterns.split(',').filter(|pattern| !pattern.starts_with('!')).collect(),
+            (Made::Itself | Made::Beside, None) => return self.fit_as(shown, "", now),
+            (Made::Itself | Made::Beside, Some(patterns)) => {
+                patterns.split(',').filter(|pattern| !pattern.starts_with('!')).collect()
+            }
             (Made::With(certificate), _) => certificate.valid_principals().iter().map(String::as_str).collect(),
         };
         match names.into_iter().find(|name| self.is_for(name)) {
             Some(name) => self.fit_as(shown, name, now),
             None => match made {
-                Made::Itself => Fit::Refused(Rule::UnknownSigner, "the line of this key names nobody".into()),
+                Made::Itself | Made::Beside => Fit::Refused(Rule::UnknownSigner, "the line of this key names nobody".into()),
                 Made::With(certificate) => {
                     let names = tk8s_core::printable(&certificate.valid_principals().join(", "), 100);
                     let names = if names.is_empty() { "nobody".to_owned() } else { format!("`{names}`") };
@@ -65,10 +67,17 @@ impl Known {
         if !self.is_for(name) {
             return Fit::Other;
         }
-        if let Made::With(certificate) = made
-            && let Err((rule, why)) = certificate::judge(certificate, &self.key, name, now)
-        {
-            return Fit::Refused(rule, why);
+        match made {
+            Made::Itself => {}
+            Made::With(certificate) => {
+                if let Err((rule, why)) = certificate::judge(certificate, &self.key, name, now) {
+                    return Fit::Refused(rule, why);
+                }
+            }
+            Made::Beside => {
+                let why = "this key is listed itself, and signed with a certificate, whose authority would have to be listed";
+                return Fit::Refused(Rule::UnknownSigner, why.into());
+            }
         }
         if let Some(patterns) = &self.namespaces
             && !list_matches(patterns, NAMESPACE)
@@ -88,6 +97,7 @@ impl Known {
             KeyData::Certificate(certificate) if self.authority && *certificate.signature_key() == self.key => {
                 Some(Made::With(certificate))
             }
+            KeyData::Certificate(certificate) if !self.authority && *certificate.public_key() == self.key => Some(Made::Beside),
             shown if !self.authority && *shown == self.key => Some(Made::Itself),
             _ => None,
         }
@@ -98,5 +108,8 @@ impl Known {
 #[derive(Clone, Copy)]
 enum Made<'a> {
     Itself,
+    /// By a certificate of this authority.
     With(&'a Certificate),
+    /// It is this key, and came with a certificate that others may believe: refused here, but a compromised key stays one.
+    Beside,
 }
