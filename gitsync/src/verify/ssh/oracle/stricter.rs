@@ -150,10 +150,25 @@ fn times_without_a_zone_are_utc_where_ssh_keygen_takes_its_own() {
 }
 
 #[test]
-fn every_row_of_the_table_is_written_down_with_its_test() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security.md");
-    let page = std::fs::read_to_string(root).unwrap();
+fn every_row_of_the_table_is_written_down_and_every_test_that_the_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../docs/security.md")).unwrap();
     for (row, _) in ROWS {
         assert!(page.contains(&format!("| {row} |")), "docs/security.md has no row `{row}`");
     }
+    let mut sources = String::new();
+    let mut directories = vec![root.join("src/verify"), root.join("tests")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                directories.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(entry).unwrap());
+            }
+        }
+    }
+    // Sentences of several words between back quotes.
+    let named = page.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2);
+    let missing: Vec<_> = named.filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "docs/security.md names tests that are not there: {missing:?}");
 }
