@@ -520,10 +520,11 @@ async fn what_a_revoked_key_signed_is_refused_by_an_edit_and_what_runs_stays() {
     assert_eq!(refused(), "");
     system.write_map("one", "second");
     system.commit("second");
+    // The file is empty for a moment, which is not one in which nobody stands.
     std::fs::copy(system.file("signer.pub"), &revoked).unwrap();
     system.until("the new commit is refused", || refused() == "KeyRevoked");
     assert_eq!(system.map("one"), "first");
-    // A file that is gone is not one in which nobody stands.
+    // Nor is a file that is gone.
     std::fs::remove_file(&revoked).unwrap();
     system.until("the missing file is a problem", || {
         let problem = &system.status()["problem"];
@@ -531,7 +532,7 @@ async fn what_a_revoked_key_signed_is_refused_by_an_edit_and_what_runs_stays() {
             && problem["message"].as_str().is_some_and(|message| message.contains("revocation file"))
     });
     assert_eq!(system.map("one"), "first");
-    std::fs::write(&revoked, "").unwrap();
+    std::fs::write(&revoked, "# nobody\n").unwrap();
     system.until_map("one", "second");
     // Offline it is the same.
     let verify = || {
@@ -549,7 +550,7 @@ async fn what_a_revoked_key_signed_is_refused_by_an_edit_and_what_runs_stays() {
         }
         let (code, said) = verify();
         assert!(code == Some(1) && said.contains(word), "{code:?} {said}");
-        std::fs::write(&revoked, "").unwrap();
+        std::fs::write(&revoked, "# nobody\n").unwrap();
     }
 }
 

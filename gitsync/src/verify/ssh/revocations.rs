@@ -41,6 +41,10 @@ impl Revocations {
         if bytes.len() as u64 > LARGEST {
             return Err(fail(None, "it is larger than 16 MiB".into()));
         }
+        // Whoever writes into a file empties it first.
+        if bytes.is_empty() {
+            return Err(fail(None, "it is empty: if nobody is revoked, write a comment (`# nobody`)".into()));
+        }
         if bytes.starts_with(MAGIC) {
             return Ok(Revocations(Arc::new(Form::Krl(Krl::parse(bytes).map_err(|why| fail(None, why))?))));
         }
@@ -98,7 +102,6 @@ mod tests {
             (KEYS, true, true),
             (KEY.as_bytes(), true, true),
             (CERTIFICATE.as_bytes(), true, true),
-            (b"", false, false),
             (b" # nobody\n\n", false, false),
         ] {
             let shown = String::from_utf8_lossy(file);
@@ -110,6 +113,12 @@ mod tests {
     fn a_line_that_is_no_key_is_named() {
         let error = Revocations::parse(format!("# stolen\n{KEY}\nssh-ed25519 AAAA\n").as_bytes(), "revoked").unwrap_err();
         assert!(matches!(error, Error::Revocations { line: Some(3), .. }), "{error}");
+    }
+
+    #[test]
+    fn an_empty_file_is_one_that_is_being_written() {
+        let why = Revocations::parse(b"", "revoked").unwrap_err().to_string();
+        assert!(why.contains("it is empty"), "{why}");
     }
 
     #[test]

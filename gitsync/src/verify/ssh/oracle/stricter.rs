@@ -9,7 +9,7 @@ use crate::verify::signature::Broken;
 use crate::verify::ssh::oracle::generator::Case;
 
 /// The rows, and the words of our refusals that belong to each.
-const ROWS: [(&str, &[&str]); 11] = [
+const ROWS: [(&str, &[&str]); 12] = [
     ("A certificate in place of a key", &["-cert-v01@openssh.com"]),
     ("An option that is empty or stands twice", &["an option is empty", "occurs twice"]),
     ("Words glued to a quotation", &["ends within a word"]),
@@ -20,6 +20,7 @@ const ROWS: [(&str, &[&str]); 11] = [
     ("The reserved field", &["reserved field"]),
     ("Blanks in the armour", &["is not base64"]),
     ("Bytes after the signature", &["bytes follow"]),
+    ("An empty revocation file", &["it is empty"]),
     ("A list of patterns that excludes its own names", &["names nobody"]),
 ];
 
@@ -124,6 +125,8 @@ fn each_way_in_which_we_are_stricter_than_ssh_keygen_is_one_of_the_table() {
     }
     let more = changed(workshop, |armoured| format!("{armoured}and more\n"));
     stricter(workshop, "Bytes after the signature", &more);
+    let empty = workshop.krls.iter().position(|(name, _)| *name == "nothing");
+    stricter(workshop, "An empty revocation file", &Case { revoked: empty, ..good(workshop) });
     let nobody = before_the_key(workshop, "a*@example.com,!a?@example.com");
     // Asked about a name we agree: only without one it is stricter, and there Git, which tries the patterns, is as well.
     assert!(theirs(&nobody, workshop, directory.path()).0 && ours(&nobody, workshop, Some(nobody.identity)).is_ok());
