@@ -516,13 +516,21 @@ async fn what_a_revoked_key_signed_is_refused_by_an_edit_and_what_runs_stays() {
     system.commit("first");
     system.start();
     system.until_all("Healthy");
-    let refused = || system.status()["refused"][0]["reason"].as_str().unwrap_or_default().to_owned();
-    assert_eq!(refused(), "");
+    let refused = || {
+        let refused = &system.status()["refused"][0];
+        (refused["reason"] == "KeyRevoked").then(|| refused["commit"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(refused(), None);
+    let key = std::fs::read_to_string(system.file("signer.pub")).unwrap();
+    // The file is empty for a moment, which is not one in which nobody stands.
+    std::fs::write(&revoked, &key).unwrap();
+    system.until("what was accepted is refused", || refused().is_some());
+    assert_eq!(system.map("one"), "first", "what runs stays");
+    let first = refused();
     system.write_map("one", "second");
     system.commit("second");
-    // The file is empty for a moment, which is not one in which nobody stands.
-    std::fs::copy(system.file("signer.pub"), &revoked).unwrap();
-    system.until("the new commit is refused", || refused() == "KeyRevoked");
+    std::fs::write(&revoked, format!("# stolen\n{key}")).unwrap();
+    system.until("the new commit is refused", || refused().is_some() && refused() != first);
     assert_eq!(system.map("one"), "first");
     // Nor is a file that is gone.
     std::fs::remove_file(&revoked).unwrap();
