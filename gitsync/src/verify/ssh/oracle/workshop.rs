@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
 
 use sha2::Digest as _;
 use ssh_key::public::{EcdsaPublicKey, KeyData, SkEcdsaSha2NistP256, SkEd25519};
@@ -99,7 +100,18 @@ fn run(command: &mut Command) -> Vec<u8> {
 }
 
 impl Workshop {
-    pub(super) fn open() -> Workshop {
+    /// One for all tests that run at the same time; the last one clears it away.
+    pub(super) fn open() -> Arc<Workshop> {
+        static OPEN: Mutex<Weak<Workshop>> = Mutex::new(Weak::new());
+        let mut open = OPEN.lock().unwrap();
+        open.upgrade().unwrap_or_else(|| {
+            let workshop = Arc::new(Workshop::make());
+            *open = Arc::downgrade(&workshop);
+            workshop
+        })
+    }
+
+    fn make() -> Workshop {
         let mut workshop = Workshop {
             home: tempfile::tempdir().unwrap(),
             public: BTreeMap::new(),
