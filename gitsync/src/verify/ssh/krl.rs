@@ -110,11 +110,8 @@ impl OfAuthority {
         if self.ids.contains(certificate.key_id().as_bytes()) {
             return Some(format!("its certificate is revoked by the id `{}`", tk8s_core::printable(certificate.key_id(), 80)));
         }
+        // Zero is what certificates have that were not numbered: no list can hold it.
         let serial = certificate.serial();
-        // Zero is what certificates have that were not numbered.
-        if serial == 0 {
-            return None;
-        }
         let after = self.serials.partition_point(|(first, _)| *first <= serial);
         let listed = after.checked_sub(1).is_some_and(|at| serial <= self.serials[at].1);
         let revoked = listed || self.bitmaps.iter().any(|bitmap| bitmap.contains(serial));
