@@ -110,6 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_an_authority_revokes_its_certificates_and_no_key_of_others() {
+        let KeyData::Certificate(certificate) = key::from_line_or_certificate(CERTIFICATE).unwrap() else {
+            unreachable!("because it is one")
+        };
+        let authority = ssh_key::PublicKey::from(certificate.signature_key().clone()).to_openssh().unwrap();
+        assert!(revokes(authority.as_bytes(), CERTIFICATE) && !revokes(authority.as_bytes(), KEY));
+    }
+
+    #[test]
     fn a_line_that_is_no_key_is_named() {
         let error = Revocations::parse(format!("# stolen\n{KEY}\nssh-ed25519 AAAA\n").as_bytes(), "revoked").unwrap_err();
         assert!(matches!(error, Error::Revocations { line: Some(3), .. }), "{error}");
