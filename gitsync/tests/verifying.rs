@@ -232,6 +232,10 @@ fn whoever_an_authority_certifies_signs_by_the_name_in_the_certificate() {
     assert_eq!(who(raw.as_bytes(), &parsed(&line("*@example.com"))), Ok("alice@example.com".into()));
     assert_eq!(who(raw.as_bytes(), &parsed(&line("*"))), Ok("bob@example.org".into()));
     assert_eq!(who(raw.as_bytes(), &parsed(&line("carol@example.com"))), Err(Rule::CertificateRefused));
+    // A line with a key is somebody's, however it is written.
+    let plain = format!("carol,*@example.com {}\n", signed.alice.public);
+    let first = signed.repository.raw("commit", "v1.0.0^{commit}");
+    assert_eq!(who(&first, &parsed(&plain)), Ok("carol,*@example.com".into()));
     // In a file of our own the entry says who it is.
     let entry = |key: &str| own(&[format!("  - {{name: alice, roles: [release], keys: ['{key}']}}\n")]);
     let key = format!("alice@example.com cert-authority,namespaces=\"git\" {}", authority.public);
