@@ -288,6 +288,16 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_another_version_is_refused_by_it() {
+        for version in [0, 2] {
+            let mut other = krl(&[]);
+            other[MAGIC.len() + 3] = version;
+            let why = Krl::parse(&other).unwrap_err();
+            assert!(why.contains(&format!("version {version}")), "{why}");
+        }
+    }
+
+    #[test]
     fn a_list_that_is_cut_anywhere_is_refused_or_ends_where_a_section_does() {
         let whole = krl(&[section(2, &string(b"a key")), certificates(&[section(0x23, &string(b"an id"))])]);
         let ends = [whole.len(), krl(&[]).len(), krl(&[section(2, &string(b"a key"))]).len()];
