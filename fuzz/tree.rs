@@ -1,8 +1,10 @@
-//! What the targets share that read files: a tree in memory.
+//! What the targets share: a tree in memory for those that read files, armour for those that read signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tk8s_core::{ReadError, SourceTree, TreeEntry, TreePath};
 
 /// Files by their paths.
@@ -65,4 +67,11 @@ pub fn let_the_parser_panic() {
             }
         }));
     });
+}
+
+/// These bytes in armour, as the value of a commit's header.
+pub fn armoured(kind: &str, headers: &str, data: &[u8]) -> String {
+    let encoded = STANDARD.encode(data);
+    let lines = encoded.as_bytes().chunks(64).map(|line| format!(" {}\n", String::from_utf8_lossy(line)));
+    format!("-----BEGIN {kind}-----\n{headers}{} -----END {kind}-----\n", lines.collect::<String>())
 }

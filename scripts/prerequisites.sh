@@ -8,6 +8,10 @@ command -v ssh-keygen >/dev/null || missing+=(openssh-client)
 [ -x /usr/sbin/sshd ] || [ -x /usr/local/sbin/sshd ] || missing+=(openssh-server)
 command -v cc >/dev/null || missing+=(gcc)
 command -v openssl >/dev/null || missing+=(openssl)
+# They judge OpenPGP and X.509 signatures beside us.
+command -v gpg >/dev/null || missing+=(gnupg)
+command -v gpgsm >/dev/null || missing+=(gpgsm)
+command -v sqv >/dev/null || missing+=(sqv)
 # Some distributions have a Python without most of its library.
 python3 -c 'import http.server, json, ssl' 2>/dev/null || missing+=(python3)
 # Not the shell's own.

@@ -1,6 +1,8 @@
 //! Which revision may be used. Rules only: nothing here reads the network, and the only disk is the mirror.
 
+mod armor;
 mod object;
+mod openpgp;
 mod policy;
 mod rule;
 mod signature;

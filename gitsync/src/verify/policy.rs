@@ -85,7 +85,7 @@ impl Accepted {
 
 /// What time changes, and not who signed: what was accepted before stays accepted.
 fn is_of_time(rule: Rule) -> bool {
-    matches!(rule, Rule::RetiredSigner | Rule::KeyNotValidNow)
+    matches!(rule, Rule::RetiredSigner | Rule::KeyNotValidNow | Rule::SignatureExpired)
 }
 
 /// A tag as it was at first sight.

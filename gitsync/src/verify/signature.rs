@@ -4,7 +4,7 @@
 
 use tk8s_core::Timestamp;
 
-use super::{Role, Rule, SignerKind, Signers, ssh};
+use super::{Role, Rule, SignerKind, Signers, openpgp, ssh};
 
 /// A rule and what was found: the place is added by whoever knows it.
 pub(crate) type Broken = (Rule, String);
@@ -35,8 +35,11 @@ pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked:
     let begins = |marker: &str| signature.starts_with(marker.as_bytes());
     if begins("-----BEGIN SSH SIGNATURE-----") {
         ssh::verify(payload, signature, signers, asked)
-    } else if begins("-----BEGIN PGP SIGNATURE-----") || begins("-----BEGIN PGP MESSAGE-----") {
-        refuse(Rule::UnsupportedSignature, "it is signed with OpenPGP")
+    } else if begins("-----BEGIN PGP SIGNATURE-----") {
+        openpgp::verify(payload, signature, signers, asked)
+    } else if begins("-----BEGIN PGP MESSAGE-----") {
+        // What Git reads, and no version of it writes: bytes that are signed inside of themselves.
+        refuse(Rule::UnsupportedSignature, "its signature is an OpenPGP message, not a signature over the object")
     } else if begins("-----BEGIN SIGNED MESSAGE-----") {
         refuse(Rule::UnsupportedSignature, "it is signed with X.509")
     } else {

@@ -1,11 +1,14 @@
-//! Reading the signers file: our own, or what people have anyway: public keys, an `allowed_signers` file.
+//! Reading the signers file: our own, or what people have anyway: SSH keys, OpenPGP certificates, an `allowed_signers` file.
 
 use serde::Deserialize;
 use tk8s_core::Timestamp;
 
 use super::{Credential, Key, Role, Signer, SignerKind, SignerState, Signers, with_release};
 use crate::Error;
-use crate::verify::ssh;
+use crate::verify::{openpgp, ssh};
+
+/// The beginning of everything that is armoured as OpenPGP demands.
+const OPENPGP: &str = "-----BEGIN PGP ";
 
 /// A signers file is small; a larger one is a mistake.
 const LARGEST: usize = 4 * 1024 * 1024;
@@ -33,11 +36,15 @@ struct RawSigner {
 }
 
 impl Signers {
-    /// Reads any of the three forms. `name` is what errors call the file.
+    /// Reads any of the four forms. `name` is what errors call the file.
     pub fn parse(bytes: &[u8], name: &str) -> Result<Signers, Error> {
         let fail = |why: &str| Error::Signers { name: name.into(), line: None, why: why.into() };
         if bytes.len() > LARGEST {
             return Err(fail("it is larger than 4 MiB"));
+        }
+        if openpgp::is_binary(bytes) {
+            let signers = certificates(bytes).map_err(|why| fail(&why))?;
+            return Ok(Signers { signers, revoked: None });
         }
         let text = std::str::from_utf8(bytes).map_err(|_| fail("it is not UTF-8"))?;
         let signers = match first_words(text) {
@@ -50,6 +57,7 @@ impl Signers {
             {
                 own(text, name)?
             }
+            Some(line) if line.starts_with(OPENPGP) => certificates(bytes).map_err(|why| fail(&why))?,
             Some(line) if is_key_type(line.split_whitespace().next().unwrap_or_default()) => keys(text, name)?,
             Some(_) => ssh::parse_allowed_signers(text, name)?,
         };
@@ -70,14 +78,23 @@ fn is_key_type(word: &str) -> bool {
 }
 
 /// One entry of `keys`: its first words say of which kind it is. An SSH key stands alone, or in a line of `allowed_signers`,
-/// which is how an authority is written.
-fn credential(text: &str) -> Result<Key, String> {
+/// which is how an authority is written; a block of OpenPGP may hold several certificates.
+fn credentials(text: &str) -> Result<Vec<Key>, String> {
+    if text.starts_with(OPENPGP) {
+        let certificates = openpgp::certificates(text.as_bytes()).map_err(|why| format!("is no OpenPGP certificate: {why}"))?;
+        return Ok(certificates.into_iter().map(|certificate| Credential::OpenPgp(certificate).into()).collect());
+    }
+    ssh_credential(text).map(|key| vec![key])
+}
+
+fn ssh_credential(text: &str) -> Result<Key, String> {
     if is_key_type(text.split_whitespace().next().unwrap_or_default()) {
         let known = ssh::Known::read(text).ok_or("is not an SSH public key (`ssh-ed25519 AAAA...`)")?;
         return Ok(Credential::Ssh(known).into());
     }
-    let line = ssh::line_of(text)
-        .map_err(|why| format!("is neither an SSH public key (`ssh-ed25519 AAAA...`) nor a line of `allowed_signers`: {why}"))?;
+    let line = ssh::line_of(text).map_err(|why| {
+        format!("is neither a key (`ssh-ed25519 AAAA...`, `{OPENPGP}...`) nor a line of `allowed_signers`: {why}")
+    })?;
     let ssh::Line { known, valid_after, valid_before, .. } = line;
     Ok(Key { credential: Credential::Ssh(known), valid_after, valid_before })
 }
@@ -102,7 +119,7 @@ fn own(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
         }
         let mut keys = Vec::new();
         for (index, key) in raw.keys.iter().enumerate() {
-            keys.push(credential(key).map_err(|why| fail(None, format!("key {} of `{shown}` {why}", index + 1)))?);
+            keys.extend(credentials(key).map_err(|why| fail(None, format!("key {} of `{shown}` {why}", index + 1)))?);
         }
         let RawSigner { name, kind, roles, state, since, .. } = raw;
         signers.push(Signer { name, kind, roles, state, since, keys });
@@ -125,4 +142,11 @@ fn keys(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
         signers.push(with_release(label, Credential::Ssh(known).into()));
     }
     Ok(signers)
+}
+
+/// Certificates, each of whoever its first user id names.
+fn certificates(bytes: &[u8]) -> Result<Vec<Signer>, String> {
+    let certificates = openpgp::certificates(bytes)?;
+    let signer = |certificate: openpgp::Certificate| with_release(certificate.label(), Credential::OpenPgp(certificate).into());
+    Ok(certificates.into_iter().map(signer).collect())
 }

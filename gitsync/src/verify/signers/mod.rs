@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tk8s_core::Timestamp;
 
 use super::signature::{Asked, Broken, Signed};
-use super::{Revocations, Rule, ssh};
+use super::{Revocations, Rule, openpgp, ssh};
 
 /// What a signer may do. One that no rule asks for is a mistake, so there is no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +92,8 @@ pub(super) struct Key {
 pub(super) enum Credential {
     /// An SSH key.
     Ssh(ssh::Known),
+    /// An OpenPGP certificate.
+    OpenPgp(openpgp::Certificate),
 }
 
 impl From<Credential> for Key {

@@ -27,7 +27,7 @@ use ssh_key::public::KeyData;
 use ssh_key::{PublicKey, SshSig};
 
 use super::signature::{Asked, Broken, Signed};
-use super::signers::Credential;
+use super::signers::{Credential, Fit};
 use super::{Rule, Signers};
 
 /// The namespace of everything that Git signs.
@@ -44,6 +44,7 @@ pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked:
     }
     let fit = |credential: &Credential| match credential {
         Credential::Ssh(known) => known.fit(&shown, asked.now),
+        _ => Fit::Other,
     };
     signers.judge(asked, fit).map(|known| known.signed(fingerprint.clone())).map_err(named)
 }
