@@ -4,7 +4,7 @@ TK8S_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tk8s-agent
 export TK8S_CACHE
 export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
-FUZZ_TARGETS = yaml kustomization tree object known_hosts allowed_signers krl ssh_signature openpgp
+FUZZ_TARGETS = yaml kustomization tree object known_hosts allowed_signers krl ssh_signature openpgp cms
 
 .PHONY: help build programs demo cluster test bench lint fuzz
 

@@ -8,6 +8,7 @@ mod rule;
 mod signature;
 mod signers;
 mod ssh;
+mod x509;
 
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};

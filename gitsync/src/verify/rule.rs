@@ -62,13 +62,15 @@ rules! {
     /// The Git host signed, and nobody else.
     ForgeSigner => "A person has to sign: what the Git host signs for its users proves who clicked to nobody but the host.",
     /// A signature of a kind that is not read.
-    UnsupportedSignature => "Sign with Git itself, with an SSH key (`gpg.format=ssh`) or with OpenPGP.",
+    UnsupportedSignature => "Sign with Git itself, with an SSH key (`gpg.format=ssh`), with OpenPGP or with X.509.",
     /// The key is too weak, or of a kind that is not accepted.
     WeakKey => "Use ed25519, ECDSA P-256/384/521, RSA with at least 2,048 bits and SHA-2, or a security key and touch it.",
     /// The key was made for something else than signing.
     KeyUsage => "Sign with a key that is for signing, and list the certificate as its owner publishes it now.",
     /// The signature itself ended.
     SignatureExpired => "Sign again, without an end of the signature: when a key may sign is said in the signers file.",
+    /// No log proves when a signature without a lasting key was made.
+    NotLogged => "Sign with gitsign and its offline mode (`gitsign.rekorMode=offline`): it keeps the log's word in the signature.",
     /// The object is not as Git makes it.
     MalformedObject => "Make the object anew with Git. Something else made it, and it could be read in two ways.",
     /// A header occurs twice.

@@ -4,7 +4,7 @@
 
 use tk8s_core::Timestamp;
 
-use super::{Role, Rule, SignerKind, Signers, openpgp, ssh};
+use super::{Role, Rule, SignerKind, Signers, openpgp, ssh, x509};
 
 /// A rule and what was found: the place is added by whoever knows it.
 pub(crate) type Broken = (Rule, String);
@@ -41,7 +41,7 @@ pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked:
         // What Git reads, and no version of it writes: bytes that are signed inside of themselves.
         refuse(Rule::UnsupportedSignature, "its signature is an OpenPGP message, not a signature over the object")
     } else if begins("-----BEGIN SIGNED MESSAGE-----") {
-        refuse(Rule::UnsupportedSignature, "it is signed with X.509")
+        x509::verify(payload, signature, signers, asked)
     } else {
         refuse(Rule::BadSignature, "its signature is of no known kind")
     }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod keyless;
 mod openpgp;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;
+mod x509;
 
 use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@ use tk8s_core::Timestamp;
 
 use super::{Credential, Key, Role, Signer, SignerKind, SignerState, Signers, with_release};
 use crate::Error;
-use crate::verify::{openpgp, ssh};
+use crate::verify::{openpgp, ssh, x509};
 
 /// The beginning of everything that is armoured as OpenPGP demands.
 const OPENPGP: &str = "-----BEGIN PGP ";
@@ -28,11 +28,35 @@ struct RawSigner {
     #[serde(default)]
     kind: SignerKind,
     roles: Vec<Role>,
-    keys: Vec<String>,
+    keys: Vec<RawKey>,
     #[serde(default)]
     state: SignerState,
     #[serde(default)]
     since: Option<Timestamp>,
+}
+
+/// One key. Those with certificates need more than a line.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a key is a text, or has one of `x509` and `keyless` with all of their fields")]
+enum RawKey {
+    Text(String),
+    X509 { x509: RawX509 },
+    Keyless { keyless: RawKeyless },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawX509 {
+    identity: String,
+    roots: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawKeyless {
+    identity: String,
+    issuer: String,
+    trusted_root: String,
 }
 
 impl Signers {
@@ -77,9 +101,21 @@ fn is_key_type(word: &str) -> bool {
     word.starts_with("ssh-") || word.starts_with("ecdsa-sha2-") || word.starts_with("sk-")
 }
 
-/// One entry of `keys`: its first words say of which kind it is. An SSH key stands alone, or in a line of `allowed_signers`,
+/// One entry of `keys`.
+fn credentials(raw: &RawKey) -> Result<Vec<Key>, String> {
+    let credential = match raw {
+        RawKey::Text(text) => return of_text(text),
+        RawKey::X509 { x509: RawX509 { identity, roots } } => x509::Identity::new(identity, roots).map(Credential::X509),
+        RawKey::Keyless { keyless: RawKeyless { identity, issuer, trusted_root } } => {
+            x509::Keyless::new(identity, issuer, trusted_root).map(Credential::Keyless)
+        }
+    };
+    credential.map(|credential| vec![credential.into()]).map_err(|why| format!("can't be used: {why}"))
+}
+
+/// A key that is a text: its first words say of which kind it is. An SSH key stands alone, or in a line of `allowed_signers`,
 /// which is how an authority is written; a block of OpenPGP may hold several certificates.
-fn credentials(text: &str) -> Result<Vec<Key>, String> {
+fn of_text(text: &str) -> Result<Vec<Key>, String> {
     if text.starts_with(OPENPGP) {
         let certificates = openpgp::certificates(text.as_bytes()).map_err(|why| format!("is no OpenPGP certificate: {why}"))?;
         return Ok(certificates.into_iter().map(|certificate| Credential::OpenPgp(certificate).into()).collect());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tk8s_core::Timestamp;
 
 use super::signature::{Asked, Broken, Signed};
-use super::{Revocations, Rule, openpgp, ssh};
+use super::{Revocations, Rule, openpgp, ssh, x509};
 
 /// What a signer may do. One that no rule asks for is a mistake, so there is no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +94,10 @@ pub(super) enum Credential {
     Ssh(ssh::Known),
     /// An OpenPGP certificate.
     OpenPgp(openpgp::Certificate),
+    /// A name in a certificate of a known authority.
+    X509(x509::Identity),
+    /// A name in a certificate that was good for minutes.
+    Keyless(x509::Keyless),
 }
 
 impl From<Credential> for Key {
