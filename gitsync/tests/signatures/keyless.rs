@@ -167,7 +167,7 @@ impl Instance {
         values.insert(Any::new(Tag::OctetString, entry).unwrap()).unwrap();
         let mut attributes = SetOfVec::new();
         attributes.insert(Attribute { oid: ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.3.1"), values }).unwrap();
-        signer.unsigned_attrs = Some(attributes.into());
+        signer.unsigned_attrs = Some(attributes);
         data.signer_infos = SignerInfos::try_from(vec![signer]).unwrap();
         let content = Any::encode_from(&data).unwrap();
         let bytes = ContentInfo { content_type: outer.content_type, content }.to_der().unwrap();

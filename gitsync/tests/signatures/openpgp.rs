@@ -677,3 +677,33 @@ fn commits_and_tags_that_git_signed_with_gnupg_are_verified() {
         assert_eq!(verdict.fingerprint, gpg.fingerprints(&key)[1], "the subkey that signed");
     }
 }
+
+#[test]
+fn what_its_owner_appends_revokes_a_certificate_and_what_the_file_says_of_a_signer_weighs_more_than_the_key() {
+    let gpg = Gpg::new();
+    let (key, other) = (gpg.key("alice", "ed25519", "cert,sign", "never"), gpg.key("bob", "ed25519", "cert,sign", "never"));
+    let sign = |key: &str| String::from_utf8(gpg.run(&["-u", key, "--armor", "--detach-sign"], PAYLOAD.as_bytes())).unwrap();
+    let (signature, others) = (sign(&key), sign(&other));
+    // What gpg lays aside for the day on which the key is lost.
+    let kept = std::fs::read_to_string(gpg.home().join(format!("openpgp-revocs.d/{key}.rev"))).unwrap();
+    let revocation = &kept[kept.find("-----BEGIN").unwrap()..];
+    let both = gpg.run(&["--armor", "--export"], b"");
+    let file = [&both[..], b"\n", revocation.as_bytes()].concat();
+    judge(&signature, &both).unwrap();
+    assert_eq!(judge(&signature, &file).unwrap_err().rule, Rule::KeyRevoked);
+    judge(&others, &file).unwrap();
+    let certificate = String::from_utf8(gpg.export(&other)).unwrap().replace('\n', "\n        ");
+    for (words, ours) in [
+        ("state: active", Ok(())),
+        ("state: retired", Err(Rule::RetiredSigner)),
+        ("state: retired\n    since: 2999-01-01T00:00:00Z", Ok(())),
+        ("state: compromised", Err(Rule::CompromisedSigner)),
+        ("kind: forge", Err(Rule::ForgeSigner)),
+    ] {
+        let file = format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - name: bob\n    {words}\n    roles: [release]\n    \
+             keys:\n      - |\n        {certificate}\n"
+        );
+        assert_eq!(judge(&others, file.as_bytes()).map(|_| ()).map_err(|refusal| refusal.rule), ours, "{words}");
+    }
+}

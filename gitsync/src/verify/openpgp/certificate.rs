@@ -241,7 +241,7 @@ impl Key<'_> {
 
     /// Whether the key made this signature over these bytes.
     pub(super) fn made(self, signature: &Signature, payload: &[u8]) -> bool {
-        fn made(key: &(impl VerifyingKey + KeyDetails), signature: &Signature, payload: &[u8]) -> bool {
+        fn made(key: &impl VerifyingKey, signature: &Signature, payload: &[u8]) -> bool {
             // The library reads a signature of one kind with a key of another as far as their shapes agree.
             signature.config().is_some_and(|config| config.pub_alg == key.algorithm()) && signature.verify(key, payload).is_ok()
         }

@@ -44,7 +44,7 @@ type Length<'a> = Result<(usize, &'a [u8]), &'static str>;
 fn new_length(bytes: &[u8]) -> Length<'_> {
     match bytes {
         [one @ 0..192, rest @ ..] => Ok((usize::from(*one), rest)),
-        [one @ 192..224, two, rest @ ..] => Ok(((usize::from(*one) - 192 << 8) + usize::from(*two) + 192, rest)),
+        [one @ 192..224, two, rest @ ..] => Ok((((usize::from(*one) - 192) << 8) + usize::from(*two) + 192, rest)),
         [255, rest @ ..] => number::<4>(rest),
         [224..=254, ..] => Err("a packet comes in parts"),
         _ => Err("a packet is cut off"),

@@ -118,7 +118,7 @@ fn credentials(raw: &RawKey) -> Result<Vec<Key>, String> {
 fn of_text(text: &str) -> Result<Vec<Key>, String> {
     if text.starts_with(OPENPGP) {
         let certificates = openpgp::certificates(text.as_bytes()).map_err(|why| format!("is no OpenPGP certificate: {why}"))?;
-        return Ok(certificates.into_iter().map(|certificate| Credential::OpenPgp(certificate).into()).collect());
+        return Ok(certificates.into_iter().map(|certificate| Credential::OpenPgp(Box::new(certificate)).into()).collect());
     }
     ssh_credential(text).map(|key| vec![key])
 }
@@ -183,6 +183,7 @@ fn keys(text: &str, name: &str) -> Result<Vec<Signer>, Error> {
 /// Certificates, each of whoever its first user id names.
 fn certificates(bytes: &[u8]) -> Result<Vec<Signer>, String> {
     let certificates = openpgp::certificates(bytes)?;
-    let signer = |certificate: openpgp::Certificate| with_release(certificate.label(), Credential::OpenPgp(certificate).into());
+    let signer =
+        |certificate: openpgp::Certificate| with_release(certificate.label(), Credential::OpenPgp(Box::new(certificate)).into());
     Ok(certificates.into_iter().map(signer).collect())
 }

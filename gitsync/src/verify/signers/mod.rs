@@ -93,7 +93,7 @@ pub(super) enum Credential {
     /// An SSH key.
     Ssh(ssh::Known),
     /// An OpenPGP certificate.
-    OpenPgp(openpgp::Certificate),
+    OpenPgp(Box<openpgp::Certificate>),
     /// A name in a certificate of a known authority.
     X509(x509::Identity),
     /// A name in a certificate that was good for minutes.
