@@ -308,8 +308,10 @@ fn what_git_lets_pass_is_refused_by_its_own_rule() {
         (tag.replacen("type commit", "type blob", 1), Rule::MalformedObject),
         (tag.replacen("tag v1.0.0", "tag v1.0.1", 1), Rule::BadSignature),
         (commit.replacen("first", "fir5t", 1), Rule::BadSignature),
-        (commit.replace("SSH SIGNATURE", "PGP SIGNATURE"), Rule::UnsupportedSignature),
-        (commit.replace("SSH SIGNATURE", "SIGNED MESSAGE"), Rule::UnsupportedSignature),
+        // In the armour of another kind.
+        (commit.replace("SSH SIGNATURE", "PGP SIGNATURE"), Rule::BadSignature),
+        (commit.replace("SSH SIGNATURE", "SIGNED MESSAGE"), Rule::BadSignature),
+        (commit.replace("SSH SIGNATURE", "PGP MESSAGE"), Rule::UnsupportedSignature),
     ];
     for (raw, expected) in table {
         assert_eq!(rule(raw.clone()), expected, "{raw}");
