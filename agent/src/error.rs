@@ -65,6 +65,11 @@ pub enum Error {
          `tk8s-agent sync` tries it again once the signers file says otherwise"
     )]
     CompromisedSigner(String),
+    #[error(
+        "the key {0} that signed it is revoked since: nothing of it was begun; sign again with another key, or \
+         `tk8s-agent sync` tries it again once the revocation file says otherwise"
+    )]
+    KeyRevoked(String),
     #[error("{0}")]
     Suspended(tk8s_history::Suspension),
     #[error(
@@ -142,7 +147,7 @@ impl Classified for Error {
             | Error::PlatformUnknown(_)
             | Error::Suspended(_) => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
-            Error::CompromisedSigner(_) => Class::Denied,
+            Error::CompromisedSigner(_) | Error::KeyRevoked(_) => Class::Denied,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
         }
@@ -166,6 +171,7 @@ impl Classified for Error {
             Error::PlatformUnknown(_) => "PlatformUnknown",
             Error::Superseded => "Superseded",
             Error::CompromisedSigner(_) => "CompromisedSigner",
+            Error::KeyRevoked(_) => "KeyRevoked",
             Error::Suspended(_) => "Suspended",
             Error::UnknownLayer(_) => "UnknownLayer",
             Error::UnknownRevision(_) => "UnknownRevision",

@@ -34,14 +34,18 @@ pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
     })
 }
 
-/// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now.
+/// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now, or
+/// the commit's key is revoked.
 pub fn still_counts(config: &AgentConfig, trust: &Trust) -> Result<(), Error> {
-    let Trust::Signed { signer, tag_signer, .. } = trust else { return Ok(()) };
+    let Trust::Signed { signer, fingerprint, tag_signer } = trust else { return Ok(()) };
     let signers = match policy(config)? {
         Policy::Dev(policy) => policy.signers,
         Policy::Staging(policy) => Some(policy.signers),
         Policy::Production(policy) => Some(policy.signers),
     };
+    if signers.as_ref().is_some_and(|signers| signers.is_revoked(fingerprint)) {
+        return Err(Error::KeyRevoked(fingerprint.clone()));
+    }
     let compromised = |name: &&String| signers.as_ref().is_some_and(|signers| signers.is_compromised(name));
     match [Some(signer), tag_signer.as_ref()].into_iter().flatten().find(compromised) {
         None => Ok(()),
@@ -90,7 +94,15 @@ mod tests {
             std::fs::write(file("revoked"), broken).unwrap();
             assert_eq!(reason(), Err("RevocationsRefused"), "{broken}");
         }
+        let trust = Trust::Signed {
+            signer: "alice".into(),
+            fingerprint: "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ".into(),
+            tag_signer: None,
+        };
+        std::fs::write(file("revoked"), "# nobody\n").unwrap();
+        assert_eq!((reason(), still_counts(&config, &trust).map_err(|error| error.reason())), (Ok(()), Ok(())));
+        // What was accepted and waits is not begun any more.
         std::fs::write(file("revoked"), format!("# stolen\n{key}\n")).unwrap();
-        assert_eq!(reason(), Ok(()));
+        assert_eq!((reason(), still_counts(&config, &trust).map_err(|error| error.reason())), (Ok(()), Err("KeyRevoked")));
     }
 }

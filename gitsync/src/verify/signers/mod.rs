@@ -147,6 +147,12 @@ impl Signers {
         self.signers.iter().any(|signer| signer.name == name && signer.state == SignerState::Compromised)
     }
 
+    /// Whether the key with this fingerprint is revoked by itself. Of a certificate, or where the list holds SHA-1
+    /// fingerprints only, that can't be said without the signature.
+    pub fn is_revoked(&self, fingerprint: &str) -> bool {
+        self.revoked.as_ref().is_some_and(|revoked| revoked.revokes_fingerprint(fingerprint))
+    }
+
     /// The same people, without what this file revokes: it is asked before anything else.
     #[must_use]
     pub fn revoking(self, revoked: Revocations) -> Signers {

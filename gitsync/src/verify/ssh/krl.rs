@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use sha1::Digest as _;
 use ssh_key::public::KeyData;
-use ssh_key::{Certificate, PublicKey};
+use ssh_key::{Certificate, Fingerprint, PublicKey};
 
 use super::key;
 use super::wire::Wire;
@@ -87,6 +87,13 @@ impl Krl {
         }
         let why = self.revokes_key(certificate.signature_key())?;
         Some(format!("the authority of its certificate is revoked {why}"))
+    }
+
+    /// The same of a key of which only the fingerprint is known; SHA-1 fingerprints say nothing about it.
+    pub(super) fn revokes_fingerprint(&self, fingerprint: &str) -> bool {
+        let Ok(fingerprint) = fingerprint.parse::<Fingerprint>() else { return false };
+        let hash = fingerprint.as_bytes();
+        self.sha256.contains(hash) || self.keys.iter().any(|blob| sha2::Sha256::digest(blob).as_slice() == hash)
     }
 
     fn revokes_key(&self, key: &KeyData) -> Option<&'static str> {

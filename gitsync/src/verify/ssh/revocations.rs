@@ -63,6 +63,14 @@ impl Revocations {
         Ok(Revocations(Arc::new(Form::Keys(keys))))
     }
 
+    /// Whether a key with this fingerprint (`SHA256:...`) is revoked, as far as that can be told without the key.
+    pub(in crate::verify) fn revokes_fingerprint(&self, fingerprint: &str) -> bool {
+        match &*self.0 {
+            Form::Krl(krl) => krl.revokes_fingerprint(fingerprint),
+            Form::Keys(keys) => keys.iter().any(|key| key::fingerprint(key) == fingerprint),
+        }
+    }
+
     /// Why a key, or a key with a certificate, is revoked; or that it is not.
     pub(super) fn revokes(&self, shown: &KeyData) -> Option<String> {
         let keys = match &*self.0 {
@@ -116,6 +124,16 @@ mod tests {
         };
         let authority = ssh_key::PublicKey::from(certificate.signature_key().clone()).to_openssh().unwrap();
         assert!(revokes(authority.as_bytes(), CERTIFICATE) && !revokes(authority.as_bytes(), KEY));
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_fingerprint_alone() {
+        let fingerprint = key::fingerprint(&key::from_line(KEY).unwrap());
+        let revokes = |file: &[u8]| Revocations::parse(file, "x").unwrap().revokes_fingerprint(&fingerprint);
+        // The list `keys` holds the SHA-256 fingerprint of it.
+        assert!(revokes(KEYS) && revokes(KEY.as_bytes()) && revokes(CERTIFICATE.as_bytes()));
+        assert!(!revokes(LIST) && !revokes(b"# nobody"));
+        assert!(!Revocations::parse(KEYS, "x").unwrap().revokes_fingerprint("SHA256:"));
     }
 
     #[test]
