@@ -8,6 +8,7 @@ mod causes;
 mod cli;
 mod client;
 mod clock;
+mod colour;
 mod disk;
 mod engine;
 mod error;

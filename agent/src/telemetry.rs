@@ -1,8 +1,6 @@
 //! Logs: text for people, JSON for machines, always on standard error, so that standard output stays the answer of a
 //! command.
 
-use std::io::IsTerminal as _;
-
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -20,8 +18,10 @@ pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new("warn,tk8s_agent=info,tk8s_gitsync=info,tk8s_history=info,tk8s_diff=info,tk8s_deploy=info")
     });
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(crate::colour::seen_on(&std::io::stderr()));
     match format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),

@@ -2,7 +2,6 @@
 //!
 //! What is printed came from a cluster: colours are added here, and nothing else moves a cursor.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use clap::ColorChoice;
@@ -219,12 +218,10 @@ pub(super) struct Paint(bool);
 impl Paint {
     /// What is said on the command line wins over the environment, which wins over what standard output is.
     pub(super) fn of(choice: ColorChoice) -> Paint {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Paint(match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+            ColorChoice::Auto => crate::colour::seen_on(&std::io::stdout()),
         })
     }
 

@@ -302,10 +302,7 @@ impl Engine {
     pub(super) fn failed_before(&self, standing: &Standing, view: &ComponentView) -> Option<Progress> {
         let message = view.latest_outcome.as_ref().map_or_else(String::new, |outcome| outcome.message.clone());
         match standing {
-            Standing::Unhealthy(release) => {
-                let reason = self.not_healthy(&release.component).into();
-                Some(Progress::Failed { class: Class::Stalled, reason, message })
-            }
+            Standing::Unhealthy(release) => Some(self.unhealthy(&release.component, &message)),
             Standing::Denied(_) => Some(denied(&message)),
             Standing::Runs(_) | Standing::Unfinished(_) => None,
         }

@@ -292,18 +292,20 @@ impl Engine {
         match result {
             Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => Progress::Settled,
             // Not tried again by the clock: the watchdog sees when it becomes healthy after all.
-            Ok(outcome) => {
-                let reason = self.not_healthy(component);
-                let what = match reason {
-                    HOOK_FAILED => "a hook failed, and is not run again by itself".to_owned(),
-                    _ => format!("{component} did not become healthy in time"),
-                };
-                let message = format!("{what}: {}", outcome.message);
-                Progress::Failed { class: Class::Stalled, reason: reason.into(), message }
-            }
+            Ok(outcome) => self.unhealthy(component, &outcome.message),
             Err(Error::Superseded) => Progress::Settled,
             Err(error) => Progress::Failed { class: error.class(), reason: error.reason().into(), message: chain(error) },
         }
+    }
+
+    /// How a component is that was applied and is not as it ought to be: the same after its run and whenever that is looked up.
+    pub(super) fn unhealthy(&self, component: &ComponentName, message: &str) -> Progress {
+        let reason = self.not_healthy(component);
+        let what = match reason {
+            HOOK_FAILED => "a hook failed, and is not run again by itself".to_owned(),
+            _ => format!("{component} did not become healthy in time"),
+        };
+        Progress::Failed { class: Class::Stalled, reason: reason.into(), message: format!("{what}: {message}") }
     }
 
     /// A release that failed before anything was begun is written down too: an absence would be retried for ever.
