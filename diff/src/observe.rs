@@ -9,8 +9,8 @@ use futures::stream::FuturesOrdered;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::{
-    COMPONENT_LABEL, Class, Classified as _, Digest, FIELD_MANAGER, INSTANCE_LABEL, Manifest, ObjectKey, SecretFields,
-    ServiceAccount, canonical_json,
+    COMPONENT_LABEL, Class, Classified as _, Digest, FIELD_MANAGER, GroupVersionKind, INSTANCE_LABEL, Manifest, ObjectKey,
+    SecretFields, ServiceAccount, canonical_json,
 };
 use tokio::time::Instant;
 
@@ -99,8 +99,12 @@ pub async fn observe(
     let component = turn.release.id.component.clone();
     let inventory = memory.inventory(&component);
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
+    let (later, brought) = (turn.position().0 > 0, turn.brought());
     for manifest in std::mem::take(&mut turn.objects) {
         let key = manifest.key().clone();
+        if later && brought.is_needed_by(&key) {
+            served_soon(cluster, manifest.kind(), deadline).await;
+        }
         match in_scope(cluster, manifest, rules).await {
             Ok((manifest, _)) if rules.left_out.contains(manifest.key()) => {}
             Ok(found) => objects.push(found),
@@ -129,6 +133,19 @@ pub async fn observe(
     let leaving = if turn.is_last() { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
     let account = cluster.account().cloned();
     Ok(Observed { turn, account, findings, rejected, leaving })
+}
+
+/// How long a kind may take to be served once its definition is established, and how often that is asked.
+const SERVED_SOON: std::time::Duration = std::time::Duration::from_secs(5);
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Waits a moment for a kind that an earlier turn defined: a definition is established before the API server serves what it
+/// defines. Whether it does is said by whoever asks next.
+async fn served_soon(cluster: &Cluster, kind: &GroupVersionKind, deadline: Instant) {
+    let until = deadline.min(Instant::now() + SERVED_SOON);
+    while matches!(cluster.resource(kind).await, Ok(None)) && Instant::now() < until {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 /// Asks about the objects of later turns, as far as that can be asked now, so that what the API server or a rule refuses in
