@@ -99,11 +99,11 @@ pub async fn observe(
     let component = turn.release.id.component.clone();
     let inventory = memory.inventory(&component);
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
-    let (later, brought) = (turn.position().0 > 0, turn.brought());
+    let (brought, served_by) = (turn.brought(), deadline.min(Instant::now() + SERVED_SOON));
     for manifest in std::mem::take(&mut turn.objects) {
         let key = manifest.key().clone();
-        if later && brought.is_needed_by(&key) {
-            served_soon(cluster, manifest.kind(), deadline).await;
+        if brought.definition_of(&key).is_some_and(|definition| matches!(live.seen(definition), Seen::Present(_))) {
+            until_served(cluster, manifest.kind(), served_by).await;
         }
         match in_scope(cluster, manifest, rules).await {
             Ok((manifest, _)) if rules.left_out.contains(manifest.key()) => {}
@@ -135,14 +135,13 @@ pub async fn observe(
     Ok(Observed { turn, account, findings, rejected, leaving })
 }
 
-/// How long a kind may take to be served once its definition is established, and how often that is asked.
+/// How long all kinds together are waited for that the release defines itself, and how often it is asked.
 const SERVED_SOON: std::time::Duration = std::time::Duration::from_secs(5);
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Waits a moment for a kind that an earlier turn defined: a definition is established before the API server serves what it
-/// defines. Whether it does is said by whoever asks next.
-async fn served_soon(cluster: &Cluster, kind: &GroupVersionKind, deadline: Instant) {
-    let until = deadline.min(Instant::now() + SERVED_SOON);
+/// Waits for a kind whose definition is there: it is established a moment before the API server serves what it defines.
+/// Whether that happened is said by whoever asks next.
+async fn until_served(cluster: &Cluster, kind: &GroupVersionKind, until: Instant) {
     while matches!(cluster.resource(kind).await, Ok(None)) && Instant::now() < until {
         tokio::time::sleep(ASK_AGAIN).await;
     }

@@ -154,7 +154,10 @@ fn brought<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Brought {
     for manifest in manifests {
         match manifest.kind().kind.as_str() {
             "Namespace" => drop(brought.namespaces.insert(manifest.key().name.clone())),
-            "CustomResourceDefinition" => drop(brought.kinds.insert(defined_by(manifest))),
+            "CustomResourceDefinition" => {
+                let definition = ObjectKey { namespace: None, ..manifest.key().clone() };
+                brought.kinds.insert(defined_by(manifest), definition);
+            }
             _ => {}
         }
     }

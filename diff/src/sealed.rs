@@ -1,6 +1,6 @@
 //! The hand-over types of planning: [`Turn`], [`Observed`] and [`Plan`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -35,14 +35,19 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct Brought {
     pub(crate) namespaces: BTreeSet<String>,
-    pub(crate) kinds: BTreeSet<(String, String)>,
+    /// By group and kind, with the definition.
+    pub(crate) kinds: BTreeMap<(String, String), ObjectKey>,
 }
 
 impl Brought {
     /// Whether this object is of such a kind, or in such a namespace.
     pub fn is_needed_by(&self, key: &ObjectKey) -> bool {
-        key.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace))
-            || self.kinds.contains(&(key.group.clone(), key.kind.clone()))
+        key.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace)) || self.definition_of(key).is_some()
+    }
+
+    /// The definition of this object's kind, if the release brings it.
+    pub(crate) fn definition_of(&self, key: &ObjectKey) -> Option<&ObjectKey> {
+        self.kinds.get(&(key.group.clone(), key.kind.clone()))
     }
 }
 
