@@ -5,7 +5,6 @@
 //! never what writes.
 
 mod account;
-mod admission;
 mod alarms;
 mod anchoring;
 mod attention;
@@ -18,6 +17,7 @@ mod judging;
 mod leaving;
 mod operator;
 mod own;
+mod places;
 pub(crate) mod platform;
 mod rendering;
 mod repairs;
@@ -83,7 +83,7 @@ pub struct Engine {
     /// Of a GitHub App, from one look at Git to the next.
     tokens: tk8s_gitsync::TokenCache,
     slots: Mutex<BTreeMap<ComponentName, Arc<Slot>>>,
-    admission: admission::Admission,
+    places: places::Places,
     world: RwLock<World>,
     /// The objects that Git brought last for a component, while its release is on the way.
     wanted: RwLock<wanted::Wanted>,
@@ -145,7 +145,7 @@ impl Engine {
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),
-            admission: admission::Admission::default(),
+            places: places::Places::default(),
             world: RwLock::new(World { units, ..World::default() }),
             wanted: RwLock::default(),
             wake: Notify::new(),

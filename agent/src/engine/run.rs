@@ -203,7 +203,7 @@ impl Engine {
         }
         let objects = if let Job::New(resolved) = &job { resolved.parts().objects.len() } else { 0 };
         let place = tokio::select! {
-            place = self.admission.enter(trigger, objects) => Mutex::new(Some(place)),
+            place = self.places.enter(trigger, objects) => Mutex::new(Some(place)),
             () = cancel.cancelled() => return Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
             () = self.stop.cancelled() => return Err(Error::Stopping),
         };

@@ -19,8 +19,8 @@ const LEAST: u32 = 32;
 /// How long a place is lent.
 const LENT: Duration = Duration::from_secs(5);
 
-/// Who is let in.
-pub(super) struct Admission {
+/// The places that there are.
+pub(super) struct Places {
     rollouts: Arc<Semaphore>,
     repairs: Arc<Semaphore>,
     lent: Duration,
@@ -29,14 +29,14 @@ pub(super) struct Admission {
 /// A place, until it is dropped or the time is over.
 pub(super) struct Place(#[expect(dead_code, reason = "it is held, and dropped")] Option<DropGuard>);
 
-impl Default for Admission {
-    fn default() -> Admission {
+impl Default for Places {
+    fn default() -> Places {
         let room = || Arc::new(Semaphore::new(OBJECTS as usize));
-        Admission { rollouts: room(), repairs: room(), lent: LENT }
+        Places { rollouts: room(), repairs: room(), lent: LENT }
     }
 }
 
-impl Admission {
+impl Places {
     /// Waits for a place for so many objects. In the order in which they came.
     pub(super) async fn enter(&self, trigger: &Trigger, objects: usize) -> Place {
         let room = match trigger {
@@ -64,41 +64,41 @@ mod tests {
 
     #[tokio::test]
     async fn a_few_components_are_under_way_and_the_others_come_in_their_order() {
-        let admission = Admission::default();
+        let places = Places::default();
         let mut inside = Vec::new();
         for _ in 0..OBJECTS / LEAST {
-            inside.push(admission.enter(&Trigger::Sync, 1).await);
+            inside.push(places.enter(&Trigger::Sync, 1).await);
         }
-        assert!(admission.enter(&Trigger::Sync, 1).now_or_never().is_none());
+        assert!(places.enter(&Trigger::Sync, 1).now_or_never().is_none());
         inside.pop();
-        admission.enter(&Trigger::Sync, 1).await;
+        places.enter(&Trigger::Sync, 1).await;
     }
 
     #[tokio::test]
     async fn the_largest_component_goes_alone() {
-        let admission = Admission::default();
-        let alone = admission.enter(&Trigger::Sync, 10_000).await;
-        assert!(admission.enter(&Trigger::Restart, 1).now_or_never().is_none());
+        let places = Places::default();
+        let alone = places.enter(&Trigger::Sync, 10_000).await;
+        assert!(places.enter(&Trigger::Restart, 1).now_or_never().is_none());
         drop(alone);
-        admission.enter(&Trigger::Restart, 1).await;
+        places.enter(&Trigger::Restart, 1).await;
     }
 
     #[tokio::test]
     async fn nobody_waits_for_a_rollout_but_another_one() {
-        let admission = Admission::default();
-        let _large = admission.enter(&Trigger::Sync, 10_000).await;
+        let places = Places::default();
+        let _large = places.enter(&Trigger::Sync, 10_000).await;
         let person = Trigger::Rollback { by: "alice".into(), reason: None };
         for trigger in [person, Trigger::Drift, Trigger::AutomaticRollback] {
-            assert!(admission.enter(&trigger, 1).now_or_never().is_some(), "{trigger:?}");
+            assert!(places.enter(&trigger, 1).now_or_never().is_some(), "{trigger:?}");
         }
     }
 
     #[tokio::test]
     async fn who_makes_no_headway_holds_up_the_others_for_seconds_only() {
-        let admission = Admission { lent: Duration::from_millis(50), ..Admission::default() };
-        let _stuck = admission.enter(&Trigger::Sync, 10_000).await;
+        let places = Places { lent: Duration::from_millis(50), ..Places::default() };
+        let _stuck = places.enter(&Trigger::Sync, 10_000).await;
         let began = std::time::Instant::now();
-        admission.enter(&Trigger::Sync, 10_000).await;
-        assert!(began.elapsed() >= admission.lent, "{:?}", began.elapsed());
+        places.enter(&Trigger::Sync, 10_000).await;
+        assert!(began.elapsed() >= places.lent, "{:?}", began.elapsed());
     }
 }
