@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::IdError;
+use crate::ids::{LONGEST_LABEL, is_label};
 
 /// A service account, written `namespace/name`. There is none without both, so that no request is sent as nobody in
 /// particular, which would be as the agent itself.
@@ -22,16 +23,8 @@ const PREFIX: &str = "system:serviceaccount:";
 impl ServiceAccount {
     /// From its two parts.
     pub fn new(namespace: &str, name: &str) -> Result<ServiceAccount, IdError> {
-        let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_label = |text: &str, longest: usize| {
-            let bytes = text.as_bytes();
-            (1..=longest).contains(&bytes.len())
-                && bytes.iter().all(|&byte| is_alphanumeric(byte) || byte == b'-')
-                && is_alphanumeric(bytes[0])
-                && is_alphanumeric(bytes[bytes.len() - 1])
-        };
         let is_subdomain = name.len() <= 253 && name.split('.').all(|label| is_label(label, 253));
-        match is_label(namespace, 63) && is_subdomain {
+        match is_label(namespace, LONGEST_LABEL) && is_subdomain {
             true => Ok(ServiceAccount { namespace: namespace.into(), name: name.into() }),
             false => Err(IdError::ServiceAccount(crate::printable(&format!("{namespace}/{name}"), 80))),
         }

@@ -107,6 +107,19 @@ git_id!(
     TreeId
 );
 
+/// The longest DNS label.
+pub(crate) const LONGEST_LABEL: usize = 63;
+
+/// Whether a text is made like a DNS label (RFC 1123), at most so long.
+pub(crate) fn is_label(text: &str, longest: usize) -> bool {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=longest).contains(&bytes.len())
+        && bytes.iter().all(|&byte| is_alphanumeric(byte) || byte == b'-')
+        && is_alphanumeric(bytes[0])
+        && is_alphanumeric(bytes[bytes.len() - 1])
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -124,13 +137,10 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-                let bytes = text.as_bytes();
-                let valid = matches!(bytes.len(), 1..=63)
-                    && bytes.iter().all(|&b| label(b) || b == b'-')
-                    && label(bytes[0])
-                    && label(bytes[bytes.len() - 1]);
-                if valid { Ok($name(text.into())) } else { Err(IdError::Name(crate::printable(text, 80))) }
+                match is_label(text, LONGEST_LABEL) {
+                    true => Ok($name(text.into())),
+                    false => Err(IdError::Name(crate::printable(text, 80))),
+                }
             }
         }
 
