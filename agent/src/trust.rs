@@ -1,5 +1,7 @@
 //! From the agent's file to the policy that revisions are verified by, and from history to what was accepted before.
 
+use std::path::Path;
+
 use tk8s_config::AgentConfig;
 use tk8s_core::{Environment, Trust};
 use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, Revocations, SeenTag, Signers, StagingPolicy, Waiver};
@@ -15,11 +17,7 @@ pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
         Some(path) => {
             let bytes =
                 std::fs::read(path).map_err(|source| Error::ReadFile { what: "signers file", path: path.clone(), source })?;
-            let signers = Signers::parse(&bytes, &path.display().to_string())?;
-            Some(match &config.trust.revocation_file {
-                Some(path) => signers.revoking(Revocations::read(path)?),
-                None => signers,
-            })
+            Some(signers(&bytes, path, config.trust.revocation_file.as_deref())?)
         }
         None => None,
     };
@@ -31,6 +29,15 @@ pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
         }
         Environment::Staging => Policy::Staging(StagingPolicy { signers: signers.ok_or_else(needed)? }),
         Environment::Production => Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)? }),
+    })
+}
+
+/// Who may sign by the bytes of a signers file, without what is revoked.
+pub fn signers(bytes: &[u8], file: &Path, revocation_file: Option<&Path>) -> Result<Signers, Error> {
+    let signers = Signers::parse(bytes, &file.display().to_string())?;
+    Ok(match revocation_file {
+        Some(path) => signers.revoking(Revocations::read(path)?),
+        None => signers,
     })
 }
 

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use tk8s_config::AgentConfig;
 use tk8s_core::{ComponentName, LayerId, Timestamp, chain};
 use tk8s_diff::mask::Masker;
-use tk8s_gitsync::{Revocations, Signers};
 use tk8s_render::Renderers;
 
 use super::finding::{Report, count};
@@ -206,14 +205,8 @@ pub(super) fn verify(arguments: &Verify, format: Format) -> Exit {
             (signers, arguments.revocations.clone(), arguments.repository.clone())
         }
     };
-    let read = |signers: &Path| -> Result<Signers, Error> {
-        let signers = Signers::parse(&read_bounded(signers)?, &signers.display().to_string())?;
-        Ok(match &revocation_file {
-            Some(path) => signers.revoking(Revocations::read(path)?),
-            None => signers,
-        })
-    };
-    let signers = match read(&signers_file) {
+    let read = read_bounded(&signers_file);
+    let signers = match read.and_then(|bytes| crate::trust::signers(&bytes, &signers_file, revocation_file.as_deref())) {
         Ok(signers) => signers,
         Err(error) => {
             complain("the signers can't be used", &error);
