@@ -49,13 +49,7 @@ impl AccountText {
 #[cfg(test)]
 mod tests {
     use crate::Platform;
-
-    fn parse(layer: &str, components: &str) -> Result<Platform, String> {
-        let text = format!(
-            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- number: 0\n  name: a\n  {layer}\n  components:\n{components}"
-        );
-        Platform::parse(text.as_bytes(), "tk8s.yaml").map_err(|problems| problems.to_string())
-    }
+    use crate::platform::of_one_layer as parse;
 
     fn account_of(platform: &Platform, name: &str) -> Option<String> {
         let spec = platform.components().iter().find(|spec| spec.name.as_str() == name).unwrap();

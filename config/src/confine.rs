@@ -47,14 +47,8 @@ fn globs(fields: &mut Fields<'_>, key: &'static str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{ConfineSpec, Platform};
-
-    fn parse(layer: &str, components: &str) -> Result<Platform, String> {
-        let text = format!(
-            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- number: 0\n  name: a\n  {layer}\n  components:\n{components}"
-        );
-        Platform::parse(text.as_bytes(), "tk8s.yaml").map_err(|problems| problems.to_string())
-    }
+    use crate::ConfineSpec;
+    use crate::platform::of_one_layer as parse;
 
     #[test]
     fn a_component_has_its_layer_s_confinement_and_its_own() {

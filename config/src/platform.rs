@@ -535,6 +535,15 @@ fn in_order(mut components: Vec<ComponentSpec>) -> Vec<ComponentSpec> {
     ordered
 }
 
+/// A platform of one layer, with these keys and these components.
+#[cfg(test)]
+pub(crate) fn of_one_layer(layer: &str, components: &str) -> Result<Platform, String> {
+    let text = format!(
+        "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- number: 0\n  name: a\n  {layer}\n  components:\n{components}"
+    );
+    Platform::parse(text.as_bytes(), "tk8s.yaml").map_err(|problems| problems.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
