@@ -1,5 +1,7 @@
 //! Which revision may be used. Rules only: nothing here reads the network, and the only disk is the mirror.
 
+mod approval;
+mod approvals;
 mod armor;
 mod object;
 mod openpgp;
@@ -10,6 +12,8 @@ mod signers;
 mod ssh;
 mod x509;
 
+pub use approval::Approval;
+pub use approvals::{ApprovalRules, Exclusion, Missing};
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
 pub(crate) use policy::commit_of;

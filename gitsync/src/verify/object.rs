@@ -5,7 +5,7 @@
 //! each of these is refused here by its own rule. Formats: git's `gitformat-signature` documentation.
 
 use serde::Serialize;
-use tk8s_core::{CommitId, Timestamp, TreeId};
+use tk8s_core::{CommitId, TagId, Timestamp, TreeId};
 
 use super::signature::{self, Asked, Broken};
 use super::{Refusal, Role, Rule, SignerKind, Signers};
@@ -48,6 +48,8 @@ pub(crate) struct Parsed {
 pub(crate) enum What {
     Commit { tree: TreeId },
     Tag { name: String, commit: CommitId },
+    /// Made by [`parse_approval`] only.
+    TagOfTag { name: String, tag: TagId },
 }
 
 fn broken<T>(rule: Rule, message: impl Into<String>) -> Result<T, Broken> {
@@ -89,7 +91,7 @@ fn without_loose_header(raw: &[u8]) -> &[u8] {
 pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: Timestamp) -> Result<ObjectVerdict, Broken> {
     let kind = match parsed.what {
         What::Commit { .. } => ObjectKind::Commit,
-        What::Tag { .. } => ObjectKind::Tag,
+        What::Tag { .. } | What::TagOfTag { .. } => ObjectKind::Tag,
     };
     let Some(signature) = &parsed.signature else {
         return broken(
@@ -124,10 +126,10 @@ struct Header<'a> {
     range: std::ops::Range<usize>,
 }
 
-/// The headers, and where the message begins.
 /// Far above what Git writes: a merge has a header for each parent.
 const MOST_HEADERS: usize = 1000;
 
+/// The headers, and where the message begins.
 fn headers(raw: &[u8]) -> Result<(Vec<Header<'_>>, usize), Broken> {
     let mut headers: Vec<Header<'_>> = Vec::new();
     let mut at = 0;

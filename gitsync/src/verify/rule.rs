@@ -89,6 +89,14 @@ rules! {
     LightweightTag => "Make a signed annotated tag: `git tag -s v1.2.3`.",
     /// The name inside the tag is not the name of its ref.
     TagNameMismatch => "Push the tag under its own name: somebody put an old tag under a new one.",
+    /// A ref under `approve/` that is no approval of a release.
+    NotAnApproval => "Name approvals `approve/TAG/ROLE/SIGNER`, with a role of the signers file.",
+    /// The approval is about something else.
+    ApprovesAnother => "Approve the release's tag as it is now, under your own name, for this environment and cluster.",
+    /// The approval's message can't be read.
+    MalformedApproval => "Say `Environment: production` in the last lines of the message; `Clusters:` and `Expires:` may follow.",
+    /// The approval has run out.
+    ApprovalExpired => "Approve it again: delete the tag, and make a new one.",
     /// The tag is not a version.
     NotAVersion => "Name releases `v1.2.3`. Pre-releases and other suffixes are not followed.",
     /// The tagged commit is not on the release branch.

@@ -13,7 +13,7 @@ use super::signature::{Asked, Broken, Signed};
 use super::{Revocations, Rule, openpgp, ssh, x509};
 
 /// What a signer may do. One that no rule asks for is a mistake, so there is no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Role(&'static str);
 
 impl Role {
