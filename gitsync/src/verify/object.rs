@@ -40,7 +40,27 @@ pub(crate) struct Parsed {
     pub(crate) what: What,
     /// The bytes that the signature covers.
     payload: Vec<u8>,
+    /// Where the message begins in them.
+    message: usize,
     signature: Option<Vec<u8>>,
+}
+
+impl Parsed {
+    /// The bytes that the signature covers.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// What people wrote.
+    pub(super) fn message(&self) -> &[u8] {
+        self.payload.get(self.message..).unwrap_or_default()
+    }
+
+    /// The signature, without which nothing counts.
+    pub(super) fn signature(&self) -> Result<&[u8], Broken> {
+        let kind = if matches!(self.what, What::Commit { .. }) { "commit" } else { "tag" };
+        self.signature.as_deref().ok_or_else(|| (Rule::Unsigned, format!("the {kind} has no signature")))
+    }
 }
 
 /// What an object says.
@@ -93,13 +113,7 @@ pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: T
         What::Commit { .. } => ObjectKind::Commit,
         What::Tag { .. } | What::TagOfTag { .. } => ObjectKind::Tag,
     };
-    let Some(signature) = &parsed.signature else {
-        return broken(
-            Rule::Unsigned,
-            format!("{} has no signature", if kind == ObjectKind::Commit { "the commit" } else { "the tag" }),
-        );
-    };
-    let signed = signature::verify(&parsed.payload, signature, signers, Asked { role: Role::RELEASE, now })?;
+    let signed = signature::verify(&parsed.payload, parsed.signature()?, signers, Asked { role: Role::RELEASE, now })?;
     if signed.kind == SignerKind::Forge {
         let message = format!("{}: {} is a forge, whose signature alone is nobody's word", signed.fingerprint, signed.signer);
         return broken(Rule::ForgeSigner, message);
@@ -114,7 +128,7 @@ pub(crate) fn parse(kind: gix::objs::Kind, raw: &[u8]) -> Result<Parsed, Broken>
     }
     match kind {
         gix::objs::Kind::Commit => parse_commit(raw),
-        gix::objs::Kind::Tag => parse_tag(raw),
+        gix::objs::Kind::Tag => parse_tag(raw, "commit"),
         _ => broken(Rule::MalformedObject, "it is neither a commit nor a tag"),
     }
 }
@@ -165,7 +179,7 @@ fn headers(raw: &[u8]) -> Result<(Vec<Header<'_>>, usize), Broken> {
 }
 
 fn parse_commit(raw: &[u8]) -> Result<Parsed, Broken> {
-    let (headers, _) = headers(raw)?;
+    let (headers, mut message) = headers(raw)?;
     let tree: TreeId = match headers.first() {
         Some(Header { name: "tree", value, .. }) => id(value)?,
         _ => return broken(Rule::MalformedObject, "it does not begin with its tree"),
@@ -214,9 +228,10 @@ fn parse_commit(raw: &[u8]) -> Result<Parsed, Broken> {
     let mut signature = None;
     if let Some(header) = headers.iter().find(|header| header.name == own) {
         payload.drain(header.range.clone());
+        message -= header.range.len();
         signature = Some(header.value.clone());
     }
-    Ok(Parsed { what: What::Commit { tree }, payload, signature })
+    Ok(Parsed { what: What::Commit { tree }, payload, message, signature })
 }
 
 /// The first words of each kind of signature that Git knows.
@@ -227,7 +242,16 @@ const MARKERS: [&str; 4] = [
     "-----BEGIN SIGNED MESSAGE-----",
 ];
 
-fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
+/// Takes an approval apart: a tag of a tag.
+pub(super) fn parse_approval(raw: &[u8]) -> Result<Parsed, Broken> {
+    if raw.contains(&0) {
+        return broken(Rule::MalformedObject, "it holds a NUL byte");
+    }
+    parse_tag(raw, "tag")
+}
+
+/// A tag that names an object of this type.
+fn parse_tag(raw: &[u8], of: &str) -> Result<Parsed, Broken> {
     let (headers, message) = headers(raw)?;
     if let Some(header) = headers.iter().find(|header| header.name.starts_with("gpgsig")) {
         return broken(
@@ -245,18 +269,22 @@ fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
         return broken(Rule::MalformedObject, "a tag has the headers object, type, tag and tagger, in this order");
     }
     match headers[1].value.as_slice() {
-        b"commit" => {}
+        found if found == of.as_bytes() => {}
         b"tag" => return broken(Rule::NestedTag, "the tag names another tag"),
-        _ => return broken(Rule::MalformedObject, "the tag does not name a commit"),
+        _ => return broken(Rule::MalformedObject, format!("the tag does not name a {of}")),
     }
     let name =
         std::str::from_utf8(&headers[2].value).map_err(|_| (Rule::MalformedObject, "the tag's name is not UTF-8".to_owned()))?;
     let starts: Vec<usize> =
         line_starts(raw, message).filter(|&at| MARKERS.iter().any(|marker| raw[at..].starts_with(marker.as_bytes()))).collect();
-    let what = What::Tag { name: name.into(), commit: id(&headers[0].value)? };
+    let (name, object) = (name.to_owned(), &headers[0].value);
+    let what = match of {
+        "tag" => What::TagOfTag { name, tag: id(object)? },
+        _ => What::Tag { name, commit: id(object)? },
+    };
     match starts.as_slice() {
-        [] => Ok(Parsed { what, payload: raw.to_vec(), signature: None }),
-        [at] => Ok(Parsed { what, payload: raw[..*at].to_vec(), signature: Some(raw[*at..].to_vec()) }),
+        [] => Ok(Parsed { what, payload: raw.to_vec(), message, signature: None }),
+        [at] => Ok(Parsed { what, payload: raw[..*at].to_vec(), message, signature: Some(raw[*at..].to_vec()) }),
         _ => broken(Rule::SecondSignature, "the tag holds more than one signature block"),
     }
 }
