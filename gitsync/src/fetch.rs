@@ -106,11 +106,13 @@ fn read_refs(store: Store, source: &Source, advertised: Option<&BTreeMap<String,
             }
             None => {
                 let references = repository.references().map_err(|error| broken(error.to_string()))?;
-                for reference in references.prefixed("refs/tags/v").map_err(|error| broken(error.to_string()))? {
-                    let reference = reference.map_err(|error| broken(error.to_string()))?;
-                    let name = reference.name().as_bstr().to_string();
-                    if let (Some(name), Some(id)) = (name.strip_prefix("refs/tags/"), reference.try_id()) {
-                        tags.insert(name.to_owned(), id.to_string());
+                for prefix in source.follow.tags().map(|prefix| format!("refs/tags/{prefix}")) {
+                    for reference in references.prefixed(prefix.as_str()).map_err(|error| broken(error.to_string()))? {
+                        let reference = reference.map_err(|error| broken(error.to_string()))?;
+                        let name = reference.name().as_bstr().to_string();
+                        if let (Some(name), Some(id)) = (name.strip_prefix("refs/tags/"), reference.try_id()) {
+                            tags.insert(name.to_owned(), id.to_string());
+                        }
                     }
                 }
             }
@@ -121,5 +123,6 @@ fn read_refs(store: Store, source: &Source, advertised: Option<&BTreeMap<String,
     }
     // The newest object must be whole, or the mirror is not: found here, where it can be thrown away.
     store.read(&head)?;
-    Ok(Fetched { store, follow: source.follow.clone(), head, tags })
+    let (approvals, tags) = tags.into_iter().partition(|(name, _): &(String, String)| name.starts_with(crate::verify::APPROVALS));
+    Ok(Fetched { store, follow: source.follow.clone(), head, tags, approvals })
 }

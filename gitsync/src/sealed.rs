@@ -19,6 +19,8 @@ pub struct Fetched {
     pub(crate) head: String,
     /// Version tags: what each ref points at.
     pub(crate) tags: BTreeMap<String, String>,
+    /// What people say about releases: tags below `approve/`, and what each ref points at.
+    pub(crate) approvals: BTreeMap<String, String>,
 }
 
 /// A revision that the trust policy let pass. Made by [`crate::verify()`] only; a waived one cannot be made outside `dev`.

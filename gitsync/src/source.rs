@@ -65,6 +65,8 @@ pub enum Follow {
     Tags {
         /// For example `main`.
         release_branch: String,
+        /// Whether what people say about releases is fetched too: tags below `approve/`.
+        approvals: bool,
     },
 }
 
@@ -73,23 +75,30 @@ impl Follow {
     pub(crate) fn branch(&self) -> &str {
         match self {
             Follow::Branch(branch) => branch,
-            Follow::Tags { release_branch } => release_branch,
+            Follow::Tags { release_branch, .. } => release_branch,
         }
+    }
+
+    /// What the tags that are followed begin with.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &'static str> {
+        let (versions, approvals) = match self {
+            Follow::Branch(_) => (false, false),
+            Follow::Tags { approvals, .. } => (true, *approvals),
+        };
+        [(versions, "v"), (approvals, crate::verify::APPROVALS)].into_iter().filter_map(|(is, prefix)| is.then_some(prefix))
     }
 
     /// Whether this ref is one of those that are followed, by its full name.
     pub(crate) fn includes(&self, name: &str) -> bool {
         let branch = name.strip_prefix("refs/heads/").is_some_and(|short| short == self.branch());
-        branch || (matches!(self, Follow::Tags { .. }) && name.starts_with("refs/tags/v"))
+        branch || self.tags().any(|prefix| name.starts_with(&format!("refs/tags/{prefix}")))
     }
 
     /// What is asked of the server, by full names; `+` so that a ref that moved is seen as moved.
     pub(crate) fn refspecs(&self) -> Vec<String> {
         let branch = self.branch();
         let mut specs = vec![format!("+refs/heads/{branch}:refs/heads/{branch}")];
-        if matches!(self, Follow::Tags { .. }) {
-            specs.push("+refs/tags/v*:refs/tags/v*".into());
-        }
+        specs.extend(self.tags().map(|prefix| format!("+refs/tags/{prefix}*:refs/tags/{prefix}*")));
         specs
     }
 }

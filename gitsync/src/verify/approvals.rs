@@ -30,8 +30,26 @@ pub enum Exclusion {
     TagSigner,
     /// And whoever signed the commit.
     Head,
-    /// And whoever signed a commit since the last release.
-    Range,
+}
+
+/// What people said about one release, and what they have to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    pub(crate) rules: ApprovalRules,
+    pub(crate) given: Vec<Approval>,
+    pub(crate) makers: BTreeSet<String>,
+}
+
+impl Approvals {
+    /// Those that are good, whether they count or not.
+    pub fn given(&self) -> &[Approval] {
+        &self.given
+    }
+
+    /// The roles in which somebody is still missing at this time; none if the release is approved.
+    pub fn missing(&self, now: Timestamp) -> Vec<Missing> {
+        self.rules.missing(&self.given, &self.makers, now)
+    }
 }
 
 /// A role in which somebody is still missing.
@@ -50,7 +68,7 @@ impl ApprovalRules {
     ///
     /// Where people have several roles and may count in one of them only, they are counted where they are needed most: that is
     /// a matching of people and places, found by augmenting paths.
-    pub fn missing(&self, approvals: &[Approval], makers: &BTreeSet<String>, now: Timestamp) -> Vec<Missing> {
+    pub(crate) fn missing(&self, approvals: &[Approval], makers: &BTreeSet<String>, now: Timestamp) -> Vec<Missing> {
         let counts = |approval: &&Approval| {
             !makers.contains(&approval.signer)
                 && self.required.contains_key(&approval.role)

@@ -1,14 +1,15 @@
 //! The policy of each environment: which of the fetched refs becomes the revision, and what must be signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gix::objs::Kind;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use tk8s_core::{CommitId, Environment, Revision, TagId, TagRef, Timestamp, TreeId, Trust};
 
-use super::object::What;
-use super::{ObjectVerdict, Refusal, Rule, Signers, parse, verify_parsed};
+use super::approvals::{ApprovalRules, Approvals, Exclusion};
+use super::object::{What, parse_approval};
+use super::{ObjectVerdict, approval, Refusal, Rule, Signers, parse, verify_parsed};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 use crate::source::Follow;
@@ -46,6 +47,17 @@ pub struct StagingPolicy {
 pub struct ProductionPolicy {
     /// Who may sign.
     pub signers: Signers,
+    /// Who has to say yes to a release; nobody if nothing is given.
+    pub approvals: Option<ApprovalPolicy>,
+}
+
+/// Who has to say yes, and to what.
+#[derive(Clone, Debug)]
+pub struct ApprovalPolicy {
+    /// How many in each role.
+    pub rules: ApprovalRules,
+    /// The name of the cluster that they have to say it for.
+    pub cluster: String,
 }
 
 /// A written decision to apply what nobody signed.
@@ -105,6 +117,8 @@ pub struct Verification {
     pub refused: Vec<Refusal>,
     /// Tags that were accepted for the first time.
     pub first_seen: Vec<(String, SeenTag)>,
+    /// What people say about the revision, where somebody has to.
+    pub approvals: Option<Approvals>,
 }
 
 /// Judges what was fetched. An error means that something could not be read; what a rule refuses is in the result.
@@ -115,7 +129,7 @@ pub fn verify(fetched: &Fetched, policy: &Policy, accepted: &Accepted) -> Result
 /// The same, at a given time of our own clock.
 pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
     match (policy, &fetched.follow) {
-        (Policy::Production(policy), Follow::Tags { .. }) => tags(fetched, &policy.signers, accepted, now),
+        (Policy::Production(policy), Follow::Tags { .. }) => tags(fetched, policy, accepted, now),
         (Policy::Production(_), Follow::Branch(branch)) => {
             let message = "production follows signed version tags, never a branch".to_owned();
             Ok(refused(Refusal {
@@ -133,7 +147,7 @@ pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted,
 }
 
 fn refused(refusal: Refusal) -> Verification {
-    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new() }
+    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new(), approvals: None }
 }
 
 /// The head of a branch.
@@ -171,6 +185,7 @@ fn branch(
         revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()),
         refused: Vec::new(),
         first_seen: Vec::new(),
+        approvals: None,
     })
 }
 
@@ -196,7 +211,7 @@ pub(crate) fn commit_of(
         Ok(parsed) => {
             let tree = match &parsed.what {
                 What::Commit { tree } => Some(tree.clone()),
-                What::Tag { .. } => None,
+                What::Tag { .. } | What::TagOfTag { .. } => None,
             };
             let judged = match signers {
                 Some(signers) => verify_parsed(&parsed, id, signers, now),
@@ -222,8 +237,9 @@ fn bounded(store: &Store, id: &str) -> Result<(), (Rule, String)> {
 }
 
 /// The highest version tag that passes.
-fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
-    let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new() };
+fn tags(fetched: &Fetched, policy: &ProductionPolicy, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
+    let signers = &policy.signers;
+    let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new(), approvals: None };
     let refuse = |name: &str, id: &str, rule: Rule, message: String| Refusal {
         reference: format!("refs/tags/{name}"),
         object: Some(id.to_owned()),
@@ -292,6 +308,11 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
                     let tag = id.parse().map_err(|_| Error::Object { id: id.clone(), why: "it is not an object id".into() })?;
                     result.first_seen.push((name.clone(), SeenTag { tag, commit: revision.commit.clone() }));
                 }
+                if let Some(asked) = &policy.approvals {
+                    let (approvals, refused) = approvals(fetched, &revision, &trust, asked, signers, now)?;
+                    result.approvals = Some(approvals);
+                    result.refused.extend(refused);
+                }
                 result.revision = VerifiedRevision::new(revision, trust, Environment::Production, fetched.store.clone());
             }
             Err((rule, message)) => result.refused.push(refuse(name, id, rule, message)),
@@ -300,13 +321,56 @@ fn tags(fetched: &Fetched, signers: &Signers, accepted: &Accepted, now: Timestam
     Ok(result)
 }
 
+/// The most approvals of one release that are looked at.
+const MOST_APPROVALS: usize = 1000;
+
+/// What people say about a release, and what of it is refused.
+fn approvals(
+    fetched: &Fetched,
+    revision: &Revision,
+    trust: &Trust,
+    asked: &ApprovalPolicy,
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<(Approvals, Vec<Refusal>), Error> {
+    let mut makers = BTreeSet::new();
+    if let Trust::Signed { signer, tag_signer, .. } = trust {
+        makers.extend(tag_signer.clone());
+        makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
+    }
+    let (mut given, mut refused) = (Vec::new(), Vec::new());
+    let Some(release) = &revision.tag else {
+        return Ok((Approvals { rules: asked.rules.clone(), given, makers }, refused));
+    };
+    let environment = Environment::Production;
+    let wanted = approval::Wanted { release: &release.name, tag: &release.id, environment, cluster: &asked.cluster };
+    let about = |name: &&String| approval::named(name, &release.name).is_some();
+    for name in fetched.approvals.keys().filter(about).take(MOST_APPROVALS) {
+        let id = &fetched.approvals[name];
+        let judged = match bounded(&fetched.store, id) {
+            Err(broken) => Err(broken),
+            Ok(()) => match fetched.store.read(id)? {
+                (Kind::Tag, raw) => parse_approval(&raw).and_then(|parsed| approval::judge(name, id, &parsed, wanted, signers, now)),
+                _ => Err((Rule::LightweightTag, "it is not an annotated tag".into())),
+            },
+        };
+        match judged {
+            Ok(approval) => given.push(approval),
+            Err((rule, message)) => {
+                refused.push(Refusal { reference: format!("refs/tags/{name}"), object: Some(id.clone()), rule, message });
+            }
+        }
+    }
+    Ok((Approvals { rules: asked.rules.clone(), given, makers }, refused))
+}
+
 /// The commit that a tag object names; none if it is no tag object, or not one that can be read.
 fn target(fetched: &Fetched, id: &str) -> Option<CommitId> {
     bounded(&fetched.store, id).ok()?;
     let (kind, raw) = fetched.store.read(id).ok()?;
     match parse(kind, &raw).ok()?.what {
         What::Tag { commit, .. } => Some(commit),
-        What::Commit { .. } => None,
+        What::Commit { .. } | What::TagOfTag { .. } => None,
     }
 }
 
