@@ -78,9 +78,7 @@ impl Conversation<'_> {
     fn list(&self, transport: &mut impl Transport, capabilities: &Capabilities) -> Result<Vec<Ref>, Error> {
         let mut prefixes = RefPrefixes::new();
         prefixes.extend([BString::from(format!("refs/heads/{}", self.source.follow.branch()))]);
-        if matches!(self.source.follow, crate::Follow::Tags { .. }) {
-            prefixes.extend([BString::from("refs/tags/v")]);
-        }
+        prefixes.extend(self.source.follow.tags().map(|prefix| BString::from(format!("refs/tags/{prefix}"))));
         gix::protocol::LsRefsCommand::new(Some(prefixes), capabilities, agent())
             .invoke_blocking(transport, &mut gix::progress::Discard, false)
             .map_err(|error| self.failed(&error))

@@ -27,7 +27,7 @@ fn main_branch() -> Follow {
 }
 
 fn tags() -> Follow {
-    Follow::Tags { release_branch: "main".into() }
+    Follow::Tags { release_branch: "main".into(), approvals: false }
 }
 
 fn staging(signers: &[&Signer]) -> Policy {
@@ -35,7 +35,7 @@ fn staging(signers: &[&Signer]) -> Policy {
 }
 
 fn production(signers: &[&Signer]) -> Policy {
-    Policy::Production(ProductionPolicy { signers: support::signers(signers) })
+    Policy::Production(ProductionPolicy { signers: support::signers(signers), approvals: None })
 }
 
 fn judged(repository: &Repository, follow: Follow, policy: &Policy, accepted: &Accepted) -> Verification {
@@ -211,7 +211,7 @@ fn what_was_accepted_stays_when_its_signer_retires_and_goes_when_the_key_is_stol
         );
         tk8s_gitsync::Signers::parse(text.as_bytes(), "signers").unwrap()
     };
-    let production = |state| Policy::Production(ProductionPolicy { signers: signers(state) });
+    let production = |state| Policy::Production(ProductionPolicy { signers: signers(state), approvals: None });
     let staging = |state| Policy::Staging(StagingPolicy { signers: signers(state) });
     for (follow, policy) in [(tags(), &production as &dyn Fn(&'static str) -> Policy), (main_branch(), &staging)] {
         let first = judged(&repository, follow.clone(), &policy("state: active"), &Accepted::default());

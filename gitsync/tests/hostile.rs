@@ -705,7 +705,7 @@ fn a_repository_of_sha_256_is_fetched_verified_and_read_over_every_transport() {
     let certificates = Certificates::make(repository.home());
     let web = Web::start(repository.home(), Some(&certificates), |_| Answer::Git);
     let sshd = Sshd::start(repository.home());
-    let tags = Follow::Tags { release_branch: "main".into() };
+    let tags = Follow::Tags { release_branch: "main".into(), approvals: false };
     let base = Source {
         https: HttpsAccess { ca_file: Some(certificates.authority()), ..HttpsAccess::default() },
         ssh: Some(SshAuth { key_files: vec![sshd.client_key()], known_hosts_file: sshd.known_hosts() }),
@@ -715,7 +715,7 @@ fn a_repository_of_sha_256_is_fetched_verified_and_read_over_every_transport() {
     for (number, url) in urls.iter().enumerate() {
         let mirror = repository.home().join(format!("mirror-{number}.git"));
         let source = Source { url: url.parse().unwrap(), mirror, ..base.clone() };
-        let policy = Policy::Production(ProductionPolicy { signers: support::signers(&[&alice]) });
+        let policy = Policy::Production(ProductionPolicy { signers: support::signers(&[&alice]), approvals: None });
         for _ in 0..2 {
             let fetched = fetch(&source).map_err(|error| format!("{url}: {}", chain(&error))).unwrap();
             let revision = verify(&fetched, &policy, &Accepted::default()).unwrap().revision.unwrap();

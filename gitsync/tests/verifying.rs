@@ -59,8 +59,8 @@ impl Signed {
     }
 
     fn tags(&self) -> Verification {
-        let policy = Policy::Production(ProductionPolicy { signers: self.signers() });
-        self.judged(Follow::Tags { release_branch: "main".into() }, &policy, &Accepted::default())
+        let policy = Policy::Production(ProductionPolicy { signers: self.signers(), approvals: None });
+        self.judged(Follow::Tags { release_branch: "main".into(), approvals: false }, &policy, &Accepted::default())
     }
 }
 

@@ -11,5 +11,5 @@ fn right(history: &History, resolved: Resolved, intent: Intent, now: Timestamp) 
 }
 
 fn main() {
-    let _ = (right, |signers: Signers| ProductionPolicy { signers });
+    let _ = (right, |signers: Signers| ProductionPolicy { signers, approvals: None });
 }
