@@ -70,6 +70,11 @@ pub enum Error {
          `tk8s-agent sync` tries it again once the revocation file says otherwise"
     )]
     KeyRevoked(String),
+    #[error(
+        "people who have to say yes to it have not, or not any more: {0}; nothing of it was begun, and it begins by itself once \
+         they have (`git tag -s approve/TAG/ROLE/SIGNER TAG`)"
+    )]
+    ApprovalsMissing(String),
     #[error("{0}")]
     Suspended(tk8s_history::Suspension),
     #[error(
@@ -145,6 +150,7 @@ impl Classified for Error {
             | Error::Superseded
             | Error::Behind { .. }
             | Error::PlatformUnknown(_)
+            | Error::ApprovalsMissing(_)
             | Error::Suspended(_) => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
             Error::CompromisedSigner(_) | Error::KeyRevoked(_) => Class::Denied,
@@ -172,6 +178,7 @@ impl Classified for Error {
             Error::Superseded => "Superseded",
             Error::CompromisedSigner(_) => "CompromisedSigner",
             Error::KeyRevoked(_) => "KeyRevoked",
+            Error::ApprovalsMissing(_) => "ApprovalsMissing",
             Error::Suspended(_) => "Suspended",
             Error::UnknownLayer(_) => "UnknownLayer",
             Error::UnknownRevision(_) => "UnknownRevision",

@@ -1,10 +1,14 @@
 //! From the agent's file to the policy that revisions are verified by, and from history to what was accepted before.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use tk8s_config::AgentConfig;
-use tk8s_core::{Environment, Trust};
-use tk8s_gitsync::{Accepted, DevPolicy, Policy, ProductionPolicy, Revocations, SeenTag, Signers, StagingPolicy, Waiver};
+use tk8s_config::{AgentConfig, ApprovalsConfig};
+use tk8s_core::{Environment, Timestamp, Trust};
+use tk8s_gitsync::{
+    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, Policy, ProductionPolicy, Revocations, Role, SeenTag, Signers,
+    StagingPolicy, Waiver,
+};
 use tk8s_history::History;
 
 use crate::disk::disk;
@@ -28,7 +32,13 @@ pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
             Policy::Dev(DevPolicy { signers, waive })
         }
         Environment::Staging => Policy::Staging(StagingPolicy { signers: signers.ok_or_else(needed)? }),
-        Environment::Production => Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)? }),
+        Environment::Production => {
+            let approvals = config.trust.approvals.as_ref().map(|approvals| {
+                let cluster = config.cluster.clone();
+                ApprovalPolicy { rules: rules(approvals), cluster }
+            });
+            Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)?, approvals })
+        }
     })
 }
 
@@ -41,22 +51,45 @@ pub fn signers(bytes: &[u8], file: &Path, revocation_file: Option<&Path>) -> Res
     })
 }
 
-/// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now, or
-/// the commit's key is revoked.
+fn rules(approvals: &ApprovalsConfig) -> ApprovalRules {
+    let role = |name: &String| Role::ALL.into_iter().find(|role| role.name() == name);
+    let required = approvals.required.iter().filter_map(|(name, &people)| Some((role(name)?, people))).collect();
+    let exclude = if approvals.exclude_head { Exclusion::Head } else { Exclusion::TagSigner };
+    ApprovalRules { required, exclude, several_roles: approvals.several_roles }
+}
+
+/// Who is still missing, for people: `security-officer (1 of 2)`.
+pub fn still_missing(missing: &[Missing]) -> String {
+    let told = missing.iter().map(|missing| format!("{} ({} of {})", missing.role.name(), missing.have, missing.need));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now, the
+/// commit's key is revoked, or approvals have run out or are not good any more.
 pub fn still_counts(config: &AgentConfig, trust: &Trust) -> Result<(), Error> {
-    let Trust::Signed { signer, fingerprint, tag_signer } = trust else { return Ok(()) };
-    let signers = match policy(config)? {
-        Policy::Dev(policy) => policy.signers,
-        Policy::Staging(policy) => Some(policy.signers),
-        Policy::Production(policy) => Some(policy.signers),
+    let Trust::Signed { signer, fingerprint, tag_signer, approvals } = trust else { return Ok(()) };
+    let (signers, asked) = match policy(config)? {
+        Policy::Dev(policy) => (policy.signers, None),
+        Policy::Staging(policy) => (Some(policy.signers), None),
+        Policy::Production(policy) => (Some(policy.signers), policy.approvals),
     };
     if signers.as_ref().is_some_and(|signers| signers.is_revoked(fingerprint)) {
         return Err(Error::KeyRevoked(fingerprint.clone()));
     }
     let compromised = |name: &&String| signers.as_ref().is_some_and(|signers| signers.is_compromised(name));
     match [Some(signer), tag_signer.as_ref()].into_iter().flatten().find(compromised) {
-        None => Ok(()),
-        Some(name) => Err(Error::CompromisedSigner(name.clone())),
+        None => {}
+        Some(name) => return Err(Error::CompromisedSigner(name.clone())),
+    }
+    let Some(ApprovalPolicy { rules, .. }) = asked else { return Ok(()) };
+    let is_good = |signer: &String, fingerprint: &str| {
+        !compromised(&signer) && !signers.as_ref().is_some_and(|signers| signers.is_revoked(fingerprint))
+    };
+    let good: Vec<_> = approvals.iter().filter(|approval| is_good(&approval.signer, &approval.fingerprint)).cloned().collect();
+    // Whoever made the release is not among those who were written down.
+    match rules.missing(&good, &BTreeSet::new(), Timestamp::now()) {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(Error::ApprovalsMissing(still_missing(&missing))),
     }
 }
 
@@ -105,6 +138,7 @@ mod tests {
             signer: "alice".into(),
             fingerprint: "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ".into(),
             tag_signer: None,
+            approvals: Vec::new(),
         };
         std::fs::write(file("revoked"), "# nobody\n").unwrap();
         assert_eq!((reason(), still_counts(&config, &trust).map_err(|error| error.reason())), (Ok(()), Ok(())));

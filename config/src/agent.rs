@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tk8s_core::{Environment, InstanceName};
 
+use crate::approvals::{self, ApprovalsConfig};
 use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::health::HealthConfig;
@@ -58,6 +59,8 @@ pub struct TrustConfig {
     pub revocation_file: Option<PathBuf>,
     /// In dev only.
     pub waive: Option<WaiveConfig>,
+    /// In production only: who has to say yes to a release.
+    pub approvals: Option<ApprovalsConfig>,
 }
 
 /// `trust.waive`.
@@ -375,7 +378,11 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
     if revocation_file.is_some() && signers_file.is_none() {
         fields.problem("revocationFile", "without `signersFile` nobody may sign, and there is nothing to revoke");
     }
-    TrustConfig { signers_file, revocation_file, waive: waive.map(|reason| WaiveConfig { reason }) }
+    let approvals = match fields.node("approvals") {
+        Some(_) => Some(section(fields, "approvals", empty, |fields| approvals::read(fields, environment), &[])),
+        None => None,
+    };
+    TrustConfig { signers_file, revocation_file, waive: waive.map(|reason| WaiveConfig { reason }), approvals }
 }
 
 fn history(fields: &mut Fields<'_>) -> Option<HistoryConfig> {

@@ -51,6 +51,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether a key stands there, whatever its value.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, ..)| name == key)
+    }
+
     /// The node of a key. An empty value counts as absent.
     pub(crate) fn node(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.insert(key);

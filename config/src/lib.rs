@@ -7,6 +7,7 @@
 
 mod account;
 mod agent;
+mod approvals;
 mod confine;
 mod cron;
 mod document;
@@ -28,6 +29,7 @@ pub use agent::{
     AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, RenderLimitsConfig, SopsConfig, TrustConfig,
     VariableConfig, WaiveConfig, WebhookConfig,
 };
+pub use approvals::ApprovalsConfig;
 pub use confine::ConfineSpec;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
 pub use installation::{InstallationConfig, OwnObjectConfig};

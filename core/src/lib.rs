@@ -38,7 +38,7 @@ pub use object::{GroupVersionKind, KINDS_THAT_HOLD, ObjectKey};
 pub use pauses::Pauses;
 pub use placed::Placed;
 pub use removal::{Removal, WrittenWindow};
-pub use revision::{Revision, TagRef, Trust};
+pub use revision::{ApprovedBy, Revision, TagRef, Trust};
 pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::{printable, redacted};
 pub use time::read_duration;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, TagId, TreeId};
+use crate::{CommitId, TagId, Timestamp, TreeId};
 
 /// The tag that names a production revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,23 @@ impl Revision {
     }
 }
 
+/// A person's yes to a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovedBy {
+    /// As what: a role of the signers file.
+    pub role: String,
+    /// The signer's name in the signers file.
+    pub signer: String,
+    /// The key.
+    pub fingerprint: String,
+    /// The tag that says so.
+    pub tag: TagId,
+    /// Until when it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
 /// Why a revision may be applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
@@ -52,6 +69,9 @@ pub enum Trust {
         /// The signer of the tag, where tags are followed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tag_signer: Option<String>,
+        /// Who said yes to it, where somebody has to: those who counted when it was let in.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        approvals: Vec<ApprovedBy>,
     },
     /// Not verified, by a written decision. Possible in `dev` only.
     Waived {

@@ -33,7 +33,7 @@ pub use offline::verify_revision;
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
-    Accepted, DevPolicy, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Refusal, Revocations, Role, Rule, SeenTag, Signer,
+    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Refusal, Revocations, Role, Rule, SeenTag, Signer,
     SignerKind, SignerState, Signers, StagingPolicy, Verification, Waiver, verify, verify_object,
 };
 

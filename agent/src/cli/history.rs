@@ -364,9 +364,11 @@ fn signer(trust: &Trust) -> String {
 
 fn signature(trust: &Trust) -> String {
     match trust {
-        Trust::Signed { signer, fingerprint, tag_signer } => {
+        Trust::Signed { signer, fingerprint, tag_signer, approvals } => {
             let tag = tag_signer.as_ref().map(|signer| format!(", its tag by {signer}")).unwrap_or_default();
-            format!("signed by {signer} ({fingerprint}){tag}")
+            let yes: Vec<_> = approvals.iter().map(|approval| format!("{} ({})", approval.signer, approval.role)).collect();
+            let yes = if yes.is_empty() { String::new() } else { format!("; approved by {}", yes.join(", ")) };
+            format!("signed by {signer} ({fingerprint}){tag}{yes}")
         }
         Trust::Waived { reason } => format!("NOT VERIFIED: {reason}"),
     }

@@ -123,6 +123,13 @@ fn print_status(status: &InstanceStatus) {
         line(&format!("SUSPENDED {} by {by} since {since}: {reason}", suspension.scope));
         line(&format!("  nothing is written, drift is reported only, until `tk8s-agent resume {}`", suspension.scope.argument()));
     }
+    for unapproved in &status.unapproved {
+        let missing = unapproved.missing.iter().map(|it| format!("{} ({} of {})", it.role, it.have, it.need));
+        line(&format!("{} waits for approvals: {}", unapproved.tag, missing.collect::<Vec<_>>().join(", ")));
+        for approval in &unapproved.approvals {
+            line(&format!("  {} said yes as {}", approval.signer, approval.role));
+        }
+    }
     for refused in &status.refused {
         line(&format!("refused {}: {}: {}", refused.reference, refused.reason, refused.message));
     }

@@ -102,6 +102,8 @@ struct World {
     /// Components that are being taken away.
     leaving: Vec<Arc<platform::Unit>>,
     refused: Vec<tk8s_gitsync::Refusal>,
+    /// Releases that people still have to say yes to.
+    unapproved: Vec<tk8s_gitsync::Unapproved>,
     /// Why the agent's file, as it is now, is not in force.
     misconfigured: Option<(String, String)>,
     /// Why the last look at Git brought nothing.

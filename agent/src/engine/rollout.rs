@@ -13,7 +13,7 @@ use super::Engine;
 use super::attention::Attention;
 use super::platform::{self, Unit, Units};
 use super::run::Job;
-use super::slot::{OUTSIDE_CONFINEMENT, OUTSIDE_WINDOW, Progress};
+use super::slot::{APPROVALS_MISSING, OUTSIDE_CONFINEMENT, OUTSIDE_WINDOW, Progress};
 use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
@@ -96,7 +96,16 @@ impl Engine {
             };
             disk(|| self.history.refuse(refused, Timestamp::now()))?;
         }
-        self.change_world(|world| world.refused = verification.refused);
+        for unapproved in &verification.unapproved {
+            if !self.world().unapproved.contains(unapproved) {
+                let missing = trust::still_missing(&unapproved.missing);
+                tracing::info!(tag = unapproved.tag.name, missing, "waits for approvals");
+            }
+        }
+        self.change_world(|world| {
+            world.refused = verification.refused;
+            world.unapproved = verification.unapproved;
+        });
         Ok(tree)
     }
 
@@ -271,7 +280,10 @@ impl Engine {
         let opened = matches!(&progress, Progress::Failed { reason, .. } if reason == OUTSIDE_WINDOW)
             && unit.spec.windows.closed(Timestamp::now()).is_none();
         let widened = matches!(&progress, Progress::Failed { reason, .. } if reason == OUTSIDE_CONFINEMENT);
-        let due = slot.is_due() || opened;
+        let unapproved = |tag: Option<&tk8s_core::TagRef>| self.world().unapproved.iter().any(|it| Some(&it.tag) == tag);
+        let approved = matches!(&progress, Progress::Failed { reason, .. } if reason == APPROVALS_MISSING)
+            && !unapproved(view.latest.revision.tag.as_ref());
+        let due = slot.is_due() || opened || approved;
         match Standing::of(view) {
             Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
             Standing::Runs(release) => {

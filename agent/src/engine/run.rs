@@ -285,6 +285,10 @@ impl Engine {
         if !matches!(trigger, Trigger::Sync | Trigger::Restart) || disk(|| self.history.was_begun(&release.id)) {
             return Ok(());
         }
+        let withdrawn = |unapproved: &&tk8s_gitsync::Unapproved| Some(&unapproved.tag) == release.revision.tag.as_ref();
+        if let Some(unapproved) = self.world().unapproved.iter().find(withdrawn) {
+            return Err(Error::ApprovalsMissing(crate::trust::still_missing(&unapproved.missing)));
+        }
         crate::trust::still_counts(&self.config(), &release.trust)
     }
 

@@ -49,7 +49,9 @@ pub struct Slot {
 }
 
 /// Reasons that no pause cures: somebody, or the clock on the wall, says when it goes on.
-const ENDED_BY_A_WORD: [&str; 2] = [SUSPENDED, OUTSIDE_WINDOW];
+const ENDED_BY_A_WORD: [&str; 3] = [SUSPENDED, OUTSIDE_WINDOW, APPROVALS_MISSING];
+/// The reason of a component whose new release somebody took their yes back from.
+pub const APPROVALS_MISSING: &str = "ApprovalsMissing";
 /// The reason of a component for which nothing may be written.
 pub const SUSPENDED: &str = "Suspended";
 /// The reason of a component whose new release waits for a window.

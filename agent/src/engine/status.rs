@@ -40,6 +40,9 @@ pub struct InstanceStatus {
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
     pub refused: Vec<RefusedView>,
+    /// Releases that people still have to say yes to.
+    #[serde(default)]
+    pub unapproved: Vec<UnapprovedView>,
     /// For whom nothing is written until somebody resumes them.
     #[serde(default)]
     pub suspensions: Vec<SuspensionView>,
@@ -67,6 +70,39 @@ pub struct RefusedView {
     pub commit: Option<String>,
     pub reason: String,
     pub message: String,
+}
+
+/// A release that waits for people.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UnapprovedView {
+    pub tag: String,
+    /// The roles in which somebody is still missing.
+    pub missing: Vec<MissingView>,
+    /// Who said yes.
+    pub approvals: Vec<tk8s_core::ApprovedBy>,
+}
+
+/// A role in which somebody is still missing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MissingView {
+    pub role: String,
+    pub have: usize,
+    pub need: usize,
+}
+
+impl From<&tk8s_gitsync::Unapproved> for UnapprovedView {
+    fn from(unapproved: &tk8s_gitsync::Unapproved) -> UnapprovedView {
+        let view = |missing: &tk8s_gitsync::Missing| MissingView {
+            role: missing.role.name().into(),
+            have: missing.have,
+            need: missing.need,
+        };
+        UnapprovedView {
+            tag: unapproved.tag.name.clone(),
+            missing: unapproved.missing.iter().map(view).collect(),
+            approvals: unapproved.given.clone(),
+        }
+    }
 }
 
 /// How long the ledger is.
@@ -231,6 +267,7 @@ impl Engine {
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
+            unapproved: world.unapproved.iter().map(UnapprovedView::from).collect(),
             suspensions: disk(|| self.history.suspensions()).into_iter().map(SuspensionView::from).collect(),
             alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },

@@ -28,7 +28,7 @@ fn release(environment: Environment, trust: Trust, number: u64, objects: usize) 
 }
 
 fn signed() -> Trust {
-    Trust::Signed { signer: "alice".into(), fingerprint: "SHA256:x".into(), tag_signer: None }
+    Trust::Signed { signer: "alice".into(), fingerprint: "SHA256:x".into(), tag_signer: None, approvals: Vec::new() }
 }
 
 fn waived_trust() -> Trust {

@@ -6,7 +6,7 @@
 //! needed.
 
 use globset::Glob;
-use tk8s_core::{Environment, TagId, TagRef, Timestamp};
+use tk8s_core::{ApprovedBy, Environment, TagId, Timestamp};
 
 use super::object::{Parsed, What};
 use super::signature::{self, Asked, Broken};
@@ -28,22 +28,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) cluster: &'a str,
 }
 
-/// A yes to one release, by one person in one role. It was good when it was looked at: whether it has run out by the time of
-/// the first write is asked again then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approval {
-    /// As what the person said it.
-    pub role: Role,
-    /// Who, as the signers file calls them.
-    pub signer: String,
-    /// The key.
-    pub fingerprint: String,
-    /// The approval itself.
-    pub tag: TagRef,
-    /// Until when it counts.
-    pub expires: Option<Timestamp>,
-}
-
 /// The role and the signer that the name of an approval's ref says, if it is one of this release's.
 pub(crate) fn named<'a>(name: &'a str, release: &str) -> Option<(&'a str, &'a str)> {
     let (role, signer) = name.strip_prefix(PREFIX)?.strip_prefix(release)?.strip_prefix('/')?.split_once('/')?;
@@ -58,7 +42,7 @@ pub(crate) fn judge(
     wanted: Wanted<'_>,
     signers: &Signers,
     now: Timestamp,
-) -> Result<Approval, Broken> {
+) -> Result<ApprovedBy, Broken> {
     let refuse = |rule, message: String| Err((rule, message));
     let Some((role, person)) = named(name, wanted.release) else {
         return refuse(Rule::NotAnApproval, format!("approvals are called `{PREFIX}{}/ROLE/SIGNER`", wanted.release));
@@ -96,11 +80,8 @@ pub(crate) fn judge(
     if let Some(expires) = expires.filter(|expires| *expires <= now) {
         return refuse(Rule::ApprovalExpired, format!("it was good until {expires}"));
     }
-    let tag = TagRef {
-        name: name.into(),
-        id: id.parse().map_err(|_| (Rule::MalformedObject, "its ref names something that is no id".to_owned()))?,
-    };
-    Ok(Approval { role, signer: signed.signer, fingerprint: signed.fingerprint, tag, expires })
+    let tag = id.parse().map_err(|_| (Rule::MalformedObject, "its ref names something that is no id".to_owned()))?;
+    Ok(ApprovedBy { role: role.name().into(), signer: signed.signer, fingerprint: signed.fingerprint, tag, expires })
 }
 
 /// What an approval is for.

@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tk8s_core::Timestamp;
+use tk8s_core::{ApprovedBy, TagRef, Timestamp};
 
 use super::Role;
-use super::approval::Approval;
 
 /// Who has to say yes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,24 +31,15 @@ pub enum Exclusion {
     Head,
 }
 
-/// What people said about one release, and what they have to.
+/// A release that people still have to say yes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approvals {
-    pub(crate) rules: ApprovalRules,
-    pub(crate) given: Vec<Approval>,
-    pub(crate) makers: BTreeSet<String>,
-}
-
-impl Approvals {
-    /// Those that are good, whether they count or not.
-    pub fn given(&self) -> &[Approval] {
-        &self.given
-    }
-
-    /// The roles in which somebody is still missing at this time; none if the release is approved.
-    pub fn missing(&self, now: Timestamp) -> Vec<Missing> {
-        self.rules.missing(&self.given, &self.makers, now)
-    }
+pub struct Unapproved {
+    /// The release's tag.
+    pub tag: TagRef,
+    /// The roles in which somebody is still missing. There is at least one.
+    pub missing: Vec<Missing>,
+    /// Who said yes.
+    pub given: Vec<ApprovedBy>,
 }
 
 /// A role in which somebody is still missing.
@@ -68,15 +58,13 @@ impl ApprovalRules {
     ///
     /// Where people have several roles and may count in one of them only, they are counted where they are needed most: that is
     /// a matching of people and places, found by augmenting paths.
-    pub(crate) fn missing(&self, approvals: &[Approval], makers: &BTreeSet<String>, now: Timestamp) -> Vec<Missing> {
-        let counts = |approval: &&Approval| {
-            !makers.contains(&approval.signer)
-                && self.required.contains_key(&approval.role)
-                && approval.expires.is_none_or(|expires| now < expires)
-        };
+    pub fn missing(&self, approvals: &[ApprovedBy], makers: &BTreeSet<String>, now: Timestamp) -> Vec<Missing> {
         let mut people: BTreeMap<&str, BTreeSet<Role>> = BTreeMap::new();
-        for approval in approvals.iter().filter(counts) {
-            people.entry(&approval.signer).or_default().insert(approval.role);
+        for approval in approvals.iter().filter(|approval| !makers.contains(&approval.signer)) {
+            let role = self.required.keys().find(|role| role.name() == approval.role);
+            if let Some(&role) = role.filter(|_| approval.expires.is_none_or(|expires| now < expires)) {
+                people.entry(&approval.signer).or_default().insert(role);
+            }
         }
         let filled = if self.several_roles { every(&people) } else { one_each(&people, &self.required) };
         let missing = self.required.iter().filter_map(|(&role, &need)| {
@@ -134,8 +122,6 @@ fn place<'a>(
 
 #[cfg(test)]
 mod tests {
-    use tk8s_core::TagRef;
-
     use super::*;
 
     fn role(name: &str) -> Role {
@@ -151,12 +137,12 @@ mod tests {
         ApprovalRules { required, ..ApprovalRules::default() }
     }
 
-    fn yes(name: &str, signer: &str) -> Approval {
-        let tag = TagRef { name: format!("approve/v1.0.0/{name}/{signer}"), id: "1".repeat(40).parse().unwrap() };
-        Approval { role: role(name), signer: signer.into(), fingerprint: "SHA256:x".into(), tag, expires: None }
+    fn yes(name: &str, signer: &str) -> ApprovedBy {
+        let (role, signer, tag) = (name.to_owned(), signer.to_owned(), "1".repeat(40).parse().unwrap());
+        ApprovedBy { role, signer, fingerprint: "SHA256:x".into(), tag, expires: None }
     }
 
-    fn missing(rules: &ApprovalRules, approvals: &[Approval]) -> Vec<(&'static str, usize, usize)> {
+    fn missing(rules: &ApprovalRules, approvals: &[ApprovedBy]) -> Vec<(&'static str, usize, usize)> {
         let makers = BTreeSet::from(["maker".to_owned()]);
         let missing = rules.missing(approvals, &makers, "2026-06-01T00:00:00Z".parse().unwrap());
         missing.iter().map(|missing| (missing.role.name(), missing.have, missing.need)).collect()
@@ -203,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_has_run_out_does_not_count_and_what_nobody_asks_for_is_no_help() {
-        let late = |expires: &str| Approval { expires: Some(expires.parse().unwrap()), ..yes(LEAD, "alice") };
+        let late = |expires: &str| ApprovedBy { expires: Some(expires.parse().unwrap()), ..yes(LEAD, "alice") };
         let rules = rules(&[(LEAD, 1)]);
         assert_eq!(missing(&rules, &[late("2026-06-01T00:00:00Z")]), [(LEAD, 0, 1)]);
         assert_eq!(missing(&rules, &[late("2026-06-01T00:00:01Z")]), []);

@@ -12,9 +12,8 @@ mod signers;
 mod ssh;
 mod x509;
 
-pub use approval::Approval;
 pub(crate) use approval::PREFIX as APPROVALS;
-pub use approvals::{ApprovalRules, Approvals, Exclusion, Missing};
+pub use approvals::{ApprovalRules, Exclusion, Missing, Unapproved};
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
 pub(crate) use policy::commit_of;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use gix::objs::Kind;
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use tk8s_core::{CommitId, Environment, Revision, TagId, TagRef, Timestamp, TreeId, Trust};
+use tk8s_core::{ApprovedBy, CommitId, Environment, Revision, TagId, TagRef, Timestamp, TreeId, Trust};
 
-use super::approvals::{ApprovalRules, Approvals, Exclusion};
+use super::approvals::{ApprovalRules, Exclusion, Unapproved};
 use super::object::{What, parse_approval};
 use super::{ObjectVerdict, approval, Refusal, Rule, Signers, parse, verify_parsed};
 use crate::Error;
@@ -117,8 +117,9 @@ pub struct Verification {
     pub refused: Vec<Refusal>,
     /// Tags that were accepted for the first time.
     pub first_seen: Vec<(String, SeenTag)>,
-    /// What people say about the revision, where somebody has to.
-    pub approvals: Option<Approvals>,
+    /// Releases that are good but for people who have not said yes, or not any more. One that was accepted before stays
+    /// accepted; nothing more of it is begun.
+    pub unapproved: Vec<Unapproved>,
 }
 
 /// Judges what was fetched. An error means that something could not be read; what a rule refuses is in the result.
@@ -147,7 +148,7 @@ pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted,
 }
 
 fn refused(refusal: Refusal) -> Verification {
-    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new(), approvals: None }
+    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new(), unapproved: Vec::new() }
 }
 
 /// The head of a branch.
@@ -174,7 +175,7 @@ fn branch(
     let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, signers, now)?;
     let standing = accepted.standing(&reference, &fetched.head);
     let trust = match (verdict, waive) {
-        (Ok(verdict), _) => Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: None },
+        (Ok(verdict), _) => Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: None, approvals: Vec::new() },
         (Err((rule, _)), None) if is_of_time(rule) && standing.is_some() => standing.cloned().expect("because it was just asked"),
         (Err((_, _)), Some(waiver)) => Trust::Waived { reason: waiver.0.clone() },
         (Err((rule, message)), None) => return Ok(refused(refuse(rule, message))),
@@ -185,7 +186,7 @@ fn branch(
         revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()),
         refused: Vec::new(),
         first_seen: Vec::new(),
-        approvals: None,
+        unapproved: Vec::new(),
     })
 }
 
@@ -239,7 +240,7 @@ fn bounded(store: &Store, id: &str) -> Result<(), (Rule, String)> {
 /// The highest version tag that passes.
 fn tags(fetched: &Fetched, policy: &ProductionPolicy, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
     let signers = &policy.signers;
-    let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new(), approvals: None };
+    let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new(), unapproved: Vec::new() };
     let refuse = |name: &str, id: &str, rule: Rule, message: String| Refusal {
         reference: format!("refs/tags/{name}"),
         object: Some(id.to_owned()),
@@ -308,11 +309,10 @@ fn tags(fetched: &Fetched, policy: &ProductionPolicy, accepted: &Accepted, now: 
                     let tag = id.parse().map_err(|_| Error::Object { id: id.clone(), why: "it is not an object id".into() })?;
                     result.first_seen.push((name.clone(), SeenTag { tag, commit: revision.commit.clone() }));
                 }
-                if let Some(asked) = &policy.approvals {
-                    let (approvals, refused) = approvals(fetched, &revision, &trust, asked, signers, now)?;
-                    result.approvals = Some(approvals);
-                    result.refused.extend(refused);
-                }
+                let trust = match approved(fetched, &revision, trust, policy, accepted, now, &mut result)? {
+                    Some(trust) => trust,
+                    None => continue,
+                };
                 result.revision = VerifiedRevision::new(revision, trust, Environment::Production, fetched.store.clone());
             }
             Err((rule, message)) => result.refused.push(refuse(name, id, rule, message)),
@@ -324,27 +324,44 @@ fn tags(fetched: &Fetched, policy: &ProductionPolicy, accepted: &Accepted, now: 
 /// The most approvals of one release that are looked at.
 const MOST_APPROVALS: usize = 1000;
 
-/// What people say about a release, and what of it is refused.
-fn approvals(
+/// The trust in a release with those who said yes to it; none if somebody has not, and it was not accepted before.
+fn approved(
     fetched: &Fetched,
     revision: &Revision,
-    trust: &Trust,
+    trust: Trust,
+    policy: &ProductionPolicy,
+    accepted: &Accepted,
+    now: Timestamp,
+    result: &mut Verification,
+) -> Result<Option<Trust>, Error> {
+    let (Some(asked), Some(release)) = (&policy.approvals, &revision.tag) else { return Ok(Some(trust)) };
+    let Trust::Signed { signer, fingerprint, tag_signer, .. } = trust else { return Ok(None) };
+    let mut makers: BTreeSet<String> = tag_signer.iter().cloned().collect();
+    makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
+    let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
+    given.retain(|approval| !makers.contains(&approval.signer));
+    let missing = asked.rules.missing(&given, &makers, now);
+    if !missing.is_empty() {
+        result.unapproved.push(Unapproved { tag: release.clone(), missing, given });
+        return Ok(accepted.standing(&revision.reference, release.id.as_str()).cloned());
+    }
+    let standing = accepted.standing(&revision.reference, release.id.as_str()).cloned();
+    Ok(Some(standing.unwrap_or(Trust::Signed { signer, fingerprint, tag_signer, approvals: given })))
+}
+
+/// What people say about a release.
+fn given(
+    fetched: &Fetched,
+    release: &TagRef,
     asked: &ApprovalPolicy,
     signers: &Signers,
     now: Timestamp,
-) -> Result<(Approvals, Vec<Refusal>), Error> {
-    let mut makers = BTreeSet::new();
-    if let Trust::Signed { signer, tag_signer, .. } = trust {
-        makers.extend(tag_signer.clone());
-        makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
-    }
-    let (mut given, mut refused) = (Vec::new(), Vec::new());
-    let Some(release) = &revision.tag else {
-        return Ok((Approvals { rules: asked.rules.clone(), given, makers }, refused));
-    };
+    refused: &mut Vec<Refusal>,
+) -> Result<Vec<ApprovedBy>, Error> {
     let environment = Environment::Production;
     let wanted = approval::Wanted { release: &release.name, tag: &release.id, environment, cluster: &asked.cluster };
     let about = |name: &&String| approval::named(name, &release.name).is_some();
+    let mut given = Vec::new();
     for name in fetched.approvals.keys().filter(about).take(MOST_APPROVALS) {
         let id = &fetched.approvals[name];
         let judged = match bounded(&fetched.store, id) {
@@ -361,7 +378,7 @@ fn approvals(
             }
         }
     }
-    Ok((Approvals { rules: asked.rules.clone(), given, makers }, refused))
+    Ok(given)
 }
 
 /// The commit that a tag object names; none if it is no tag object, or not one that can be read.
@@ -428,7 +445,8 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
     };
     let trust = match (verdict, tag_verdict, standing) {
         (Some(commit), Some(tag), _) => {
-            Trust::Signed { signer: commit.signer, fingerprint: commit.fingerprint, tag_signer: Some(tag.signer) }
+            let (signer, fingerprint, tag_signer) = (commit.signer, commit.fingerprint, Some(tag.signer));
+            Trust::Signed { signer, fingerprint, tag_signer, approvals: Vec::new() }
         }
         (_, _, Some(standing)) => standing.clone(),
         (_, _, None) => return refuse(Rule::MalformedObject, "nobody is known to have signed it".into()),

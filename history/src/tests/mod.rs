@@ -60,7 +60,7 @@ pub(crate) fn revision(number: u32) -> Revision {
 }
 
 pub(crate) fn trust() -> Trust {
-    Trust::Signed { signer: "alice".into(), fingerprint: "SHA256:x".into(), tag_signer: None }
+    Trust::Signed { signer: "alice".into(), fingerprint: "SHA256:x".into(), tag_signer: None, approvals: Vec::new() }
 }
 
 pub(crate) fn object(kind: &str, object: &str, value: &str) -> Placed {

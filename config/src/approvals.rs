@@ -1,0 +1,45 @@
+//! `trust.approvals`: who has to say yes to a release before any of it is applied.
+
+use std::collections::BTreeMap;
+
+use tk8s_core::Environment;
+
+use crate::fields::Fields;
+
+/// The roles that can be asked for, as the signers file calls them.
+const ROLES: [&str; 3] = ["technical-lead", "security-officer", "product-owner"];
+/// More people than this are a mistake.
+const MOST: usize = 100;
+
+/// `trust.approvals`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalsConfig {
+    /// How many people in each role; never 0, and never empty.
+    pub required: BTreeMap<String, usize>,
+    /// Whose yes does not count beside that of whoever signed the tag: whoever signed the commit too.
+    pub exclude_head: bool,
+    /// Whether one person may count in several roles.
+    pub several_roles: bool,
+}
+
+/// Reads the map.
+pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) -> ApprovalsConfig {
+    let mut required = BTreeMap::new();
+    for role in ROLES {
+        match fields.parse::<usize>(role) {
+            None => {}
+            Some(0) => fields.problem(role, "nobody would have to say yes: leave the role out, or write how many people have to"),
+            Some(people) if people > MOST => fields.problem(role, format!("at most {MOST} people can be asked for")),
+            Some(people) => drop(required.insert(role.to_owned(), people)),
+        }
+    }
+    let exclude_head = fields.choice("exclude", &[("tag-signer", false), ("head", true)]).unwrap_or(false);
+    let several_roles = fields.boolean("severalRoles").unwrap_or(false);
+    if required.is_empty() && !ROLES.iter().any(|role| fields.has(role)) {
+        fields.problem("", format!("it names no role: there are `{}`", ROLES.join("`, `")));
+    }
+    if environment.is_some_and(|environment| environment != Environment::Production) {
+        fields.problem("", "approvals are asked for in `production` only: other environments follow a branch, and approve nothing");
+    }
+    ApprovalsConfig { required, exclude_head, several_roles }
+}
