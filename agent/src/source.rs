@@ -12,7 +12,7 @@ pub fn source(config: &AgentConfig, tokens: &TokenCache, variable: impl Fn(&str)
     let follow = match config.environment {
         Environment::Production => {
             Follow::Tags { release_branch: repository.branch.clone(), approvals: config.trust.approvals.is_some() }
-        },
+        }
         _ => Follow::Branch(repository.branch.clone()),
     };
     let (mut ssh, mut login) = (None, HttpsLogin::None);

@@ -6,8 +6,8 @@ use std::path::Path;
 use tk8s_config::{AgentConfig, ApprovalsConfig};
 use tk8s_core::{Environment, Timestamp, Trust};
 use tk8s_gitsync::{
-    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, Policy, ProductionPolicy, Revocations, Role, SeenTag, Signers,
-    StagingPolicy, Waiver,
+    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, Policy, ProductionPolicy, Revocations, Role, SeenTag,
+    Signers, StagingPolicy, Waiver,
 };
 use tk8s_history::History;
 

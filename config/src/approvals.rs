@@ -39,7 +39,8 @@ pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) ->
         fields.problem("", format!("it names no role: there are `{}`", ROLES.join("`, `")));
     }
     if environment.is_some_and(|environment| environment != Environment::Production) {
-        fields.problem("", "approvals are asked for in `production` only: other environments follow a branch, and approve nothing");
+        fields
+            .problem("", "approvals are asked for in `production` only: other environments follow a branch, and approve nothing");
     }
     ApprovalsConfig { required, exclude_head, several_roles }
 }

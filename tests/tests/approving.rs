@@ -18,10 +18,13 @@ impl Story {
     async fn new(name: &str, rules: &str) -> Story {
         let mut system = System::new(name).await;
         system.sign_tags();
-        let mut signers = std::fs::read_to_string(system.file("signers.yaml")).unwrap().replace("[release]", "[release, technical-lead]");
+        let mut signers =
+            std::fs::read_to_string(system.file("signers.yaml")).unwrap().replace("[release]", "[release, technical-lead]");
         for (person, role) in [("lea", LEAD), ("sam", SECURITY), ("kim", SECURITY)] {
             let key = system.file(person);
-            assert!(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success());
+            assert!(
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success()
+            );
             let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
             signers.push_str(&format!("  - {{name: {person}, roles: [{role}], keys: [\"{}\"]}}\n", public.trim()));
         }
@@ -69,7 +72,8 @@ impl Story {
     fn refused(&self) -> Vec<(String, String)> {
         let text = |refused: &Value, key: &str| refused[key].as_str().unwrap_or_default().to_owned();
         let status = self.0.status();
-        let mut refused: Vec<_> = status["refused"].as_array().unwrap().iter().map(|it| (text(it, "reference"), text(it, "reason"))).collect();
+        let mut refused: Vec<_> =
+            status["refused"].as_array().unwrap().iter().map(|it| (text(it, "reference"), text(it, "reason"))).collect();
         refused.sort();
         refused
     }
@@ -98,7 +102,8 @@ async fn a_release_waits_until_everybody_has_said_yes_and_then_begins_by_itself(
     story.0.until_all("Healthy");
     assert_eq!(story.missing("v1.0.0"), None);
     let trust = story.0.status()["trust"].clone();
-    let mut people: Vec<_> = trust["approvals"].as_array().unwrap().iter().map(|it| it["signer"].as_str().unwrap().to_owned()).collect();
+    let mut people: Vec<_> =
+        trust["approvals"].as_array().unwrap().iter().map(|it| it["signer"].as_str().unwrap().to_owned()).collect();
     people.sort();
     assert_eq!(people, ["kim", "lea", "sam"], "{trust}");
     // A yes to one release is none to the next, which keeps nothing of what runs from running.

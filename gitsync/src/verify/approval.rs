@@ -106,9 +106,7 @@ fn terms(message: &[u8]) -> Result<Terms, Broken> {
         let Some((key, value)) = line.split_once(':') else { continue };
         let (key, value) = (key.trim(), value.trim());
         let twice = match key.to_ascii_lowercase().as_str() {
-            "environment" => environment
-                .replace(value.parse().map_err(|_| malformed(format!("`{}` is no environment", tk8s_core::printable(value, 40))))?)
-                .is_some(),
+            "environment" => environment.replace(place(value).map_err(malformed)?).is_some(),
             "clusters" => clusters.replace(globs(value).map_err(malformed)?).is_some(),
             "expires" => expires.replace(end(value).map_err(malformed)?).is_some(),
             _ => false,
@@ -119,6 +117,12 @@ fn terms(message: &[u8]) -> Result<Terms, Broken> {
     }
     let environment = environment.ok_or_else(|| malformed("it does not say for which `Environment:` it is".into()))?;
     Ok(Terms { environment, clusters, expires })
+}
+
+fn place(value: &str) -> Result<Environment, String> {
+    let all = [Environment::Dev, Environment::Staging, Environment::Production];
+    let found = all.into_iter().find(|environment| environment.to_string() == value);
+    found.ok_or_else(|| format!("`{}` is no environment", tk8s_core::printable(value, 40)))
 }
 
 fn globs(value: &str) -> Result<Vec<String>, String> {

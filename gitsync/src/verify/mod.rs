@@ -17,7 +17,9 @@ pub use approvals::{ApprovalRules, Exclusion, Missing, Unapproved};
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
 pub(crate) use policy::commit_of;
-pub use policy::{Accepted, ApprovalPolicy, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify};
+pub use policy::{
+    Accepted, ApprovalPolicy, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify,
+};
 pub use rule::{Refusal, Rule};
 pub use signers::{Role, Signer, SignerKind, SignerState, Signers};
 pub use ssh::Revocations;

@@ -66,10 +66,18 @@ impl Parsed {
 /// What an object says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    Commit { tree: TreeId },
-    Tag { name: String, commit: CommitId },
+    Commit {
+        tree: TreeId,
+    },
+    Tag {
+        name: String,
+        commit: CommitId,
+    },
     /// Made by [`parse_approval`] only.
-    TagOfTag { name: String, tag: TagId },
+    TagOfTag {
+        name: String,
+        tag: TagId,
+    },
 }
 
 fn broken<T>(rule: Rule, message: impl Into<String>) -> Result<T, Broken> {

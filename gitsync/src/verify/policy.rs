@@ -9,7 +9,7 @@ use tk8s_core::{ApprovedBy, CommitId, Environment, Revision, TagId, TagRef, Time
 
 use super::approvals::{ApprovalRules, Exclusion, Unapproved};
 use super::object::{What, parse_approval};
-use super::{ObjectVerdict, approval, Refusal, Rule, Signers, parse, verify_parsed};
+use super::{ObjectVerdict, Refusal, Rule, Signers, approval, parse, verify_parsed};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 use crate::source::Follow;
@@ -175,7 +175,9 @@ fn branch(
     let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, signers, now)?;
     let standing = accepted.standing(&reference, &fetched.head);
     let trust = match (verdict, waive) {
-        (Ok(verdict), _) => Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: None, approvals: Vec::new() },
+        (Ok(verdict), _) => {
+            Trust::Signed { signer: verdict.signer, fingerprint: verdict.fingerprint, tag_signer: None, approvals: Vec::new() }
+        }
         (Err((rule, _)), None) if is_of_time(rule) && standing.is_some() => standing.cloned().expect("because it was just asked"),
         (Err((_, _)), Some(waiver)) => Trust::Waived { reason: waiver.0.clone() },
         (Err((rule, message)), None) => return Ok(refused(refuse(rule, message))),
@@ -367,7 +369,9 @@ fn given(
         let judged = match bounded(&fetched.store, id) {
             Err(broken) => Err(broken),
             Ok(()) => match fetched.store.read(id)? {
-                (Kind::Tag, raw) => parse_approval(&raw).and_then(|parsed| approval::judge(name, id, &parsed, wanted, signers, now)),
+                (Kind::Tag, raw) => {
+                    parse_approval(&raw).and_then(|parsed| approval::judge(name, id, &parsed, wanted, signers, now))
+                }
                 _ => Err((Rule::LightweightTag, "it is not an annotated tag".into())),
             },
         };
