@@ -1,25 +1,27 @@
 //! Which revision may be used. Rules only: nothing here reads the network, and the only disk is the mirror.
 
-mod approval;
 mod approvals;
 mod armor;
+mod branch;
 mod object;
 mod openpgp;
 mod policy;
+mod reading;
 mod rule;
 mod signature;
 mod signers;
 mod ssh;
+mod tags;
 mod x509;
 
-pub(crate) use approval::PREFIX as APPROVALS;
+pub(crate) use approvals::PREFIX as APPROVALS;
 pub use approvals::{ApprovalRules, Exclusion, Missing, Unapproved};
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
-pub(crate) use policy::commit_of;
 pub use policy::{
     Accepted, ApprovalPolicy, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify,
 };
+pub(crate) use reading::commit_of;
 pub use rule::{Refusal, Rule};
 pub use signers::{Role, Signer, SignerKind, SignerState, Signers};
 pub use ssh::Revocations;

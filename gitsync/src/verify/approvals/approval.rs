@@ -8,16 +8,16 @@
 use globset::Glob;
 use tk8s_core::{ApprovedBy, Environment, TagId, Timestamp};
 
-use super::object::{Parsed, What};
-use super::signature::{self, Asked, Broken};
-use super::{Role, Rule, SignerKind, Signers};
+use crate::verify::object::{Parsed, What};
+use crate::verify::signature::{self, Asked, Broken};
+use crate::verify::{Role, Rule, SignerKind, Signers};
 
 /// What every approval's ref begins with, below `refs/tags/`.
 pub(crate) const PREFIX: &str = "approve/";
 
 /// What an approval is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     /// The release's tag, as its ref calls it.
     pub(crate) release: &'a str,
     /// The release's tag object.

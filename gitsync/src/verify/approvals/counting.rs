@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tk8s_core::{ApprovedBy, TagRef, Timestamp};
 
-use super::Role;
+use crate::verify::Role;
 
 /// Who has to say yes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,80 @@
+//! Whether people said yes to a release: what they say is fetched as tags, each judged for itself, and then counted.
+
+mod approval;
+mod counting;
+
+use std::collections::BTreeSet;
+
+use gix::objs::Kind;
+use tk8s_core::{ApprovedBy, Environment, Revision, TagRef, Timestamp, Trust};
+
+pub(crate) use self::approval::PREFIX;
+pub use self::counting::{ApprovalRules, Exclusion, Missing, Unapproved};
+use super::object::parse_approval;
+use super::policy::{Accepted, ApprovalPolicy, ProductionPolicy, Verification};
+use super::reading::bounded;
+use super::{Refusal, Rule, Signers};
+use crate::Error;
+use crate::sealed::Fetched;
+
+/// The most approvals of one release that are looked at.
+const MOST_APPROVALS: usize = 1000;
+
+/// The trust in a release with those who said yes to it; none if somebody has not, and it was not accepted before.
+pub(super) fn approved(
+    fetched: &Fetched,
+    revision: &Revision,
+    trust: Trust,
+    policy: &ProductionPolicy,
+    accepted: &Accepted,
+    now: Timestamp,
+    result: &mut Verification,
+) -> Result<Option<Trust>, Error> {
+    let (Some(asked), Some(release)) = (&policy.approvals, &revision.tag) else { return Ok(Some(trust)) };
+    let Trust::Signed { signer, fingerprint, tag_signer, .. } = trust else { return Ok(None) };
+    let mut makers: BTreeSet<String> = tag_signer.iter().cloned().collect();
+    makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
+    let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
+    given.retain(|approval| !makers.contains(&approval.signer));
+    let missing = asked.rules.missing(&given, &makers, now);
+    if !missing.is_empty() {
+        result.unapproved.push(Unapproved { tag: release.clone(), missing, given });
+        return Ok(accepted.standing(&revision.reference, release.id.as_str()).cloned());
+    }
+    let standing = accepted.standing(&revision.reference, release.id.as_str()).cloned();
+    Ok(Some(standing.unwrap_or(Trust::Signed { signer, fingerprint, tag_signer, approvals: given })))
+}
+
+/// What people say about a release.
+fn given(
+    fetched: &Fetched,
+    release: &TagRef,
+    asked: &ApprovalPolicy,
+    signers: &Signers,
+    now: Timestamp,
+    refused: &mut Vec<Refusal>,
+) -> Result<Vec<ApprovedBy>, Error> {
+    let environment = Environment::Production;
+    let wanted = approval::Wanted { release: &release.name, tag: &release.id, environment, cluster: &asked.cluster };
+    let about = |name: &&String| approval::named(name, &release.name).is_some();
+    let mut given = Vec::new();
+    for name in fetched.approvals.keys().filter(about).take(MOST_APPROVALS) {
+        let id = &fetched.approvals[name];
+        let judged = match bounded(&fetched.store, id) {
+            Err(broken) => Err(broken),
+            Ok(()) => match fetched.store.read(id)? {
+                (Kind::Tag, raw) => {
+                    parse_approval(&raw).and_then(|parsed| approval::judge(name, id, &parsed, wanted, signers, now))
+                }
+                _ => Err((Rule::LightweightTag, "it is not an annotated tag".into())),
+            },
+        };
+        match judged {
+            Ok(approval) => given.push(approval),
+            Err((rule, message)) => {
+                refused.push(Refusal { reference: format!("refs/tags/{name}"), object: Some(id.clone()), rule, message });
+            }
+        }
+    }
+    Ok(given)
+}
