@@ -136,7 +136,10 @@ pub(crate) fn parse(kind: gix::objs::Kind, raw: &[u8]) -> Result<Parsed, Broken>
     }
     match kind {
         gix::objs::Kind::Commit => parse_commit(raw),
-        gix::objs::Kind::Tag => parse_tag(raw, "commit"),
+        gix::objs::Kind::Tag => match parse_tag(raw)? {
+            Parsed { what: What::TagOfTag { .. }, .. } => broken(Rule::NestedTag, "the tag names another tag"),
+            parsed => Ok(parsed),
+        },
         _ => broken(Rule::MalformedObject, "it is neither a commit nor a tag"),
     }
 }
@@ -250,16 +253,16 @@ const MARKERS: [&str; 4] = [
     "-----BEGIN SIGNED MESSAGE-----",
 ];
 
-/// Takes an approval apart: a tag of a tag.
+/// Takes an approval apart, which is a tag of a tag where it is one.
 pub(super) fn parse_approval(raw: &[u8]) -> Result<Parsed, Broken> {
     if raw.contains(&0) {
         return broken(Rule::MalformedObject, "it holds a NUL byte");
     }
-    parse_tag(raw, "tag")
+    parse_tag(raw)
 }
 
-/// A tag that names an object of this type.
-fn parse_tag(raw: &[u8], of: &str) -> Result<Parsed, Broken> {
+/// A tag of a commit, or of a tag.
+fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
     let (headers, message) = headers(raw)?;
     if let Some(header) = headers.iter().find(|header| header.name.starts_with("gpgsig")) {
         return broken(
@@ -276,19 +279,15 @@ fn parse_tag(raw: &[u8], of: &str) -> Result<Parsed, Broken> {
     if names != ["object", "type", "tag", "tagger"] {
         return broken(Rule::MalformedObject, "a tag has the headers object, type, tag and tagger, in this order");
     }
-    match headers[1].value.as_slice() {
-        found if found == of.as_bytes() => {}
-        b"tag" => return broken(Rule::NestedTag, "the tag names another tag"),
-        _ => return broken(Rule::MalformedObject, format!("the tag does not name a {of}")),
-    }
     let name =
         std::str::from_utf8(&headers[2].value).map_err(|_| (Rule::MalformedObject, "the tag's name is not UTF-8".to_owned()))?;
     let starts: Vec<usize> =
         line_starts(raw, message).filter(|&at| MARKERS.iter().any(|marker| raw[at..].starts_with(marker.as_bytes()))).collect();
     let (name, object) = (name.to_owned(), &headers[0].value);
-    let what = match of {
-        "tag" => What::TagOfTag { name, tag: id(object)? },
-        _ => What::Tag { name, commit: id(object)? },
+    let what = match headers[1].value.as_slice() {
+        b"commit" => What::Tag { name, commit: id(object)? },
+        b"tag" => What::TagOfTag { name, tag: id(object)? },
+        _ => return broken(Rule::MalformedObject, "the tag does not name a commit"),
     };
     match starts.as_slice() {
         [] => Ok(Parsed { what, payload: raw.to_vec(), message, signature: None }),
