@@ -75,6 +75,12 @@ pub enum Error {
          they have (`git tag -s approve/TAG/ROLE/SIGNER TAG`)"
     )]
     ApprovalsMissing(String),
+    #[error("no release `{0}` waits for approvals: `tk8s-agent status` says which do")]
+    NoGlassToBreak(String),
+    #[error("`trust.approvals.breakGlass` is false in the agent's file: nothing is let in without approvals")]
+    GlassIsLocked,
+    #[error("no release `{0}` was let in without approvals, or somebody has looked at it already")]
+    NothingToAcknowledge(String),
     #[error("{0}")]
     Suspended(tk8s_history::Suspension),
     #[error(
@@ -153,7 +159,7 @@ impl Classified for Error {
             | Error::ApprovalsMissing(_)
             | Error::Suspended(_) => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
-            Error::CompromisedSigner(_) | Error::KeyRevoked(_) => Class::Denied,
+            Error::CompromisedSigner(_) | Error::KeyRevoked(_) | Error::GlassIsLocked => Class::Denied,
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
         }
@@ -179,6 +185,9 @@ impl Classified for Error {
             Error::CompromisedSigner(_) => "CompromisedSigner",
             Error::KeyRevoked(_) => "KeyRevoked",
             Error::ApprovalsMissing(_) => "ApprovalsMissing",
+            Error::NoGlassToBreak(_) => "NothingToBreakGlassFor",
+            Error::GlassIsLocked => "BreakGlassOff",
+            Error::NothingToAcknowledge(_) => "NothingToAcknowledge",
             Error::Suspended(_) => "Suspended",
             Error::UnknownLayer(_) => "UnknownLayer",
             Error::UnknownRevision(_) => "UnknownRevision",

@@ -65,8 +65,8 @@ pub fn still_missing(missing: &[Missing]) -> String {
 }
 
 /// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now, the
-/// commit's key is revoked, or approvals have run out or are not good any more.
-pub fn still_counts(config: &AgentConfig, trust: &Trust) -> Result<(), Error> {
+/// commit's key is revoked, or approvals have run out or are not good any more. `let_in`: a person let it in without approvals.
+pub fn still_counts(config: &AgentConfig, trust: &Trust, let_in: bool) -> Result<(), Error> {
     let Trust::Signed { signer, fingerprint, tag_signer, approvals } = trust else { return Ok(()) };
     let (signers, asked) = match policy(config)? {
         Policy::Dev(policy) => (policy.signers, None),
@@ -81,7 +81,7 @@ pub fn still_counts(config: &AgentConfig, trust: &Trust) -> Result<(), Error> {
         None => {}
         Some(name) => return Err(Error::CompromisedSigner(name.clone())),
     }
-    let Some(ApprovalPolicy { rules, .. }) = asked else { return Ok(()) };
+    let Some(ApprovalPolicy { rules, .. }) = asked.filter(|_| !let_in) else { return Ok(()) };
     let is_good = |signer: &String, fingerprint: &str| {
         !compromised(&signer) && !signers.as_ref().is_some_and(|signers| signers.is_revoked(fingerprint))
     };
@@ -103,7 +103,8 @@ pub fn accepted(history: &History) -> Accepted {
         .and_then(|tag| tag.name.strip_prefix('v')?.parse().ok());
     let tags = known.tags.into_iter().map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit })).collect();
     let standing = known.revision.clone().zip(known.trust);
-    Accepted { head: known.head, version, tags, standing }
+    let unapproved = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
+    Accepted { head: known.head, version, tags, unapproved, standing }
 }
 
 /// A tag at first sight, as history writes it down.
@@ -141,9 +142,9 @@ mod tests {
             approvals: Vec::new(),
         };
         std::fs::write(file("revoked"), "# nobody\n").unwrap();
-        assert_eq!((reason(), still_counts(&config, &trust).map_err(|error| error.reason())), (Ok(()), Ok(())));
+        assert_eq!((reason(), still_counts(&config, &trust, false).map_err(|error| error.reason())), (Ok(()), Ok(())));
         // What was accepted and waits is not begun any more.
         std::fs::write(file("revoked"), format!("# stolen\n{key}\n")).unwrap();
-        assert_eq!((reason(), still_counts(&config, &trust).map_err(|error| error.reason())), (Ok(()), Err("KeyRevoked")));
+        assert_eq!((reason(), still_counts(&config, &trust, false).map_err(|error| error.reason())), (Ok(()), Err("KeyRevoked")));
     }
 }

@@ -20,6 +20,8 @@ pub struct ApprovalsConfig {
     pub exclude_head: bool,
     /// Whether one person may count in several roles.
     pub several_roles: bool,
+    /// Whether a person may let a release in without those who are missing.
+    pub break_glass: bool,
 }
 
 /// Reads the map.
@@ -35,6 +37,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) ->
     }
     let exclude_head = fields.choice("exclude", &[("tag-signer", false), ("head", true)]).unwrap_or(false);
     let several_roles = fields.boolean("severalRoles").unwrap_or(false);
+    let break_glass = fields.boolean("breakGlass").unwrap_or(true);
     if required.is_empty() && !ROLES.iter().any(|role| fields.has(role)) {
         fields.problem("", format!("it names no role: there are `{}`", ROLES.join("`, `")));
     }
@@ -42,5 +45,5 @@ pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) ->
         fields
             .problem("", "approvals are asked for in `production` only: other environments follow a branch, and approve nothing");
     }
-    ApprovalsConfig { required, exclude_head, several_roles }
+    ApprovalsConfig { required, exclude_head, several_roles, break_glass }
 }

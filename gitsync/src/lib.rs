@@ -35,7 +35,7 @@ pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
     Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, ObjectKind, ObjectVerdict, Policy, ProductionPolicy,
     Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers, StagingPolicy, Unapproved, Verification,
-    Waiver, verify, verify_object,
+    Waiver, approval_name, check_approval, verify, verify_object,
 };
 
 /// Keys, tokens, certificates, lists of hosts: what is larger is not that.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
-    ComponentName, Digest, InstanceName, ObjectKey, ReleaseId, ReleaseNumber, Revision, Timestamp, Trust, canonical_json,
+    ComponentName, Digest, InstanceName, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagRef, Timestamp, Trust, canonical_json,
 };
 
 use crate::tile::MAX_RECORD;
@@ -106,6 +106,19 @@ pub(crate) enum Event {
         by: String,
         reason: String,
     },
+    /// A person let a release in without those who still have to say yes to it.
+    GlassBroken {
+        tag: TagRef,
+        missing: String,
+        by: String,
+        reason: String,
+    },
+    /// Somebody looked at that.
+    GlassAcknowledged {
+        tag: TagRef,
+        by: String,
+        reason: String,
+    },
     RollbackRequested {
         component: ComponentName,
         to: ReleaseNumber,
@@ -191,6 +204,8 @@ impl Event {
             Event::HooksEnded { .. } => "hooksEnded",
             Event::Degraded { .. } => "degraded",
             Event::Confirmed { .. } => "confirmed",
+            Event::GlassBroken { .. } => "glassBroken",
+            Event::GlassAcknowledged { .. } => "glassAcknowledged",
             Event::RollbackRequested { .. } => "rollbackRequested",
             Event::Held { .. } => "held",
             Event::Resumed { .. } => "resumed",

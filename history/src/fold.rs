@@ -3,15 +3,15 @@
 //! Clock, configuration and keys have no say here; what they decided is in the events.
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, Timestamp, Trust, canonical_json};
+use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, Trust, canonical_json};
 
 use crate::degraded::DegradedView;
 use crate::event::{Event, Record};
 use crate::gap::{GapView, Limit};
 use crate::view::{Changes, ViewError};
 use crate::{
-    AppliedObject, EndedHook, Hold, InventoryEntry, LeftOut, Outcome, RefusedView, Release, ReleaseView, RollbackRequest, Scope,
-    SeenTag, Status, Suspension,
+    AppliedObject, BrokenGlass, EndedHook, Hold, InventoryEntry, LeftOut, Outcome, RefusedView, Release, ReleaseView,
+    RollbackRequest, Said, Scope, SeenTag, Status, Suspension,
 };
 
 /// The key of what was last accepted.
@@ -158,6 +158,12 @@ pub(crate) fn inventory_entry(component: &ComponentName, key: &ObjectKey) -> Str
     format!("{}{name}", inventory(component))
 }
 
+pub(crate) const GLASS: &str = "glass/";
+
+pub(crate) fn glass(tag: &TagId) -> String {
+    format!("{GLASS}{tag}")
+}
+
 pub(crate) const SUSPENSIONS: &str = "suspension/";
 
 pub(crate) fn suspension(scope: &Scope) -> String {
@@ -281,6 +287,17 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
                 None => Ok(()),
             }
         }
+        Event::GlassBroken { tag, missing, by, reason } => {
+            let (tag, missing, by, reason) = (tag.clone(), missing.clone(), by.clone(), reason.clone());
+            changes.put(&glass(&tag.id), &BrokenGlass { tag, missing, by, reason, at, acknowledged: None })
+        }
+        Event::GlassAcknowledged { tag, by, reason } => match changes.get::<BrokenGlass>(&glass(&tag.id))? {
+            Some(broken) => {
+                let acknowledged = Some(Said { at, by: by.clone(), reason: Some(reason.clone()) });
+                changes.put(&glass(&tag.id), &BrokenGlass { acknowledged, ..broken })
+            }
+            None => Ok(()),
+        },
         Event::RollbackRequested { component, to, by, reason } => {
             let request = RollbackRequest { to: *to, by: by.clone(), reason: reason.clone(), at };
             update(component, changes, |component| component.rollback = Some(request))

@@ -6,6 +6,7 @@
 
 mod anchored;
 mod decays;
+mod glass;
 mod people;
 mod told;
 

@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod fold;
 mod gap;
+mod glass;
 mod history;
 mod journal;
 mod keys;
@@ -39,6 +40,7 @@ pub use data::{
 pub use degraded::Degraded;
 pub use error::Error;
 pub use gap::{FoundObject, Gap, GapView, Limit, Ran};
+pub use glass::BrokenGlass;
 pub use history::{Difference, History, Options, replay_equals_view};
 pub use note::Unproven;
 pub use scope::{Scope, Suspension};

@@ -150,3 +150,147 @@ async fn an_approval_is_good_for_what_it_says_and_for_nothing_else() {
     story.approve("v1.0.0", LEAD, "lea", "Environment: production\nExpires: 2999-01-01");
     story.0.until_map("one", "first");
 }
+
+/// What the webhook answers, of a push that the Git server tells of.
+async fn webhook(system: &System) -> Value {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let secret = std::fs::read(system.file("webhook")).unwrap();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.trim_ascii()).unwrap();
+    mac.update(b"{}");
+    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    let headers = [("X-Hub-Signature-256", signature.as_str())];
+    let (status, body) = system.http("api", "POST /webhooks/github", &headers, "{}").await;
+    assert_eq!(status, 202, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_that_is_taken_back_before_the_first_write_is_none_and_the_webhook_tells_who_is_missing() {
+    let mut story = Story::new("taken-back", "technical-lead: 1").await;
+    story.0.interval = "1h";
+    story.release("v1.0.0", "first");
+    story.approve("v1.0.0", LEAD, "lea", YES);
+    story.0.start();
+    story.0.until_all("Healthy");
+    let suspend = story.0.tk8s(&["suspend", "--all", "--reason", "an audit"]);
+    assert!(suspend.status.success());
+    story.release("v1.1.0", "second");
+    let answer = webhook(&story.0).await;
+    let missing = serde_json::json!([{"role": LEAD, "have": 0, "need": 1}]);
+    assert_eq!((&answer["looked"], &answer["unapproved"][0]["missing"]), (&Value::Bool(true), &missing), "{answer}");
+    story.approve("v1.1.0", LEAD, "lea", YES);
+    let answer = webhook(&story.0).await;
+    assert_eq!(answer["unapproved"], serde_json::json!([]), "everybody has said yes");
+    story.0.until("it is accepted", || story.0.status()["revision"]["tag"]["name"] == "v1.1.0");
+    story.take_back("v1.1.0", LEAD, "lea");
+    assert_eq!(webhook(&story.0).await["unapproved"][0]["missing"], missing);
+    assert!(story.0.tk8s(&["resume", "--all"]).status.success());
+    story.0.until_says("one", "Pending", "technical-lead (0 of 1)");
+    assert_eq!(story.0.component("one")["reason"], "ApprovalsMissing");
+    assert_eq!(story.0.map("one"), "first");
+    // A rollback asks nobody.
+    assert!(story.0.tk8s(&["rollback", "one", "--to", "1", "--reason", "a drill"]).status.success());
+    assert!(story.0.tk8s(&["resume", "one"]).status.success());
+    story.approve("v1.1.0", LEAD, "lea", YES);
+    webhook(&story.0).await;
+    story.0.until_map("one", "second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn glass_is_broken_once_for_one_release_and_everybody_hears_of_it() {
+    let mut story = Story::new("glass", "technical-lead: 1").await;
+    story.release("v1.0.0", "first");
+    story.0.start();
+    story.until_missing("v1.0.0", &["technical-lead 0/1"]);
+    let say = |command: &str, release: &str| {
+        let output = story.0.tk8s(&[command, release, "--reason", "the site is down"]);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, told) = say("break-glass", "v9.0.0");
+    assert!(code == Some(1) && told.contains("no release `v9.0.0` waits for approvals"), "{told}");
+    assert_eq!(say("break-glass", "v1.0.0").0, Some(0));
+    story.0.until_map("one", "first");
+    story.0.until_all("Healthy");
+    let alarm = |story: &Story| {
+        let status = story.0.status();
+        let all = status["alarms"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|alarm| alarm["reason"] == "GlassBroken")
+    };
+    let told = alarm(&story).unwrap();
+    assert_eq!(told["message"], "token let it in without technical-lead (0 of 1): the site is down");
+    // The next one waits as this one did, and the alarm is still there after a restart.
+    story.release("v1.1.0", "second");
+    story.until_missing("v1.1.0", &["technical-lead 0/1"]);
+    story.0.stop();
+    story.0.check_history();
+    story.0.start();
+    story.until_missing("v1.1.0", &["technical-lead 0/1"]);
+    story.0.until("the alarm stands", || alarm(&story).is_some());
+    assert_eq!(story.0.map("one"), "first");
+    let say = |command: &str, release: &str| story.0.tk8s(&[command, release, "--reason", "looked at it"]).status.code();
+    assert_eq!((say("acknowledge", "v1.1.0"), say("acknowledge", "v1.0.0")), (Some(1), Some(0)));
+    story.0.until("the alarm ends", || alarm(&story).is_none());
+    assert_eq!(say("acknowledge", "v1.0.0"), Some(1), "once is enough");
+    story.0.stop();
+    // Where it is switched off nobody can.
+    story.0.trust.1 = story.0.trust.1.replacen("approvals: {", "approvals: {breakGlass: false, ", 1);
+    story.0.start();
+    story.until_missing("v1.1.0", &["technical-lead 0/1"]);
+    let refused = story.0.tk8s(&["break-glass", "v1.1.0", "--reason", "again"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("BreakGlassOff"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approve_shows_what_it_is_about_and_makes_the_tag_with_the_persons_own_git_and_key() {
+    let mut story = Story::new("approve", "technical-lead: 1, security-officer: 1").await;
+    story.release("v1.0.0", "first");
+    story.0.start();
+    story.until_missing("v1.0.0", &["security-officer 0/1", "technical-lead 0/1"]);
+    let clone = story.0.file("clone").display().to_string();
+    git(&story.0.file("."), &["clone", "-q", "repository", "clone"]);
+    let use_key_of = |person: &str| {
+        let key = story.0.file(person).display().to_string();
+        for (setting, value) in [("gpg.format", "ssh"), ("user.signingkey", &key), ("tk8s.signer", person)] {
+            git(&story.0.file("clone"), &["config", setting, value]);
+        }
+    };
+    git(&story.0.file("clone"), &["config", "user.email", "person@example.com"]);
+    git(&story.0.file("clone"), &["config", "user.name", "Person"]);
+    let approve = |arguments: &[&str]| {
+        let output = story.0.tk8s(&[&["approve", "--repository", &clone], arguments].concat());
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    use_key_of("lea");
+    let (code, told) = approve(&["v1.0.0", "--role", "lead", "--yes"]);
+    assert!(code == Some(1) && told.contains("there is no role `lead`"), "{told}");
+    let (code, told) = approve(&["v1.0.0", "--role", LEAD, "--expires", "tomorrow", "--yes"]);
+    assert!(code == Some(1) && told.contains("`tomorrow` is no time"), "{told}");
+    let (code, told) = approve(&["v7.0.0", "--role", LEAD, "--yes"]);
+    assert!(code == Some(1) && told.contains("no tag `v7.0.0`"), "{told}");
+    // Nobody says yes without being asked.
+    let (code, told) = approve(&["v1.0.0", "--role", LEAD]);
+    assert!(code == Some(1) && told.contains("`--yes`") && told.contains("nothing runs yet"), "{told}");
+    let (code, told) = approve(&["v1.0.0", "--role", LEAD, "--clusters", "te*", "--expires", "2999-01-01", "--yes"]);
+    assert!(
+        code == Some(0) && told.contains("missing: security-officer (0 of 1)") && told.contains("+data: {at: \"first\"}"),
+        "{told}"
+    );
+    story.until_missing("v1.0.0", &["security-officer 0/1"]);
+    use_key_of("sam");
+    assert_eq!(approve(&["v1.0.0", "--role", SECURITY, "--yes"]).0, Some(0));
+    story.0.until_map("one", "first");
+    story.0.until_all("Healthy");
+    // The next one is shown beside what runs.
+    story.release("v1.1.0", "second");
+    story.until_missing("v1.1.0", &["security-officer 0/1", "technical-lead 0/1"]);
+    git(&story.0.file("clone"), &["fetch", "-q", "--tags"]);
+    let (code, told) = approve(&["v1.1.0", "--role", SECURITY, "--no-push", "--yes"]);
+    assert!(code == Some(0) && told.contains("-data: {at: \"first\"}") && told.contains("+data: {at: \"second\"}"), "{told}");
+    assert!(told.contains("push it: git push origin refs/tags/approve/v1.1.0/security-officer/sam"), "{told}");
+    // A tag that is another one here than where the agent looks is nothing to say yes to.
+    git(&story.0.file("clone"), &["tag", "-d", "v1.1.0"]);
+    git(&story.0.file("clone"), &["tag", "-s", "-m", "mine", "v1.1.0", "origin/main"]);
+    let (code, told) = approve(&["v1.1.0", "--role", SECURITY, "--yes"]);
+    assert!(code == Some(1) && told.contains("the agent means another tag `v1.1.0`"), "{told}");
+}

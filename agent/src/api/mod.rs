@@ -29,6 +29,9 @@ const LARGEST_BODY: usize = 1024 * 1024;
 /// How long a caller may be kept waiting: a rollback of a large component is the longest call.
 const LONGEST_CALL: Duration = Duration::from_secs(120);
 
+/// How long a Git server is kept waiting for what was found: GitHub gives up after ten seconds.
+const SHORT_CALL: Duration = Duration::from_secs(5);
+
 /// What every route can reach.
 #[derive(Clone)]
 struct Shared {
@@ -43,6 +46,8 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/sync", post(sync))
         .route("/api/v1/components/{name}", get(component))
         .route("/api/v1/plans/{deletions}/confirm", post(confirm))
+        .route("/api/v1/releases/{tag}/break-glass", post(break_glass))
+        .route("/api/v1/releases/{tag}/acknowledge", post(acknowledge))
         .route("/ledger/checkpoint", get(checkpoint))
         .route("/ledger/{*path}", get(tile))
         .merge(people::routes())
@@ -142,6 +147,16 @@ async fn confirm(State(shared): State<Shared>, Path(deletions): Path<String>, bo
     Ok(Json(serde_json::json!({"confirmed": release.to_string()})).into_response())
 }
 
+async fn break_glass(State(shared): State<Shared>, Path(tag): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+    let tag = shared.engine.break_glass(&tag, &body.read()?.given()?, CALLER)?;
+    Ok(Json(serde_json::json!({"letIn": tag})).into_response())
+}
+
+async fn acknowledge(State(shared): State<Shared>, Path(tag): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+    let tag = shared.engine.acknowledge(&tag, &body.read()?.given()?, CALLER)?;
+    Ok(Json(serde_json::json!({"acknowledged": tag})).into_response())
+}
+
 async fn checkpoint(State(shared): State<Shared>) -> Response {
     let text = disk(|| shared.engine.history.checkpoint());
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
@@ -154,7 +169,8 @@ async fn tile(State(shared): State<Shared>, Path(path): Path<String>) -> Result<
     }
 }
 
-/// Wakes the agent if the body was signed; reads nothing of it.
+/// Wakes the agent if the body was signed; reads nothing of it. The answer says for which releases somebody still has to say
+/// yes: people see it where their Git server shows how its webhooks were answered.
 async fn webhook(
     provider: webhooks::Provider,
     State(shared): State<Shared>,
@@ -173,8 +189,10 @@ async fn webhook(
             "the payload was not signed with this agent's secret",
         ));
     }
-    shared.engine.wake(false);
-    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({"accepted": true}))).into_response())
+    let looked = shared.engine.look_now(SHORT_CALL).await;
+    let unapproved = shared.engine.unapproved();
+    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({"accepted": true, "looked": looked, "unapproved": unapproved})))
+        .into_response())
 }
 
 /// Who calls, as long as the API knows one token only.
@@ -242,6 +260,8 @@ impl From<Error> for Problem {
                 | Error::UnknownLayer(_)
                 | Error::UnknownRelease(_)
                 | Error::UnknownRevision(_)
+                | Error::NoGlassToBreak(_)
+                | Error::NothingToAcknowledge(_)
                 | Error::NothingToConfirm(_),
                 _,
             ) => StatusCode::NOT_FOUND,

@@ -3,6 +3,7 @@
 //! 0: yes, or done. 1: no, failed or refused. 2: wrong usage, or it could not be looked at. 64: the configuration or platform
 //! file is refused. 69: the agent can't be reached.
 
+mod approve;
 mod difference;
 mod finding;
 mod health;
@@ -107,6 +108,12 @@ enum Command {
         #[command(flatten)]
         agent: Agent,
     },
+    /// Say yes to a release: show what it changes, then make a signed tag with your own Git and key, and push it.
+    Approve(approve::Approve),
+    /// Let one release in without those who still have to say yes to it. An alarm stands until somebody acknowledges it.
+    BreakGlass(remote::OfRelease),
+    /// Say that you looked at a release that was let in without approvals: ends the alarm.
+    Acknowledge(remote::OfRelease),
 }
 
 #[derive(Args)]
@@ -238,6 +245,9 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Hold(arguments) => people::hold(arguments, format).await,
         Command::Suspend(arguments) => people::suspend(arguments, format).await,
         Command::Resume(arguments) => people::resume(arguments, format).await,
+        Command::Approve(approve) => approve::approve(&approve).await,
+        Command::BreakGlass(release) => remote::break_glass(&release, format).await,
+        Command::Acknowledge(release) => remote::acknowledge(&release, format).await,
         Command::Confirm { plan, reason, agent } => remote::confirm(&agent, &plan, &reason, format).await,
     }
 }

@@ -209,3 +209,52 @@ pub(super) async fn confirm(agent: &Agent, plan: &str, reason: &str, format: For
         Exit::Yes
     })
 }
+
+/// A release and a reason.
+#[derive(clap::Args)]
+pub(super) struct OfRelease {
+    /// The release's tag, for example `v1.4.0`.
+    #[arg(value_name = "RELEASE")]
+    tag: String,
+    /// Why, for the ledger.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    agent: Agent,
+}
+
+impl OfRelease {
+    async fn ask(&self, what: &str) -> Result<Value, Exit> {
+        let Self { tag, reason, agent } = self;
+        if !tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_')) {
+            eprintln!("`{}` names no release: `tk8s-agent status` shows those that wait", tk8s_core::printable(tag, 100));
+            return Err(Exit::Usage);
+        }
+        ask(agent, Method::POST, &format!("/api/v1/releases/{tag}/{what}"), Some(json!({"reason": reason}))).await
+    }
+}
+
+/// `tk8s-agent break-glass RELEASE`.
+pub(super) async fn break_glass(release: &OfRelease, format: Format) -> Exit {
+    ended(release.ask("break-glass").await, |answer| {
+        match format {
+            Format::Json => output::json(&answer),
+            Format::Text => line(&format!(
+                "{} is let in without approvals; an alarm stands until `tk8s-agent acknowledge {}`",
+                release.tag, release.tag
+            )),
+        }
+        Exit::Yes
+    })
+}
+
+/// `tk8s-agent acknowledge RELEASE`.
+pub(super) async fn acknowledge(release: &OfRelease, format: Format) -> Exit {
+    ended(release.ask("acknowledge").await, |answer| {
+        match format {
+            Format::Json => output::json(&answer),
+            Format::Text => line(&format!("the alarm about {} ends; the ledger keeps who looked at it", release.tag)),
+        }
+        Exit::Yes
+    })
+}

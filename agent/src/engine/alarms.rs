@@ -40,6 +40,8 @@ pub enum Reason {
     RolledBack,
     /// A release failed and could not be undone.
     RollbackFailed,
+    /// A release was let in without approvals, and nobody has looked at that since.
+    GlassBroken,
     /// The history on the volume does not hold what was anchored in the cluster.
     HistoryGap,
     /// The anchor in the cluster was not written by this instance.
@@ -49,13 +51,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 10] = [
+    const ALL: [Reason; 11] = [
         Reason::ForeignItem,
         Reason::RepairUndone,
         Reason::KindNotServed,
         Reason::KindNotWatched,
         Reason::RolledBack,
         Reason::RollbackFailed,
+        Reason::GlassBroken,
         Reason::HistoryGap,
         Reason::AnchorUnproven,
         Reason::AnchorNotKept,
@@ -70,6 +73,7 @@ impl Reason {
             Reason::KindNotWatched => "KindNotWatched",
             Reason::RolledBack => ROLLED_BACK,
             Reason::RollbackFailed => NOT_ROLLED_BACK,
+            Reason::GlassBroken => "GlassBroken",
             Reason::HistoryGap => "HistoryGap",
             Reason::AnchorUnproven => "AnchorUnproven",
             Reason::AnchorNotKept => "AnchorNotKept",
@@ -87,6 +91,7 @@ impl Reason {
             Reason::KindNotServed => "install its CRD again, or write a version in Git that is served",
             Reason::RolledBack => "repair what the release brought, and push it: other content ends the hold",
             Reason::RollbackFailed => "`tk8s-agent rollback` to a release that works, or push one",
+            Reason::GlassBroken => "look at what was let in, then `tk8s-agent acknowledge RELEASE --reason WHY`",
             Reason::HistoryGap => "find out what became of the volume; a newer backup of it may be put in its place",
             Reason::AnchorUnproven => {
                 "find out who writes to this ConfigMap, and compare `ledger` with a checkpoint that you kept"
@@ -263,6 +268,7 @@ impl Engine {
                 false => {}
             }
         }
+        self.look_for_broken_glass();
         self.alarm(Reason::KindNotServed, None, unserved);
         self.alarm(Reason::KindNotWatched, None, unwatched);
         let looked_after = self.looked_after();

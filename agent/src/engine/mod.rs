@@ -15,6 +15,7 @@ mod fullcheck;
 mod hooks;
 mod judging;
 mod leaving;
+mod looks;
 mod operator;
 mod own;
 mod places;
@@ -34,6 +35,7 @@ mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use tk8s_config::AgentConfig;
 use tk8s_core::{Classified as _, ComponentName, Environment, InstanceName, chain};
@@ -88,6 +90,7 @@ pub struct Engine {
     /// The objects that Git brought last for a component, while its release is on the way.
     wanted: RwLock<wanted::Wanted>,
     wake: Notify,
+    looks: looks::Looks,
     asked: std::sync::atomic::AtomicBool,
     /// Components that may have drifted while nobody could look.
     attention: Mutex<attention::Attention>,
@@ -151,6 +154,7 @@ impl Engine {
             world: RwLock::new(World { units, ..World::default() }),
             wanted: RwLock::default(),
             wake: Notify::new(),
+            looks: looks::Looks::default(),
             asked: false.into(),
             attention: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
@@ -177,6 +181,12 @@ impl Engine {
             self.asked.store(true, std::sync::atomic::Ordering::SeqCst);
         }
         self.wake.notify_one();
+    }
+
+    /// Looks at Git soon, and waits for what is fetched and judged then, though not for what follows from it. False if that takes
+    /// longer than `patience`.
+    pub async fn look_now(&self, patience: Duration) -> bool {
+        self.looks.next(|| self.wake(false), patience).await
     }
 
     /// Every component that is looked after. While nobody knows the platform (its memory was lost, and Git can't be reached)

@@ -41,10 +41,12 @@ impl Engine {
     pub(super) async fn sync(self: &Arc<Self>, asked: bool) {
         let began = std::time::Instant::now();
         // Not while deciding: a Git server that hangs holds up nobody who looks after what runs.
+        self.looks.begin();
         let looked = tokio::select! {
             looked = self.look() => looked,
             () = self.stop.cancelled() => return,
         };
+        self.looks.end();
         let word = if looked.is_ok() { "ok" } else { "failed" };
         tracing::debug!(took_us = began.elapsed().as_micros(), "looked at Git");
         self.metrics.fetches.get_or_create(&Metrics::outcome(word)).inc();

@@ -289,7 +289,8 @@ impl Engine {
         if let Some(unapproved) = self.world().unapproved.iter().find(withdrawn) {
             return Err(Error::ApprovalsMissing(crate::trust::still_missing(&unapproved.missing)));
         }
-        crate::trust::still_counts(&self.config(), &release.trust)
+        let let_in = release.revision.tag.as_ref().is_some_and(|tag| disk(|| self.history.is_glass_broken(&tag.id)));
+        crate::trust::still_counts(&self.config(), &release.trust, let_in)
     }
 
     fn progress_of(&self, component: &ComponentName, result: &Result<Outcome, Error>) -> Progress {

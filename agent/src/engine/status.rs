@@ -76,6 +76,9 @@ pub struct RefusedView {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct UnapprovedView {
     pub tag: String,
+    /// The tag object.
+    #[serde(default)]
+    pub id: Option<tk8s_core::TagId>,
     /// The roles in which somebody is still missing.
     pub missing: Vec<MissingView>,
     /// Who said yes.
@@ -99,6 +102,7 @@ impl From<&tk8s_gitsync::Unapproved> for UnapprovedView {
         };
         UnapprovedView {
             tag: unapproved.tag.name.clone(),
+            id: Some(unapproved.tag.id.clone()),
             missing: unapproved.missing.iter().map(view).collect(),
             approvals: unapproved.given.clone(),
         }
@@ -244,6 +248,11 @@ pub struct ImagesView {
 }
 
 impl Engine {
+    /// Releases that people still have to say yes to.
+    pub fn unapproved(&self) -> Vec<UnapprovedView> {
+        self.world().unapproved.iter().map(UnapprovedView::from).collect()
+    }
+
     /// Everything, as it is now. Sends no request.
     pub fn status(&self) -> InstanceStatus {
         let accepted = disk(|| self.history.accepted());

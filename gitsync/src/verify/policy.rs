@@ -1,6 +1,6 @@
 //! The policy of each environment: what must be signed, and what was accepted before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,9 @@ pub struct Accepted {
     pub version: Option<Version>,
     /// Tags by name, as they were at first sight.
     pub tags: BTreeMap<String, SeenTag>,
+    /// Releases that a person let in though approvals are missing.
+    #[serde(default)]
+    pub unapproved: BTreeSet<TagId>,
     /// The revision that was accepted last, and why. It was judged when it was first seen: that its signer retired or a key
     /// ran out since then doesn't change the verdict.
     pub standing: Option<(Revision, Trust)>,

@@ -1,7 +1,8 @@
-//! What a person asks for: rollback, hold, suspend, resume, confirm. None of it needs Git, and all of it is in the ledger,
+//! What a person asks for: rollback, hold, suspend, resume, confirm, break-glass. None of it needs Git, and all of it is in the ledger,
 //! with who and why, before anything is done.
 
 mod confirm;
+mod glass;
 mod hold;
 mod rollback;
 mod targets;

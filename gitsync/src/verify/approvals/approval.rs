@@ -28,6 +28,24 @@ pub(super) struct Wanted<'a> {
     pub(crate) cluster: &'a str,
 }
 
+/// What the ref of an approval is called, below `refs/tags/`.
+pub fn approval_name(release: &str, role: &str, signer: &str) -> Result<String, String> {
+    if !Role::ALL.into_iter().any(|known| known.name() == role) {
+        let all: Vec<_> = Role::ALL.into_iter().map(Role::name).collect();
+        return Err(format!("there is no role `{}`: there are `{}`", tk8s_core::printable(role, 40), all.join("`, `")));
+    }
+    let name = format!("{PREFIX}{release}/{role}/{signer}");
+    match named(&name, release) {
+        Some(_) => Ok(name),
+        None => Err(format!("`{}` can't be part of a ref's name", tk8s_core::printable(signer, 80))),
+    }
+}
+
+/// Why a message is none of an approval, if so.
+pub fn check_approval(message: &str) -> Result<(), String> {
+    terms(message.as_bytes()).map(|_| ()).map_err(|(_, message)| message)
+}
+
 /// The role and the signer that the name of an approval's ref says, if it is one of this release's.
 pub(crate) fn named<'a>(name: &'a str, release: &str) -> Option<(&'a str, &'a str)> {
     let (role, signer) = name.strip_prefix(PREFIX)?.strip_prefix(release)?.strip_prefix('/')?.split_once('/')?;

@@ -9,6 +9,7 @@ use gix::objs::Kind;
 use tk8s_core::{ApprovedBy, Environment, Revision, TagRef, Timestamp, Trust};
 
 pub(crate) use self::approval::PREFIX;
+pub use self::approval::{approval_name, check_approval};
 pub use self::counting::{ApprovalRules, Exclusion, Missing, Unapproved};
 use super::object::parse_approval;
 use super::policy::{Accepted, ApprovalPolicy, ProductionPolicy, Verification};
@@ -20,7 +21,8 @@ use crate::sealed::Fetched;
 /// The most approvals of one release that are looked at.
 const MOST_APPROVALS: usize = 1000;
 
-/// The trust in a release with those who said yes to it; none if somebody has not, and it was not accepted before.
+/// The trust in a release with those who said yes to it; none if somebody has not, and it was neither accepted before nor let in
+/// by a person.
 pub(super) fn approved(
     fetched: &Fetched,
     revision: &Revision,
@@ -37,7 +39,7 @@ pub(super) fn approved(
     let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
     given.retain(|approval| !makers.contains(&approval.signer));
     let missing = asked.rules.missing(&given, &makers, now);
-    if !missing.is_empty() {
+    if !missing.is_empty() && !accepted.unapproved.contains(&release.id) {
         result.unapproved.push(Unapproved { tag: release.clone(), missing, given });
         return Ok(accepted.standing(&revision.reference, release.id.as_str()).cloned());
     }
