@@ -123,6 +123,11 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    #[error(
+        "{release} is not put back: {why}; `--to` another release, or put it back all the same with `--despite-compromise` and a \
+         reason"
+    )]
+    NotBelieved { release: ReleaseId, why: crate::trust::Disbelief },
     #[error("nothing was written: {0}")]
     RollbacksRefused(String),
     #[error("the rollback stopped before its last turn: {0}")]
@@ -159,7 +164,9 @@ impl Classified for Error {
             | Error::ApprovalsMissing(_)
             | Error::Suspended(_) => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
-            Error::CompromisedSigner(_) | Error::KeyRevoked(_) | Error::GlassIsLocked => Class::Denied,
+            Error::CompromisedSigner(_) | Error::KeyRevoked(_) | Error::NotBelieved { .. } | Error::GlassIsLocked => {
+                Class::Denied
+            }
             Error::Panicked(_) | Error::NoTurns => Class::Bug,
             _ => Class::Stalled,
         }
@@ -185,6 +192,7 @@ impl Classified for Error {
             Error::CompromisedSigner(_) => "CompromisedSigner",
             Error::KeyRevoked(_) => "KeyRevoked",
             Error::ApprovalsMissing(_) => "ApprovalsMissing",
+            Error::NotBelieved { .. } => "SignerNotBelieved",
             Error::NoGlassToBreak(_) => "NothingToBreakGlassFor",
             Error::GlassIsLocked => "BreakGlassOff",
             Error::NothingToAcknowledge(_) => "NothingToAcknowledge",

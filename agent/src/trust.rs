@@ -55,7 +55,7 @@ fn rules(approvals: &ApprovalsConfig) -> ApprovalRules {
     let role = |name: &String| Role::ALL.into_iter().find(|role| role.name() == name);
     let required = approvals.required.iter().filter_map(|(name, &people)| Some((role(name)?, people))).collect();
     let exclude = if approvals.exclude_head { Exclusion::Head } else { Exclusion::TagSigner };
-    ApprovalRules { required, exclude, several_roles: approvals.several_roles }
+    ApprovalRules { required, exclude, several_roles: approvals.several_roles, break_glass: approvals.break_glass }
 }
 
 /// Who is still missing, for people: `security-officer (1 of 2)`.
@@ -64,27 +64,64 @@ pub fn still_missing(missing: &[Missing]) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
+/// Everybody who may sign, with what is revoked, as the files are now; none where nobody has to.
+pub fn all_signers(config: &AgentConfig) -> Result<Option<Signers>, Error> {
+    policy(config).map(|policy| signers_of(&policy).cloned())
+}
+
+/// Everybody who may sign by a policy.
+pub fn signers_of(policy: &Policy) -> Option<&Signers> {
+    match policy {
+        Policy::Dev(policy) => policy.signers.as_ref(),
+        Policy::Staging(policy) => Some(&policy.signers),
+        Policy::Production(policy) => Some(&policy.signers),
+    }
+}
+
+/// Why nobody believes any more what was signed once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disbelief {
+    /// Everything of this signer.
+    #[error("{0}, who signed it, is marked as compromised since")]
+    Signer(String),
+    /// Everything by this key.
+    #[error("the key {0} that signed it is revoked since")]
+    Key(String),
+}
+
+impl From<Disbelief> for Error {
+    fn from(why: Disbelief) -> Error {
+        match why {
+            Disbelief::Signer(name) => Error::CompromisedSigner(name),
+            Disbelief::Key(fingerprint) => Error::KeyRevoked(fingerprint),
+        }
+    }
+}
+
+/// Whether what was signed once is still believed: none of its signers is compromised, and the commit's key is not revoked.
+pub fn is_believed(signers: &Signers, trust: &Trust) -> Result<(), Disbelief> {
+    let Trust::Signed { signer, fingerprint, tag_signer, .. } = trust else { return Ok(()) };
+    if signers.is_revoked(fingerprint) {
+        return Err(Disbelief::Key(fingerprint.clone()));
+    }
+    match [Some(signer), tag_signer.as_ref()].into_iter().flatten().find(|name| signers.is_compromised(name)) {
+        None => Ok(()),
+        Some(name) => Err(Disbelief::Signer(name.clone())),
+    }
+}
+
 /// Refuses to begin what was accepted and has waited since, if one of those who signed it is marked as compromised by now, the
 /// commit's key is revoked, or approvals have run out or are not good any more. `let_in`: a person let it in without approvals.
 pub fn still_counts(config: &AgentConfig, trust: &Trust, let_in: bool) -> Result<(), Error> {
-    let Trust::Signed { signer, fingerprint, tag_signer, approvals } = trust else { return Ok(()) };
-    let (signers, asked) = match policy(config)? {
-        Policy::Dev(policy) => (policy.signers, None),
-        Policy::Staging(policy) => (Some(policy.signers), None),
-        Policy::Production(policy) => (Some(policy.signers), policy.approvals),
+    let Trust::Signed { approvals, .. } = trust else { return Ok(()) };
+    let Some(signers) = all_signers(config)? else { return Ok(()) };
+    is_believed(&signers, trust)?;
+    let asked = match policy(config)? {
+        Policy::Production(policy) => policy.approvals,
+        Policy::Dev(_) | Policy::Staging(_) => None,
     };
-    if signers.as_ref().is_some_and(|signers| signers.is_revoked(fingerprint)) {
-        return Err(Error::KeyRevoked(fingerprint.clone()));
-    }
-    let compromised = |name: &&String| signers.as_ref().is_some_and(|signers| signers.is_compromised(name));
-    match [Some(signer), tag_signer.as_ref()].into_iter().flatten().find(compromised) {
-        None => {}
-        Some(name) => return Err(Error::CompromisedSigner(name.clone())),
-    }
     let Some(ApprovalPolicy { rules, .. }) = asked.filter(|_| !let_in) else { return Ok(()) };
-    let is_good = |signer: &String, fingerprint: &str| {
-        !compromised(&signer) && !signers.as_ref().is_some_and(|signers| signers.is_revoked(fingerprint))
-    };
+    let is_good = |signer: &String, fingerprint: &str| !signers.is_compromised(signer) && !signers.is_revoked(fingerprint);
     let good: Vec<_> = approvals.iter().filter(|approval| is_good(&approval.signer, &approval.fingerprint)).cloned().collect();
     // Whoever made the release is not among those who were written down.
     match rules.missing(&good, &BTreeSet::new(), Timestamp::now()) {

@@ -33,9 +33,9 @@ pub use offline::verify_revision;
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
-    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, ObjectKind, ObjectVerdict, Policy, ProductionPolicy,
-    Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers, StagingPolicy, Unapproved, Verification,
-    Waiver, approval_name, check_approval, verify, verify_object,
+    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, LetIn, Missing, ObjectKind, ObjectVerdict, Policy,
+    ProductionPolicy, Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers, StagingPolicy,
+    Unapproved, Verification, Waiver, approval_name, check_approval, verify, verify_object,
 };
 
 /// Keys, tokens, certificates, lists of hosts: what is larger is not that.

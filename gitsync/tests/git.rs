@@ -53,6 +53,7 @@ fn accepted(verification: &Verification) -> Accepted {
         version: revision.tag.as_ref().map(|tag| tag.name[1..].parse().unwrap()),
         tags: verification.first_seen.iter().cloned().collect(),
         standing: Some((revision.clone(), verification.revision.as_ref().unwrap().trust().clone())),
+        ..Accepted::default()
     }
 }
 

@@ -40,6 +40,9 @@ impl FromRequestParts<Shared> for About {
 /// A rollback, or only its plan.
 async fn rollback(State(shared): State<Shared>, About(asked): About, body: Body<RollbackRequest>) -> Result<Response, Problem> {
     let (engine, request) = (shared.engine, body.read()?);
+    if request.despite_compromise {
+        Because { reason: request.reason.clone() }.given()?;
+    }
     if request.dry_run {
         return Ok(Json(engine.plan_rollback(&asked, &request, CALLER).await?).into_response());
     }

@@ -65,6 +65,9 @@ pub(super) struct Rollback {
     /// Delete Namespaces, CRDs and volumes too that the release does not have, with everything in them.
     #[arg(long)]
     delete_protected: bool,
+    /// Put it back though its signer is compromised since, or its key revoked. Needs a reason.
+    #[arg(long, requires = "reason")]
+    despite_compromise: bool,
     /// Why, for the ledger.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -97,13 +100,14 @@ pub(super) struct Resume {
 
 /// `tk8s-agent rollback`.
 pub(super) async fn rollback(arguments: Rollback, format: Format) -> Exit {
-    let Rollback { about, to, to_revision, dry_run, skip_rejected, delete_protected, reason, color, agent } = arguments;
+    let Rollback { about, to, to_revision, dry_run, skip_rejected, delete_protected, despite_compromise, reason, color, agent } =
+        arguments;
     let path = match about.path() {
         Ok(path) => format!("{path}/rollback"),
         Err(exit) => return exit,
     };
     let to = to.map(ReleaseNumber);
-    let request = RollbackRequest { to, to_revision, reason, dry_run, skip_rejected, delete_protected };
+    let request = RollbackRequest { to, to_revision, reason, dry_run, skip_rejected, delete_protected, despite_compromise };
     let body = Some(serde_json::to_value(&request).expect("because a request holds nothing that JSON lacks"));
     match (dry_run, about.component) {
         (true, _) => ended(ask::<RollbackPlan>(&agent, Method::POST, &path, body).await, |plan| {

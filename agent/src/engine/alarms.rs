@@ -40,6 +40,8 @@ pub enum Reason {
     RolledBack,
     /// A release failed and could not be undone.
     RollbackFailed,
+    /// What runs was signed by somebody who is compromised, or by a key that is revoked.
+    SignerNotBelieved,
     /// A release was let in without approvals, and nobody has looked at that since.
     GlassBroken,
     /// The history on the volume does not hold what was anchored in the cluster.
@@ -51,13 +53,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 11] = [
+    const ALL: [Reason; 12] = [
         Reason::ForeignItem,
         Reason::RepairUndone,
         Reason::KindNotServed,
         Reason::KindNotWatched,
         Reason::RolledBack,
         Reason::RollbackFailed,
+        Reason::SignerNotBelieved,
         Reason::GlassBroken,
         Reason::HistoryGap,
         Reason::AnchorUnproven,
@@ -73,6 +76,7 @@ impl Reason {
             Reason::KindNotWatched => "KindNotWatched",
             Reason::RolledBack => ROLLED_BACK,
             Reason::RollbackFailed => NOT_ROLLED_BACK,
+            Reason::SignerNotBelieved => "SignerNotBelieved",
             Reason::GlassBroken => "GlassBroken",
             Reason::HistoryGap => "HistoryGap",
             Reason::AnchorUnproven => "AnchorUnproven",
@@ -91,6 +95,7 @@ impl Reason {
             Reason::KindNotServed => "install its CRD again, or write a version in Git that is served",
             Reason::RolledBack => "repair what the release brought, and push it: other content ends the hold",
             Reason::RollbackFailed => "`tk8s-agent rollback` to a release that works, or push one",
+            Reason::SignerNotBelieved => "look at what it brought; then let somebody else sign what is to run",
             Reason::GlassBroken => "look at what was let in, then `tk8s-agent acknowledge RELEASE --reason WHY`",
             Reason::HistoryGap => "find out what became of the volume; a newer backup of it may be put in its place",
             Reason::AnchorUnproven => {
@@ -230,6 +235,7 @@ impl Engine {
     pub(super) fn look_for_alarms_of(&self, unit: &Unit) {
         let name = &unit.spec.name;
         self.alarm(Reason::ForeignItem, Some(name), self.foreign_items(unit));
+        self.look_for_disbelief(name);
         let fought = self.slot(name).repairs().all_fought(Instant::now());
         let causes = fought.into_iter().map(|(key, times, why)| {
             let message = format!("it was put back {times} times, and each time somebody undid it: {why}");

@@ -11,6 +11,7 @@ mod attention;
 mod awaiting;
 mod causes;
 pub(crate) mod confining;
+mod distrust;
 mod fullcheck;
 mod hooks;
 mod judging;
@@ -107,6 +108,8 @@ struct World {
     refused: Vec<tk8s_gitsync::Refusal>,
     /// Releases that people still have to say yes to.
     unapproved: Vec<tk8s_gitsync::Unapproved>,
+    /// Who may sign, as the last look at Git read it.
+    signers: Option<Arc<tk8s_gitsync::Signers>>,
     /// Why the agent's file, as it is now, is not in force.
     misconfigured: Option<(String, String)>,
     /// Why the last look at Git brought nothing.

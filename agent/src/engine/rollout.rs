@@ -72,6 +72,7 @@ impl Engine {
         let config = self.config();
         let source = source::source(&config, &self.tokens, |name| std::env::var(name).ok())?;
         let policy = trust::policy(&config)?;
+        self.remember_signers(trust::signers_of(&policy).cloned());
         let accepted = trust::accepted(&self.history);
         let looked = tokio::task::spawn_blocking(move || pipeline::source(&source, &policy, &accepted)).await;
         let (verification, tree) = looked.map_err(|_| Error::Panicked("fetch"))??;
@@ -97,6 +98,9 @@ impl Engine {
                 message: refusal.message.clone(),
             };
             disk(|| self.history.refuse(refused, Timestamp::now()))?;
+        }
+        for let_in in &verification.let_in {
+            self.let_in_by_tag(let_in)?;
         }
         for unapproved in &verification.unapproved {
             if !self.world().unapproved.contains(unapproved) {

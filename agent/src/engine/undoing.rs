@@ -59,6 +59,9 @@ impl Engine {
             let message = format!("{failed} failed, and there is no healthy release to go back to: {why}");
             return Some(Progress::Failed { class: Class::Stalled, reason: NOT_ROLLED_BACK.into(), message });
         };
+        if let Err(error) = self.is_believed(&target) {
+            return Some(not_undone(&failed, &target, &why, &error.to_string()));
+        }
         tracing::warn!(release = %failed, back_to = %target, why, "release failed: rolling back");
         let reason = tk8s_core::printable(&format!("{failed} failed: {why}"), 500);
         let hold = Hold { rejected: vec![view.latest.content], automatic: true, ..Hold::at(target.number, &reason, BY) };

@@ -46,5 +46,6 @@ pub(super) fn branch(
         refused: Vec::new(),
         first_seen: Vec::new(),
         unapproved: Vec::new(),
+        let_in: Vec::new(),
     })
 }

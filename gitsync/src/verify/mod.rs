@@ -15,7 +15,7 @@ mod tags;
 mod x509;
 
 pub(crate) use approvals::PREFIX as APPROVALS;
-pub use approvals::{ApprovalRules, Exclusion, Missing, Unapproved, approval_name, check_approval};
+pub use approvals::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved, approval_name, check_approval};
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, parse, verify_parsed};
 pub use policy::{

@@ -6,7 +6,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use tk8s_core::{CommitId, Environment, Revision, TagId, Timestamp, Trust};
 
-use super::approvals::{ApprovalRules, Unapproved};
+use super::approvals::{ApprovalRules, LetIn, Unapproved};
 use super::branch::branch;
 use super::tags::tags;
 use super::{Refusal, Rule, Signers};
@@ -122,6 +122,8 @@ pub struct Verification {
     /// Releases that are good but for people who have not said yes, or not any more. One that was accepted before stays
     /// accepted; nothing more of it is begun.
     pub unapproved: Vec<Unapproved>,
+    /// Releases that lack approvals and that somebody with the role `break-glass` let in by a tag, for the first time.
+    pub let_in: Vec<LetIn>,
 }
 
 /// Judges what was fetched. An error means that something could not be read; what a rule refuses is in the result.
@@ -150,5 +152,5 @@ pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted,
 }
 
 pub(super) fn refused(refusal: Refusal) -> Verification {
-    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new(), unapproved: Vec::new() }
+    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new(), unapproved: Vec::new(), let_in: Vec::new() }
 }

@@ -20,7 +20,8 @@ pub(super) fn tags(
     now: Timestamp,
 ) -> Result<Verification, Error> {
     let signers = &policy.signers;
-    let mut result = Verification { revision: None, refused: Vec::new(), first_seen: Vec::new(), unapproved: Vec::new() };
+    let mut result =
+        Verification { revision: None, refused: Vec::new(), first_seen: Vec::new(), unapproved: Vec::new(), let_in: Vec::new() };
     let refuse = |name: &str, id: &str, rule: Rule, message: String| Refusal {
         reference: format!("refs/tags/{name}"),
         object: Some(id.to_owned()),

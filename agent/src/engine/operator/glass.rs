@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tk8s_core::{TagRef, Timestamp, printable};
+use tk8s_gitsync::LetIn;
 
 use super::LONGEST_REASON;
 use crate::disk::disk;
@@ -27,6 +28,16 @@ impl Engine {
         self.look_for_broken_glass();
         self.wake(true);
         Ok(waiting.tag)
+    }
+
+    /// The same, by a signed tag of somebody with the role `break-glass`.
+    pub(in crate::engine) fn let_in_by_tag(&self, let_in: &LetIn) -> Result<(), Error> {
+        let (tag, by, missing) = (&let_in.tag, &let_in.by, still_missing(&let_in.missing));
+        tracing::warn!(tag = tag.name, missing, by = by.signer, "a release is let in without approvals");
+        let reason = format!("by the tag approve/{}/{}/{}, {}", tag.name, by.role, by.signer, by.tag);
+        disk(|| self.history.break_glass(tag, &missing, &reason, &by.signer, Timestamp::now()))?;
+        self.look_for_broken_glass();
+        Ok(())
     }
 
     /// Ends the alarm about a release that was let in without approvals.

@@ -43,6 +43,8 @@ pub struct RollbackRequest {
     pub skip_rejected: bool,
     /// Whether Namespaces, CRDs and volumes that the release does not have are deleted.
     pub delete_protected: bool,
+    /// Whether it is put back though its signer is compromised since, or its key revoked. Needs a reason.
+    pub despite_compromise: bool,
 }
 
 /// What a rollback did to one component.
@@ -217,6 +219,9 @@ impl Engine {
             }
             None => self.rollback_target(&view, request.to)?,
         };
+        if !request.despite_compromise {
+            self.is_believed(&target)?;
+        }
         let reason = request.reason.as_deref().map(|reason| printable(reason, LONGEST_REASON));
         let hold = self.hold_at(&target, None, reason.as_deref(), by)?;
         // Held with it: whatever happens from here on, Git does not undo the rollback.
@@ -378,6 +383,13 @@ impl Engine {
                 told.denied = denied.reasons();
                 return Ok(told);
             }
+        }
+        match self.is_believed(release) {
+            Err(error) if !request.despite_compromise => {
+                told.denied = vec![error.to_string()];
+                return Ok(told);
+            }
+            _ => {}
         }
         let mut room = LARGEST_DIFFS / PLANNED_AT_ONCE;
         let health_timeout = unit.spec.health_timeout.unwrap_or(self.config().apply.health_timeout);

@@ -19,6 +19,8 @@ pub struct ApprovalRules {
     pub exclude: Exclusion,
     /// Whether one person may count in several roles.
     pub several_roles: bool,
+    /// Whether somebody with the role `break-glass` may let a release in without those who are missing.
+    pub break_glass: bool,
 }
 
 /// Whose yes does not count, as too near to what they approve.
@@ -40,6 +42,17 @@ pub struct Unapproved {
     pub missing: Vec<Missing>,
     /// Who said yes.
     pub given: Vec<ApprovedBy>,
+}
+
+/// A release that somebody let in without those who are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetIn {
+    /// The release's tag.
+    pub tag: TagRef,
+    /// The roles in which somebody is missing.
+    pub missing: Vec<Missing>,
+    /// Who let it in, by which tag.
+    pub by: ApprovedBy,
 }
 
 /// A role in which somebody is still missing.

@@ -10,11 +10,11 @@ use tk8s_core::{ApprovedBy, Environment, Revision, TagRef, Timestamp, Trust};
 
 pub(crate) use self::approval::PREFIX;
 pub use self::approval::{approval_name, check_approval};
-pub use self::counting::{ApprovalRules, Exclusion, Missing, Unapproved};
+pub use self::counting::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved};
 use super::object::parse_approval;
 use super::policy::{Accepted, ApprovalPolicy, ProductionPolicy, Verification};
 use super::reading::bounded;
-use super::{Refusal, Rule, Signers};
+use super::{Refusal, Role, Rule, Signers};
 use crate::Error;
 use crate::sealed::Fetched;
 
@@ -39,7 +39,12 @@ pub(super) fn approved(
     let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
     given.retain(|approval| !makers.contains(&approval.signer));
     let missing = asked.rules.missing(&given, &makers, now);
-    if !missing.is_empty() && !accepted.unapproved.contains(&release.id) {
+    let broken = given.iter().find(|approval| asked.rules.break_glass && approval.role == Role::BREAK_GLASS.name()).cloned();
+    if missing.is_empty() || accepted.unapproved.contains(&release.id) {
+        // It is approved, or was let in before.
+    } else if let Some(by) = broken {
+        result.let_in.push(LetIn { tag: release.clone(), missing, by });
+    } else {
         result.unapproved.push(Unapproved { tag: release.clone(), missing, given });
         return Ok(accepted.standing(&revision.reference, release.id.as_str()).cloned());
     }

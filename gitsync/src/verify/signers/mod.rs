@@ -19,9 +19,11 @@ pub struct Role(&'static str);
 impl Role {
     /// Signs commits and releases.
     pub const RELEASE: Role = Role("release");
+    /// Lets releases in without approvals.
+    pub const BREAK_GLASS: Role = Role("break-glass");
     /// Every role.
     pub const ALL: [Role; 5] =
-        [Role::RELEASE, Role("technical-lead"), Role("security-officer"), Role("product-owner"), Role("break-glass")];
+        [Role::RELEASE, Role("technical-lead"), Role("security-officer"), Role("product-owner"), Role::BREAK_GLASS];
 
     /// As it is written.
     pub fn name(self) -> &'static str {
@@ -145,6 +147,11 @@ impl Signers {
     /// Whether a signer of this name is marked as compromised: nothing that they signed counts any more.
     pub fn is_compromised(&self, name: &str) -> bool {
         self.signers.iter().any(|signer| signer.name == name && signer.state == SignerState::Compromised)
+    }
+
+    /// Whether anybody is compromised, or anything revoked, at all.
+    pub fn doubts_any(&self) -> bool {
+        self.revoked.is_some() || self.signers.iter().any(|signer| signer.state == SignerState::Compromised)
     }
 
     /// Whether the key with this fingerprint is revoked by itself. Of a certificate, or where the list holds SHA-1

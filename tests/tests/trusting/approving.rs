@@ -1,7 +1,5 @@
 //! Releases that people have to say yes to: the whole agent in production, with the tags that `git tag -s` makes.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
 use std::process::Command;
 
 use serde_json::Value;
@@ -50,6 +48,13 @@ impl Story {
         let key = format!("user.signingkey={}", key.display());
         let name = format!("approve/{release}/{role}/{called}");
         git(&self.0.file("repository"), &["-c", &key, "tag", "-s", "-f", "-m", says, &name, object]);
+    }
+
+    /// Gives somebody another role.
+    fn grant(&self, person: &str, role: &str) {
+        let signers = std::fs::read_to_string(self.0.file("signers.yaml")).unwrap();
+        let given = signers.replace(&format!("name: {person}, roles: ["), &format!("name: {person}, roles: [{role}, "));
+        std::fs::write(self.0.file("signers.yaml"), given).unwrap();
     }
 
     fn take_back(&self, release: &str, role: &str, person: &str) {
@@ -239,6 +244,20 @@ async fn glass_is_broken_once_for_one_release_and_everybody_hears_of_it() {
     let refused = story.0.tk8s(&["break-glass", "v1.1.0", "--reason", "again"]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && told.contains("BreakGlassOff"), "{told}");
+    // Nor by a tag, which otherwise does as well, and says who it was.
+    story.grant("sam", "break-glass");
+    story.approve("v1.1.0", "break-glass", "sam", YES);
+    story.0.until_looked(2).await;
+    story.until_missing("v1.1.0", &["technical-lead 0/1"]);
+    story.0.stop();
+    story.0.trust.1 = story.0.trust.1.replacen("breakGlass: false, ", "", 1);
+    story.0.start();
+    story.0.until_map("one", "second");
+    let told = alarm(&story).unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(
+        told.starts_with("sam let it in without technical-lead (0 of 1): by the tag approve/v1.1.0/break-glass/sam"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
