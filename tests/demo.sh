@@ -48,6 +48,12 @@ until_is() {
 state_of() { tk8s status --output json | python3 -c 'import json,sys; s=json.load(sys.stdin); print(next((c["state"] for c in s["components"] if c["name"]==sys.argv[1]), "none"))' "$1"; }
 refused() { tk8s status --output json | python3 -c 'import json,sys; s=json.load(sys.stdin); print(" ".join(r["reason"] for r in s["refused"]))'; }
 repo() { git -C "$home/work" "$@"; }
+# Somebody says yes to a release, with their own key.
+approve() { # release role person
+    GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=user.signingkey GIT_CONFIG_VALUE_0="$home/$3" \
+        tk8s approve "$1" --role "$2" --signer "$3" --repository "$home/work" --yes >"$home/approve.log" 2>&1 || { cat "$home/approve.log"; fail "$3 could not say yes"; }
+}
+missing() { tk8s status --output json | python3 -c 'import json,sys; s=json.load(sys.stdin); print(" ".join(sorted(m["role"] for r in s["unapproved"] if r["tag"] == sys.argv[1] for m in r["missing"])))' "$1"; }
 push() { repo add -A; repo commit -q "$@"; repo push -q origin main; }
 # Requests about the agent itself: its Lease, and what it tells of itself.
 own='"requestURI":"/apis/(coordination.k8s.io/v1/namespaces/demo-agent/leases|agent.tk8s.io/|events.k8s.io/)'
@@ -65,7 +71,7 @@ else
     kube get --raw /readyz >/dev/null
     passed "the cluster of $own_cluster answers"
 fi
-for key in alice host deploy; do ssh-keygen -q -t ed25519 -N '' -C "$key@example.com" -f "$home/$key"; done
+for key in alice lea sam pia host deploy; do ssh-keygen -q -t ed25519 -N '' -C "$key@example.com" -f "$home/$key"; done
 ssh_port="$(free_port)"
 cat >"$home/sshd_config" <<CONF
 Port $ssh_port
@@ -94,13 +100,18 @@ apiVersion: agent.tk8s.io/v1alpha1
 kind: Signers
 signers:
   - {name: alice, roles: [release], keys: ["$(cat "$home/alice.pub")"]}
+  - {name: lea, roles: [technical-lead], keys: ["$(cat "$home/lea.pub")"]}
+  - {name: sam, roles: [security-officer], keys: ["$(cat "$home/sam.pub")"]}
+  - {name: pia, roles: [product-owner], keys: ["$(cat "$home/pia.pub")"]}
 YAML
 openssl genpkey -algorithm ed25519 -out "$home/identity.pem" 2>/dev/null
 openssl rand -hex 32 >"$home/history.key"
 openssl rand -hex 32 >"$home/token"
 openssl rand -hex 32 >"$home/webhook"
 
-agent_file() { # instance environment
+agent_file() { # instance environment path
+    local approvals=
+    [ "$2" != production ] || approvals=", approvals: {technical-lead: 1, security-officer: 1, product-owner: 1}"
     cat <<YAML
 apiVersion: agent.tk8s.io/v1alpha1
 kind: AgentConfig
@@ -113,7 +124,7 @@ repository:
   interval: 2s
   timeout: 20s
   auth: {sshKeyFile: $home/deploy, knownHostsFile: $home/known_hosts}
-trust: {signersFile: $home/signers.yaml}
+trust: {signersFile: $home/signers.yaml$approvals}
 history: {dir: $home/$1.history, identityKeyFile: $home/identity.pem, encryptionKeyFile: $home/history.key}
 api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: $home/token, addressFile: $home/$1.address}
 webhook: {secretFile: $home/webhook}
@@ -219,15 +230,23 @@ passed "status says why: Unsigned"
 repo reset -q --hard HEAD~1
 repo push -q --force origin main
 
-step "Production follows signed tags only"
+step "Production follows signed tags, and waits for three people to say yes"
 platform production tk8s-demo-prod
 push -S -m "production: first release"
 repo tag -s -m v1.0.0 v1.0.0
 repo push -q origin v1.0.0
 start_agent demo-prod production production
+until_is "product-owner security-officer technical-lead" missing v1.0.0
+approve v1.0.0 technical-lead lea
+approve v1.0.0 security-officer sam
+until_is product-owner missing v1.0.0
+! kube get namespace tk8s-demo-prod >/dev/null 2>&1 || fail "something was applied that not everybody said yes to"
+passed "two have said yes to v1.0.0, one is missing: nothing of it is applied"
+tk8s status | grep -A 2 '^v1.0.0' | sed 's/^/    /'
+approve v1.0.0 product-owner pia
 until_is Healthy state_of core
 until_is 2 field deployment tk8s-demo-prod core .status.readyReplicas
-passed "v1.0.0 is deployed"
+passed "all three have: v1.0.0 is deployed"
 sed -i 's/pause:3.9/pause:3.10/' "$home/work/production/core/all.yaml"
 push -S -m "production: second release"
 repo tag -a -m v1.1.0 v1.1.0
@@ -242,6 +261,9 @@ sed -i 's/dependsOn: \[memory\]/dependsOn: [memory], healthTimeout: 8s/' "$home/
 push -S -m "production: third release"
 repo tag -s -m v1.2.0 v1.2.0
 repo push -q origin v1.2.0
+approve v1.2.0 technical-lead lea
+approve v1.2.0 security-officer sam
+approve v1.2.0 product-owner pia
 until_is Held state_of core
 [ "$(field deployment tk8s-demo-prod core '.spec.template.spec.containers[0].image')" = registry.k8s.io/pause:3.9 ] || fail "the last healthy release is not back"
 until_is 2 field deployment tk8s-demo-prod core .status.readyReplicas
