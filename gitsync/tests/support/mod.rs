@@ -82,9 +82,15 @@ impl Signer {
 
 /// A signers file with these people.
 pub fn signers(people: &[&Signer]) -> Signers {
+    signers_with(&people.iter().map(|person| (*person, &["release"][..])).collect::<Vec<_>>())
+}
+
+/// People and their roles.
+pub fn signers_with(people: &[(&Signer, &[&str])]) -> Signers {
     let mut text = "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n".to_owned();
-    for person in people {
-        text.push_str(&format!("  - name: {}\n    roles: [release]\n    keys: [\"{}\"]\n", person.name, person.public));
+    for (person, roles) in people {
+        let roles = roles.join(", ");
+        text.push_str(&format!("  - name: {}\n    roles: [{roles}]\n    keys: [\"{}\"]\n", person.name, person.public));
     }
     Signers::parse(text.as_bytes(), "signers.yaml").unwrap()
 }
