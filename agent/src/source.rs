@@ -10,9 +10,11 @@ use tk8s_gitsync::{
 pub fn source(config: &AgentConfig, tokens: &TokenCache, variable: impl Fn(&str) -> Option<String>) -> Result<Source, Error> {
     let repository = &config.repository;
     let follow = match config.environment {
-        Environment::Production => {
-            Follow::Tags { release_branch: repository.branch.clone(), approvals: config.trust.approvals.is_some() }
-        }
+        Environment::Production => Follow::Tags {
+            release_branch: repository.branch.clone(),
+            approvals: config.trust.approvals.is_some(),
+            evidence: false,
+        },
         _ => Follow::Branch(repository.branch.clone()),
     };
     let (mut ssh, mut login) = (None, HttpsLogin::None);

@@ -4,12 +4,15 @@
 //! trigger is the table in `docs/deploying.md`. Not asked here: signatures (the types prove them), and whether what the
 //! component stands on is healthy (the agent orders components by that).
 
+mod promotion;
+
 use std::fmt;
 
 use tk8s_core::{Class, Classified, Environment, ObjectKey, ReleaseId, Timestamp, Trust, printable};
 use tk8s_diff::{Conflict, Plan, Prune, Rehearsed};
 use tk8s_history::{Hold, Release, Suspension};
 
+pub use self::promotion::{EVIDENCE_MISSING, Promotion};
 use crate::ApprovedPlan;
 use crate::own::Own;
 
@@ -93,6 +96,8 @@ pub struct GateRules {
     pub suspended: Option<Suspension>,
     /// Whether, and until when, the component's windows keep out what is new.
     pub closed: Option<Closed>,
+    /// What is known of the release from where it ran before.
+    pub promotion: Promotion,
     /// Whether the release was begun before: what was let in once is finished.
     pub begun: bool,
     /// How much may be deleted.
@@ -114,6 +119,7 @@ impl GateRules {
             held: None,
             suspended: None,
             closed: None,
+            promotion: Promotion::NotAsked,
             begun: false,
             budget: PruneBudget::default(),
             confirmed: None,
@@ -184,7 +190,8 @@ pub fn gate(plan: Plan, trigger: &Trigger, rules: &GateRules) -> Result<Approved
     };
     let failed = failed_rules(&subject, trigger, rules);
     if failed.is_empty() {
-        return Ok(ApprovedPlan::new(plan, trigger.as_str()));
+        let promoted = promotion::proven(&subject, trigger, rules);
+        return Ok(ApprovedPlan::new(plan, trigger.as_str(), promoted));
     }
     Err(denied(plan.release(), failed, rules))
 }
@@ -229,6 +236,7 @@ fn failed_rules(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> 
     failed.extend(weaker(subject.release, trigger, rules).map(|message| deny("VerifiedForLess", message)));
     failed.extend(suspended(trigger, rules).map(|message| wait("Suspended", message)));
     failed.extend(outside(subject, trigger, rules).map(|message| wait(OUTSIDE_WINDOW, message)));
+    failed.extend(promotion::unproven(subject, trigger, rules).map(|message| wait(EVIDENCE_MISSING, message)));
     failed.extend(held(subject.release, trigger, rules).map(|message| wait("Held", message)));
     failed.extend(subject.conflicts.iter().map(|conflict| deny("Conflict", conflicting(conflict))));
     failed.extend(emptied(subject).map(|message| deny("EmptyRelease", message)));
@@ -268,14 +276,18 @@ fn suspended(trigger: &Trigger, rules: &GateRules) -> Option<String> {
     rules.suspended.as_ref().filter(|_| !trigger.is_a_persons()).map(Suspension::to_string)
 }
 
+/// Whether a plan brings something new: not what runs or was begun, whoever finishes it, and not what a person wants back.
+fn comes_in(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> bool {
+    let begins = matches!(trigger, Trigger::Sync | Trigger::Restart) && subject.first && !rules.begun;
+    begins && rules.running.as_ref() != Some(&subject.release.id)
+}
+
 /// The reason of a plan that a window keeps out.
 const OUTSIDE_WINDOW: &str = "OutsideWindow";
 
 /// Windows keep out what is new: not what runs or was begun, whoever finishes it, and not what a person wants back.
 fn outside(subject: &Subject<'_>, trigger: &Trigger, rules: &GateRules) -> Option<String> {
-    let comes_in = matches!(trigger, Trigger::Sync | Trigger::Restart) && subject.first && !rules.begun;
-    let Closed { until, why } =
-        rules.closed.as_ref().filter(|_| comes_in && rules.running.as_ref() != Some(&subject.release.id))?;
+    let Closed { until, why } = rules.closed.as_ref().filter(|_| comes_in(subject, trigger, rules))?;
     let opens = match until {
         Some(until) => format!("it begins by itself at {until}"),
         None => "no time is known at which one opens: change `windows` in the platform file".into(),

@@ -17,7 +17,7 @@ pub use admit::{Admission, admit};
 pub use apply::{ApplyFailed, ApplyOptions, apply};
 pub use cause::{Cause, Log, causes, has_pods};
 pub use error::Error;
-pub use gate::{Closed, Denied, FailedRule, GateRules, PruneBudget, Trigger, foresee, gate};
+pub use gate::{Closed, Denied, EVIDENCE_MISSING, FailedRule, GateRules, Promotion, PruneBudget, Trigger, foresee, gate};
 pub use own::{Own, OwnName};
 pub use prune::{PruneFailed, prune};
 pub use sealed::{Answer, Applied, ApprovedPlan, Finished, Settled};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tk8s_core::{Health, Moment, ObjectKey};
+use tk8s_core::{Health, Moment, ObjectKey, Promoted};
 use tk8s_diff::{Action, Kept, Plan};
 use tk8s_history::{Begun, EndedHook, Intent};
 
@@ -11,11 +11,12 @@ use tk8s_history::{Begun, EndedHook, Intent};
 pub struct ApprovedPlan {
     pub(crate) plan: Plan,
     pub(crate) trigger: String,
+    pub(crate) promoted: Option<Promoted>,
 }
 
 impl ApprovedPlan {
-    pub(crate) fn new(plan: Plan, trigger: &str) -> ApprovedPlan {
-        ApprovedPlan { plan, trigger: trigger.into() }
+    pub(crate) fn new(plan: Plan, trigger: &str, promoted: Option<Promoted>) -> ApprovedPlan {
+        ApprovedPlan { plan, trigger: trigger.into(), promoted }
     }
 
     /// The plan, to look at.
@@ -37,6 +38,7 @@ impl ApprovedPlan {
             plan: plan.digest(),
             trigger: self.trigger.clone(),
             account: plan.account().cloned(),
+            promoted: self.promoted.clone(),
             creates: keys(|action| matches!(action, Action::Create | Action::Recreate)),
             changes: keys(|action| !matches!(action, Action::Create | Action::Recreate)),
             deletes: plan.prune().iter().map(|prune| prune.key.clone()).collect(),

@@ -79,6 +79,7 @@ impl Conversation<'_> {
         let mut prefixes = RefPrefixes::new();
         prefixes.extend([BString::from(format!("refs/heads/{}", self.source.follow.branch()))]);
         prefixes.extend(self.source.follow.tags().map(|prefix| BString::from(format!("refs/tags/{prefix}"))));
+        prefixes.extend(self.source.follow.evidence().map(BString::from));
         gix::protocol::LsRefsCommand::new(Some(prefixes), capabilities, agent())
             .invoke_blocking(transport, &mut gix::progress::Discard, false)
             .map_err(|error| self.failed(&error))

@@ -121,8 +121,25 @@ fn read_refs(store: Store, source: &Source, advertised: Option<&BTreeMap<String,
             return Err(Error::TooManyRefs { url: source.url.to_string(), limit: source.limits.refs });
         }
     }
+    let mut evidence = BTreeMap::new();
+    if let Some(prefix) = source.follow.evidence() {
+        match advertised {
+            Some(shown) => evidence
+                .extend(shown.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, id)| (name.clone(), id.clone()))),
+            None => {
+                let references = repository.references().map_err(|error| broken(error.to_string()))?;
+                for reference in references.prefixed(prefix).map_err(|error| broken(error.to_string()))? {
+                    let reference = reference.map_err(|error| broken(error.to_string()))?;
+                    evidence.extend(reference.try_id().map(|id| (reference.name().as_bstr().to_string(), id.to_string())));
+                }
+            }
+        }
+        if evidence.len() > source.limits.refs {
+            return Err(Error::TooManyRefs { url: source.url.to_string(), limit: source.limits.refs });
+        }
+    }
     // The newest object must be whole, or the mirror is not: found here, where it can be thrown away.
     store.read(&head)?;
     let (approvals, tags) = tags.into_iter().partition(|(name, _): &(String, String)| name.starts_with(crate::verify::APPROVALS));
-    Ok(Fetched { store, follow: source.follow.clone(), head, tags, approvals })
+    Ok(Fetched { store, follow: source.follow.clone(), head, tags, approvals, evidence })
 }

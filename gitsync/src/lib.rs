@@ -9,6 +9,7 @@
 mod conversation;
 mod entries;
 mod error;
+mod evidence;
 mod fetch;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -27,6 +28,7 @@ mod verify;
 
 pub use entries::is_plain_name;
 pub use error::Error;
+pub use evidence::{EVIDENCE, Evidence, evidence};
 pub use fetch::fetch;
 pub use http::{GithubApp, HttpsAccess, HttpsLogin, Proxy, ProxyLogin, TokenCache};
 pub use offline::verify_revision;

@@ -21,6 +21,8 @@ pub struct Fetched {
     pub(crate) tags: BTreeMap<String, String>,
     /// What people say about releases: tags below `approve/`, and what each ref points at.
     pub(crate) approvals: BTreeMap<String, String>,
+    /// What other instances say about releases: what each ref points at.
+    pub(crate) evidence: BTreeMap<String, String>,
 }
 
 /// A revision that the trust policy let pass. Made by [`crate::verify()`] only; a waived one cannot be made outside `dev`.

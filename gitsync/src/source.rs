@@ -67,6 +67,8 @@ pub enum Follow {
         release_branch: String,
         /// Whether what people say about releases is fetched too: tags below `approve/`.
         approvals: bool,
+        /// Whether what other instances say about releases is: refs below `refs/tk8s/evidence/`.
+        evidence: bool,
     },
 }
 
@@ -88,10 +90,17 @@ impl Follow {
         [(versions, "v"), (approvals, crate::verify::APPROVALS)].into_iter().filter_map(|(is, prefix)| is.then_some(prefix))
     }
 
+    /// What the refs with other instances' words begin with, where they are followed.
+    pub(crate) fn evidence(&self) -> Option<&'static str> {
+        matches!(self, Follow::Tags { evidence: true, .. }).then_some(crate::evidence::EVIDENCE)
+    }
+
     /// Whether this ref is one of those that are followed, by its full name.
     pub(crate) fn includes(&self, name: &str) -> bool {
         let branch = name.strip_prefix("refs/heads/").is_some_and(|short| short == self.branch());
-        branch || self.tags().any(|prefix| name.starts_with(&format!("refs/tags/{prefix}")))
+        branch
+            || self.tags().any(|prefix| name.starts_with(&format!("refs/tags/{prefix}")))
+            || self.evidence().is_some_and(|prefix| name.starts_with(prefix))
     }
 
     /// What is asked of the server, by full names; `+` so that a ref that moved is seen as moved.
@@ -99,6 +108,7 @@ impl Follow {
         let branch = self.branch();
         let mut specs = vec![format!("+refs/heads/{branch}:refs/heads/{branch}")];
         specs.extend(self.tags().map(|prefix| format!("+refs/tags/{prefix}*:refs/tags/{prefix}*")));
+        specs.extend(self.evidence().map(|prefix| format!("+{prefix}*:{prefix}*")));
         specs
     }
 }

@@ -28,7 +28,7 @@ fn main_branch() -> Follow {
 }
 
 fn tags() -> Follow {
-    Follow::Tags { release_branch: "main".into(), approvals: false }
+    Follow::Tags { release_branch: "main".into(), approvals: false, evidence: false }
 }
 
 fn staging(signers: &[&Signer]) -> Policy {

@@ -705,7 +705,7 @@ fn a_repository_of_sha_256_is_fetched_verified_and_read_over_every_transport() {
     let certificates = Certificates::make(repository.home());
     let web = Web::start(repository.home(), Some(&certificates), |_| Answer::Git);
     let sshd = Sshd::start(repository.home());
-    let tags = Follow::Tags { release_branch: "main".into(), approvals: false };
+    let tags = Follow::Tags { release_branch: "main".into(), approvals: false, evidence: false };
     let base = Source {
         https: HttpsAccess { ca_file: Some(certificates.authority()), ..HttpsAccess::default() },
         ssh: Some(SshAuth { key_files: vec![sshd.client_key()], known_hosts_file: sshd.known_hosts() }),

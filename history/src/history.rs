@@ -258,6 +258,7 @@ impl History {
             environment: parts.environment,
             content,
             input: parts.input,
+            tree: parts.tree,
             objects: parts.objects.len(),
             removal: parts.removal,
             account,
@@ -784,6 +785,11 @@ impl History {
     /// is signed too, and can't be taken for anything else that the same key signs.
     pub fn sign(&self, kind: &str, line: &str) -> String {
         locked(&self.ledger).sign(&format!("{kind}\n{line}\n"))
+    }
+
+    /// Puts a payload into a DSSE envelope that this instance's identity signs, for others: [`crate::open`] opens it.
+    pub fn envelope(&self, payload_type: &str, payload: &[u8]) -> String {
+        locked(&self.ledger).seal(payload_type, payload)
     }
 
     /// The line of such a text, if it is of this kind and this instance signed it.

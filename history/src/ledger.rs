@@ -15,6 +15,7 @@ use ed25519_dalek::SigningKey;
 
 use crate::Error;
 use crate::disk;
+use crate::envelope;
 use crate::journal::{self, Frame, Journal};
 use crate::merkle::{self, Edge, FullTile, Hash, TILE_WIDTH};
 use crate::note::{Checkpoint, Verifier};
@@ -366,6 +367,11 @@ impl Ledger {
     /// A note of this ledger's, with a text that is no checkpoint.
     pub(crate) fn sign(&self, text: &str) -> String {
         Verifier::of(&self.origin, &self.key).sign(&self.key, text)
+    }
+
+    /// A statement for others.
+    pub(crate) fn seal(&self, kind: &str, payload: &[u8]) -> String {
+        envelope::seal(&Verifier::of(&self.origin, &self.key), &self.key, kind, payload)
     }
 
     /// The root that the ledger had at an earlier size.

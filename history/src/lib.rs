@@ -11,6 +11,7 @@ mod blobs;
 mod data;
 mod degraded;
 mod disk;
+mod envelope;
 mod error;
 mod event;
 mod fold;
@@ -38,6 +39,7 @@ pub use data::{
     RefusedRevision, RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
 pub use degraded::Degraded;
+pub use envelope::{IdentityKey, LARGEST_ENVELOPE, NotAKey, Unopened, open};
 pub use error::Error;
 pub use gap::{FoundObject, Gap, GapView, Limit, Ran};
 pub use glass::BrokenGlass;

@@ -64,6 +64,16 @@ impl Verifier {
         [hash[0], hash[1], hash[2], hash[3]]
     }
 
+    /// What names the key without being it.
+    pub(crate) fn hint(&self) -> String {
+        format!("{}+{}", self.name, hex::encode(self.id()))
+    }
+
+    /// Whether this key made the signature of exactly this.
+    pub(crate) fn signed(&self, message: &[u8], signature: &Signature) -> bool {
+        self.key.verify_strict(message, signature).is_ok()
+    }
+
     /// A note: this text, which ends with a line, and our signature.
     pub(crate) fn sign(&self, key: &SigningKey, text: &str) -> String {
         let signature = key.sign(text.as_bytes()).to_bytes();

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{Digest, Environment, ObjectKey, Placed, ReleaseId, Removal, Revision, ServiceAccount, Timestamp, Trust};
+use tk8s_core::{
+    ComponentTree, Digest, Environment, ObjectKey, Placed, Promoted, ReleaseId, Removal, Revision, ServiceAccount, Timestamp,
+    Trust,
+};
 
 /// The header of a release: everything but its objects. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct Release {
     /// The identity of everything that decided the rendering, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Digest>,
+    /// What Git says of the component, in every environment; absent where the release takes it away, and in old ledgers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<ComponentTree>,
     /// How many objects.
     pub objects: usize,
     /// Set if this release takes the component away: it has no object, on purpose.
@@ -113,6 +119,9 @@ pub struct Intent {
     /// The account that makes its writes; none: the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<ServiceAccount>,
+    /// By whose word it was let in, where one is demanded; with the release's first turn only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Promoted>,
     /// Objects that the plan will create: in the inventory from now on, so that none can be lost.
     pub creates: Vec<ObjectKey>,
     /// Objects that the plan will change.

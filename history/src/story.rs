@@ -1,7 +1,7 @@
 //! What became of one release, as the ledger tells it. Pure: the same events tell the same story, whoever reads them.
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{Digest, ObjectKey, ReleaseId, Timestamp};
+use tk8s_core::{Digest, ObjectKey, Promoted, ReleaseId, Timestamp};
 
 use crate::event::{Event, Record};
 use crate::{LeftOut, Outcome};
@@ -41,6 +41,9 @@ pub struct RunStory {
     pub turns: u32,
     /// The digest of the plan that was approved.
     pub plan: Digest,
+    /// By whose word it was let in, where one is demanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Promoted>,
     /// What the plan created.
     pub creates: Vec<ObjectKey>,
     /// What it changed.
@@ -118,6 +121,7 @@ impl Story {
                         turn: intent.turn,
                         turns: intent.turns,
                         plan: intent.plan,
+                        promoted: intent.promoted,
                         creates: Vec::new(),
                         changes: Vec::new(),
                         deletes: Vec::new(),

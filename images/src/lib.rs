@@ -48,6 +48,7 @@ pub fn resolve(rendered: Rendered, policy: Policy) -> Result<Resolved, Error> {
         environment: parts.environment,
         objects: parts.objects,
         input: parts.input,
+        tree: parts.tree,
         warnings: parts.warnings,
         removal: parts.removal,
         images,

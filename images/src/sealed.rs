@@ -1,7 +1,7 @@
 //! [`Resolved`]: the proof that every image of a release was judged.
 
 use serde::{Deserialize, Serialize};
-use tk8s_core::{ComponentName, Digest, Environment, Placed, Removal, Revision, Trust};
+use tk8s_core::{ComponentName, ComponentTree, Digest, Environment, Placed, Removal, Revision, Trust};
 
 /// What was decided about an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct ResolvedParts {
     pub objects: Vec<Placed>,
     /// The identity of everything that decided the rendering.
     pub input: Option<Digest>,
+    /// What Git says of the component, in every environment.
+    pub tree: Option<ComponentTree>,
     /// What rendering wants people to know.
     pub warnings: Vec<String>,
     /// Set if the revision takes the component away.

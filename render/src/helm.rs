@@ -31,12 +31,19 @@ const DEEPEST: usize = 64;
 pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
     let program = renderers.programs.find(PROGRAM)?;
     let Some(chart) = tree.identity(&component.path)? else { return Ok(None) };
-    let mut identity = format!("{PROGRAM} {} {chart}\n{:?}\n{:?}\n", program.digest, component.helm, renderers.capabilities);
+    let Some(values) = files(tree, component)? else { return Ok(None) };
+    let (digest, capabilities) = (program.digest, &renderers.capabilities);
+    Ok(Some(format!("{PROGRAM} {digest} {chart}\n{:?}\n{capabilities:?}\n{values}", component.helm)))
+}
+
+/// The identities of the files of values.
+pub(crate) fn files(tree: &dyn SourceTree, component: &Component) -> Result<Option<String>, Error> {
+    let mut files = String::new();
     for path in values_files(tree, component)? {
         let Some(id) = tree.identity(&path)? else { return Ok(None) };
-        identity.push_str(&format!("{id} {path}\n"));
+        files.push_str(&format!("{id} {path}\n"));
     }
-    Ok(Some(identity))
+    Ok(Some(files))
 }
 
 /// The objects of a chart, and what was left out.

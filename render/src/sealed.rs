@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tk8s_core::{ComponentName, Digest, Environment, Placed, Removal, Revision, SourceTree, Trust};
+use tk8s_core::{ComponentName, ComponentTree, Digest, Environment, Placed, Removal, Revision, SourceTree, Trust};
 use tk8s_gitsync::VerifiedTree;
 
-use crate::{Component, Error, Renderers, Warning, files, input};
+use crate::{Component, Error, Renderers, Warning, component_tree, files, input};
 
 /// The objects of one component of a verified tree. Made by [`render`] and [`removal`] only; taken by `images::resolve`.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct RenderedParts {
     pub objects: Vec<Placed>,
     /// The identity of everything that decided the rendering.
     pub input: Option<Digest>,
+    /// What Git says of the component, in every environment.
+    pub tree: Option<ComponentTree>,
     /// What people should know.
     pub warnings: Vec<String>,
     /// Set if the tree takes the component away. There are no objects then, and only then.
@@ -56,6 +58,7 @@ pub fn render(tree: &Arc<VerifiedTree>, component: &Component, renderers: &Rende
         environment: revision.environment(),
         objects: objects.placed,
         input: input(&**tree, component, renderers)?,
+        tree: component_tree(&**tree, component)?,
         warnings: objects.warnings.iter().map(ToString::to_string).collect(),
         removal: None,
     }))
@@ -72,6 +75,7 @@ pub fn removal(tree: &VerifiedTree, component: &ComponentName, removal: Removal)
         environment: revision.environment(),
         objects: Vec::new(),
         input: None,
+        tree: None,
         warnings: Vec::new(),
         removal: Some(removal),
     })

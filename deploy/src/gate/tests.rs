@@ -20,6 +20,7 @@ fn release(environment: Environment, trust: Trust, number: u64, objects: usize) 
         environment,
         content: Digest::of("content"),
         input: None,
+        tree: None,
         objects,
         removal: None,
         account: None,
@@ -138,6 +139,45 @@ fn a_window_keeps_out_what_is_new_and_nothing_else() {
     }
     let later = Subject { release: &release, conflicts: &[], prune: &[], owned: 1, deletions: String::new(), first: false };
     assert!(failed_rules(&later, &Trigger::Sync, &rules).is_empty(), "its first turn was let in");
+}
+
+#[test]
+fn what_nobody_saw_run_elsewhere_does_not_come_in_and_what_ran_here_is_not_asked() {
+    let release = release(Environment::Production, signed(), 5, 1);
+    let promotion = Promotion::Unproven("nobody says that it ran".into());
+    let rules = GateRules { promotion, ..GateRules::of(Environment::Production) };
+    let later = Subject { release: &release, conflicts: &[], prune: &[], owned: 1, deletions: String::new(), first: false };
+    let first = Subject { first: true, deletions: String::new(), ..later };
+    let promoted = tk8s_core::Promoted {
+        environment: Environment::Staging,
+        cluster: "eu".into(),
+        instance: "tk8s".into(),
+        release: ReleaseNumber(3),
+        since: "2026-01-01T00:00:00Z".parse().unwrap(),
+        until: "2026-01-02T00:00:00Z".parse().unwrap(),
+        statement: Digest::of("it ran"),
+    };
+    let proven = GateRules { promotion: Promotion::Proven(promoted.clone()), ..rules.clone() };
+    for (trigger, comes_in) in [
+        (Trigger::Sync, true),
+        (Trigger::Restart, true),
+        (Trigger::Drift, false),
+        (rollback(), false),
+        (Trigger::AutomaticRollback, false),
+    ] {
+        let expected = if comes_in { vec![EVIDENCE_MISSING] } else { vec![] };
+        assert_eq!(reasons(&release, &[], &trigger, &rules), expected, "{trigger:?}");
+        let begun = GateRules { begun: true, ..rules.clone() };
+        let runs = GateRules { running: Some(release.id.clone()), ..rules.clone() };
+        assert!(reasons(&release, &[], &trigger, &begun).is_empty() && reasons(&release, &[], &trigger, &runs).is_empty());
+        assert!(failed_rules(&later, &trigger, &rules).is_empty(), "its first turn was let in");
+        // By whose word is written down where it was needed, and nowhere else.
+        assert!(failed_rules(&first, &trigger, &proven).is_empty());
+        assert_eq!(promotion::proven(&first, &trigger, &proven), comes_in.then(|| promoted.clone()), "{trigger:?}");
+        assert_eq!(promotion::proven(&later, &trigger, &proven), None);
+    }
+    let waiting = denied(&release, failed_rules(&first, &Trigger::Sync, &rules), &rules);
+    assert_eq!((waiting.class(), waiting.reason()), (Class::Waiting, "EvidenceMissing"));
 }
 
 #[test]

@@ -29,12 +29,18 @@ const TREE: &str = "tree";
 /// The identity of the closure and of the program.
 pub(crate) fn identity(tree: &dyn SourceTree, component: &Component, renderers: &Renderers) -> Result<Option<String>, Error> {
     let program = renderers.programs.find(PROGRAM)?;
-    let mut identity = format!("{PROGRAM} {} {FLAGS:?}\n", program.digest);
+    let Some(files) = files(tree, component)? else { return Ok(None) };
+    Ok(Some(format!("{PROGRAM} {} {FLAGS:?}\n{files}", program.digest)))
+}
+
+/// The identities of all files of the closure.
+pub(crate) fn files(tree: &dyn SourceTree, component: &Component) -> Result<Option<String>, Error> {
+    let mut files = String::new();
     for path in closure::of(tree, &component.path)?.into_keys() {
         let Some(id) = tree.identity(&path)? else { return Ok(None) };
-        identity.push_str(&format!("{id} {path}\n"));
+        files.push_str(&format!("{id} {path}\n"));
     }
-    Ok(Some(identity))
+    Ok(Some(files))
 }
 
 /// The files that a kustomization is found to refer to.
