@@ -20,6 +20,7 @@ mod memory;
 mod metrics;
 mod pipeline;
 mod plain_yaml;
+mod promotion;
 mod recorded;
 mod reload;
 mod report;

@@ -26,6 +26,12 @@ pub struct Why {
     reason: String,
 }
 
+/// One label: the level.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AtLevel {
+    level: String,
+}
+
 /// All counters of the process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -61,6 +67,8 @@ pub struct Metrics {
     pub events_dropped: Counter,
     /// Requests to the API, by status code.
     pub api_requests: Family<Ended, Counter>,
+    /// Components, by their level.
+    pub components: Family<AtLevel, Gauge>,
     /// Whether this process holds the Lease.
     pub leading: Gauge,
 }
@@ -79,6 +87,15 @@ impl Metrics {
     /// The label set of a reason.
     pub fn reason(word: &str) -> Why {
         Why { reason: word.to_owned() }
+    }
+
+    /// Takes over how many components are at which level.
+    pub fn levels(&self, levels: &[tk8s_core::Level]) {
+        for level in tk8s_core::Level::ALL {
+            let count = levels.iter().filter(|known| **known == level).count();
+            let label = AtLevel { level: level.as_str().to_owned() };
+            self.components.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Takes over what the launcher counted.
@@ -125,6 +142,7 @@ impl Metrics {
         registry.register("events", "Kubernetes Events that were sent", self.events.clone());
         registry.register("events_dropped", "Kubernetes Events that were not sent", self.events_dropped.clone());
         registry.register("api_requests", "Requests to the agent's API", self.api_requests.clone());
+        registry.register("components", "Components, by their level", self.components.clone());
         registry.register("leading", "1 while this process holds the lease", self.leading.clone());
         let mut text = String::new();
         encode(&mut text, &registry).expect("because writing to a string can't fail");

@@ -24,13 +24,17 @@ use crate::memory::Remembered;
 use crate::metrics::Metrics;
 use ending::{causes, close, outcome, unpruned};
 
+/// What a look at Git brings: what was decided, the verified tree if there is one, and what other instances say.
+pub type Looked = (Verification, Option<Arc<VerifiedTree>>, Vec<gitsync::Evidence>);
+
 /// Steps 1 to 3, from the remote to a verified tree: network and disk, no cluster.
-pub fn source(source: &Source, policy: &Policy, accepted: &Accepted) -> Result<(Verification, Option<Arc<VerifiedTree>>), Error> {
+pub fn source(source: &Source, policy: &Policy, accepted: &Accepted) -> Result<Looked, Error> {
     let fetched = gitsync::fetch(source)?; //                                       1  network, disk
     let mut verification = gitsync::verify(&fetched, policy, accepted)?; //         2  pure, but for the mirror
-    let Some(revision) = verification.revision.take() else { return Ok((verification, None)) };
+    let evidence = gitsync::evidence(&fetched);
+    let Some(revision) = verification.revision.take() else { return Ok((verification, None, evidence)) };
     let tree = gitsync::tree(&Arc::new(revision))?; //                              3  the mirror
-    Ok((verification, Some(Arc::new(tree))))
+    Ok((verification, Some(Arc::new(tree)), evidence))
 }
 
 /// Steps 4 and 5, from a verified tree to judged objects: no cluster.

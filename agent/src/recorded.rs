@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tk8s_core::{
-    CommitId, ComponentName, Digest, Environment, FIELD_MANAGER, InstanceName, Placed, ReleaseId, ReleaseNumber, SecretFields,
-    Timestamp, Trust,
+    CommitId, ComponentName, Digest, Environment, FIELD_MANAGER, InstanceName, Level, Placed, ReleaseId, ReleaseNumber,
+    SecretFields, Timestamp, Trust,
 };
 use tk8s_history::{ReleaseView, Story};
 
@@ -17,6 +17,9 @@ use crate::plain_yaml;
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseEntry {
     pub release: ReleaseNumber,
+    /// Of the environment for which its revision was verified.
+    #[serde(default)]
+    pub level: Option<Level>,
     pub revision: String,
     pub commit: CommitId,
     pub tag: Option<String>,
@@ -89,6 +92,7 @@ fn entry(known: ReleaseView, current: bool) -> ReleaseEntry {
     let ReleaseView { release, outcome, .. } = known;
     ReleaseEntry {
         release: release.id.number,
+        level: Some(Level::of(release.environment, false)),
         revision: release.revision.label().into(),
         commit: release.revision.commit.clone(),
         tag: release.revision.tag.as_ref().map(|tag| tag.name.clone()),

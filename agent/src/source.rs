@@ -10,11 +10,10 @@ use tk8s_gitsync::{
 pub fn source(config: &AgentConfig, tokens: &TokenCache, variable: impl Fn(&str) -> Option<String>) -> Result<Source, Error> {
     let repository = &config.repository;
     let follow = match config.environment {
-        Environment::Production => Follow::Tags {
-            release_branch: repository.branch.clone(),
-            approvals: config.trust.approvals.is_some(),
-            evidence: false,
-        },
+        Environment::Production => {
+            let (approvals, evidence) = (config.trust.approvals.is_some(), config.trust.evidence.is_some());
+            Follow::Tags { release_branch: repository.branch.clone(), approvals, evidence }
+        }
         _ => Follow::Branch(repository.branch.clone()),
     };
     let (mut ssh, mut login) = (None, HttpsLogin::None);

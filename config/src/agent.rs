@@ -9,6 +9,7 @@ use tk8s_core::{Environment, InstanceName};
 
 use crate::approvals::{self, ApprovalsConfig};
 use crate::document::{self, Node};
+use crate::evidence::{self, EvidenceConfig};
 use crate::fields::Fields;
 use crate::health::HealthConfig;
 use crate::installation::{self, InstallationConfig};
@@ -61,6 +62,8 @@ pub struct TrustConfig {
     pub waive: Option<WaiveConfig>,
     /// In production only: who has to say yes to a release.
     pub approvals: Option<ApprovalsConfig>,
+    /// In production only: where a release has to have run before.
+    pub evidence: Option<EvidenceConfig>,
 }
 
 /// `trust.waive`.
@@ -382,7 +385,11 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
         Some(_) => Some(section(fields, "approvals", empty, |fields| approvals::read(fields, environment), &[])),
         None => None,
     };
-    TrustConfig { signers_file, revocation_file, waive: waive.map(|reason| WaiveConfig { reason }), approvals }
+    let evidence = match fields.node("evidence") {
+        Some(_) => section(fields, "evidence", empty, |fields| evidence::read(fields, environment), &[("files", "write `dir`")]),
+        None => None,
+    };
+    TrustConfig { signers_file, revocation_file, waive: waive.map(|reason| WaiveConfig { reason }), approvals, evidence }
 }
 
 fn history(fields: &mut Fields<'_>) -> Option<HistoryConfig> {

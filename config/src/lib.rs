@@ -11,6 +11,7 @@ mod approvals;
 mod confine;
 mod cron;
 mod document;
+mod evidence;
 mod fields;
 mod health;
 mod installation;
@@ -31,6 +32,7 @@ pub use agent::{
 };
 pub use approvals::ApprovalsConfig;
 pub use confine::ConfineSpec;
+pub use evidence::EvidenceConfig;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
 pub use installation::{InstallationConfig, OwnObjectConfig};
 pub use ownership::{Conflicts, Drift, IgnoreSpec};

@@ -2,6 +2,7 @@
 //! token.
 
 mod auth;
+mod evidence;
 mod people;
 mod recorded;
 mod webhooks;
@@ -50,6 +51,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/releases/{tag}/acknowledge", post(acknowledge))
         .route("/ledger/checkpoint", get(checkpoint))
         .route("/ledger/{*path}", get(tile))
+        .merge(evidence::routes())
         .merge(people::routes())
         .merge(recorded::routes())
         .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require_token));
@@ -90,6 +92,7 @@ pub fn metrics_router(engine: Arc<Engine>) -> Router {
     let text = move || {
         let engine = Arc::clone(&engine);
         engine.metrics.leading.set(i64::from(engine.tenure.held()));
+        engine.metrics.levels(&disk(|| engine.levels()));
         async move { ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], engine.metrics.text()) }
     };
     Router::new().route("/metrics", get(text))

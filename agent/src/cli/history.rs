@@ -186,10 +186,11 @@ async fn list(from: From, component: &ComponentName, format: Format) -> Result<(
         output::json(&releases);
         return Ok(());
     }
-    let mut rows = vec![["RELEASE", "REVISION", "STAGED", "OBJECTS", "OUTCOME", "SIGNED BY"].map(String::from).to_vec()];
+    let mut rows = vec![["RELEASE", "LEVEL", "REVISION", "STAGED", "OBJECTS", "OUTCOME", "SIGNED BY"].map(String::from).to_vec()];
     for release in &releases {
         rows.push(vec![
             format!("{}{}", release.release, if release.current { " *" } else { "" }),
+            release.level.map_or("-".into(), |level| level.to_string()),
             release.revision.clone(),
             minutes(release.staged_at),
             // A release without objects takes the component away.
@@ -265,6 +266,12 @@ fn print_details(id: &ReleaseId, details: &ReleaseDetails) {
         };
         line(&format!("{} {}, turn {} of {}: {}", minutes(run.at), run.trigger, run.turn + 1, run.turns, ended.trim_end()));
         line(&format!("  plan {}", run.plan));
+        if let Some(promoted) = &run.promoted {
+            let tk8s_core::Promoted { environment, cluster, instance, release, since, until, .. } = promoted;
+            line(&format!(
+                "  let in because release {release} of {cluster}/{instance} ran well in {environment} from {since} until {until}"
+            ));
+        }
         for (word, keys) in [("create", &run.creates), ("change", &run.changes), ("delete", &run.deletes), ("gone", &run.gone)] {
             keys.iter().for_each(|key| line(&format!("  {word} {key}")));
         }

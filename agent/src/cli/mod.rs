@@ -5,6 +5,7 @@
 
 mod approve;
 mod difference;
+mod evidence;
 mod finding;
 mod health;
 mod history;
@@ -90,6 +91,8 @@ enum Command {
     },
     /// The releases of a component, newest first; and, from a running agent or from its files, one of them in all detail.
     History(history::History),
+    /// What ran well here, and for how long, signed: for instances that ask for that before a release is let in.
+    Evidence(evidence::Show),
     /// Put former releases back, at once, without Git, and hold the components there.
     Rollback(people::Rollback),
     /// Pin components to what runs, until new content or `resume`. Drift is still repaired.
@@ -241,6 +244,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,
         Command::History(arguments) => history::history(arguments, format).await,
+        Command::Evidence(arguments) => evidence::show(arguments, format).await,
         Command::Rollback(arguments) => people::rollback(arguments, format).await,
         Command::Hold(arguments) => people::hold(arguments, format).await,
         Command::Suspend(arguments) => people::suspend(arguments, format).await,

@@ -95,7 +95,8 @@ fn behind(status: &InstanceStatus) -> Option<String> {
 }
 
 fn print_status(status: &InstanceStatus) {
-    line(&format!("instance {} on {} ({})", status.instance, status.cluster, status.environment));
+    let level = status.level.map(|level| format!(", level {level}")).unwrap_or_default();
+    line(&format!("instance {} on {} ({}){level}", status.instance, status.cluster, status.environment));
     match (&status.revision, &status.trust) {
         (Some(revision), Some(trust)) => {
             let trust = match trust {
@@ -130,6 +131,15 @@ fn print_status(status: &InstanceStatus) {
             line(&format!("  {} said yes as {}", approval.signer, approval.role));
         }
     }
+    if let Some(evidence) = &status.evidence {
+        line(&format!("{} statements of other instances count", evidence.heard));
+        for refused in &evidence.refused {
+            line(&format!("  {} counts for nothing: {}", refused.place, refused.message));
+        }
+        if evidence.refusals > evidence.refused.len() {
+            line(&format!("  and {} more count for nothing", evidence.refusals - evidence.refused.len()));
+        }
+    }
     for refused in &status.refused {
         line(&format!("refused {}: {}: {}", refused.reference, refused.reason, refused.message));
     }
@@ -143,12 +153,14 @@ fn print_status(status: &InstanceStatus) {
     }
     line(&format!("ledger {} entries; images: unverified", status.ledger.size));
     line("");
-    let mut rows = vec![["LAYER", "COMPONENT", "STATE", "HEALTH", "RELEASE", "REVISION", "MESSAGE"].map(String::from).to_vec()];
+    let mut rows =
+        vec![["LAYER", "COMPONENT", "LEVEL", "STATE", "HEALTH", "RELEASE", "REVISION", "MESSAGE"].map(String::from).to_vec()];
     for component in &status.components {
         let hold = component.hold.as_ref().map(|hold| format!("held at {} by {}: {}. ", hold.release, hold.by, hold.reason));
         rows.push(vec![
             component.layer.as_ref().map_or("-".into(), ToString::to_string),
             component.name.to_string(),
+            component.level.map_or("-".into(), |level| level.to_string()),
             format!("{:?}", component.state),
             component.health.to_string(),
             component.release.map_or("-".into(), |number| number.to_string()),

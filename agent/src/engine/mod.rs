@@ -21,6 +21,7 @@ mod operator;
 mod own;
 mod places;
 pub(crate) mod platform;
+mod promoting;
 mod rendering;
 mod repairs;
 mod rollout;
@@ -49,6 +50,7 @@ pub use operator::{
     Asked, ComponentPlan, Fate, Held, LeftAlone, Resumed, RollbackPlan, RollbackRequest, RolledBack, RolledBackMany, Suspended,
 };
 use platform::Units;
+pub use promoting::{Evidence, EvidenceView};
 pub use rendering::Rendering;
 pub use run::NOT_HEALTHY;
 use slot::Slot;
@@ -81,6 +83,7 @@ pub struct Engine {
     alarms: alarms::Alarms,
     causes: causes::Causes,
     rendering: Rendering,
+    steadiness: promoting::Steadiness,
     /// Ends everything that waits.
     pub stop: CancellationToken,
     /// Of a GitHub App, from one look at Git to the next.
@@ -110,6 +113,8 @@ struct World {
     unapproved: Vec<tk8s_gitsync::Unapproved>,
     /// Who may sign, as the last look at Git read it.
     signers: Option<Arc<tk8s_gitsync::Signers>>,
+    /// What other instances say of releases.
+    told: Arc<promoting::Told>,
     /// Why the agent's file, as it is now, is not in force.
     misconfigured: Option<(String, String)>,
     /// Why the last look at Git brought nothing.
@@ -150,6 +155,7 @@ impl Engine {
             alarms: alarms::Alarms::default(),
             causes: causes::Causes::default(),
             rendering,
+            steadiness: promoting::Steadiness::default(),
             stop,
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),
@@ -241,6 +247,7 @@ impl Engine {
         tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());
         self.drain().await;
         disk(|| self.memory.keep());
+        self.keep_steadiness();
         if let Ok(anchored) = anchoring.await {
             self.anchor_once_more(anchored).await;
         }

@@ -75,7 +75,8 @@ impl Engine {
         self.remember_signers(trust::signers_of(&policy).cloned());
         let accepted = trust::accepted(&self.history);
         let looked = tokio::task::spawn_blocking(move || pipeline::source(&source, &policy, &accepted)).await;
-        let (verification, tree) = looked.map_err(|_| Error::Panicked("fetch"))??;
+        let (verification, tree, evidence) = looked.map_err(|_| Error::Panicked("fetch"))??;
+        self.hear(evidence);
         for (name, seen) in &verification.first_seen {
             disk(|| self.history.first_seen(name, trust::seen(seen), Timestamp::now()))?;
         }
@@ -219,6 +220,9 @@ impl Engine {
             None => {
                 let resolved = self.build(unit, tree, &with, asked).await?;
                 let content = self.history.content(&resolved.parts().objects);
+                if let Some(view) = view.as_ref().filter(|view| view.latest.content == content) {
+                    self.also_from(&view.latest, resolved.parts().tree.as_ref());
+                }
                 if let Some(input) = input {
                     self.history.cache_put(&format!("input/{name}"), format!("{input} {content}").as_bytes());
                 }
@@ -289,7 +293,7 @@ impl Engine {
         let unapproved = |tag: Option<&tk8s_core::TagRef>| self.world().unapproved.iter().any(|it| Some(&it.tag) == tag);
         let approved = matches!(&progress, Progress::Failed { reason, .. } if reason == APPROVALS_MISSING)
             && !unapproved(view.latest.revision.tag.as_ref());
-        let due = slot.is_due() || opened || approved;
+        let due = slot.is_due() || opened || approved || self.is_promoted_by_now(&slot, &progress, &view.latest);
         match Standing::of(view) {
             Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
             Standing::Runs(release) => {

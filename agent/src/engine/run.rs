@@ -364,6 +364,7 @@ impl Engine {
         let (own, instance_namespace) = (self.own(), Some(crate::run::namespace(&self.config())));
         let suspended = self.suspension_of(unit);
         let closed = unit.spec.windows.closed(Timestamp::now()).map(|closed| Closed { until: closed.until, why: closed.why });
+        let promotion = self.promotion_of(release);
         // Asked for only where it matters.
         let begun = closed.is_some() && disk(|| self.history.was_begun(&release.id));
         GateRules {
@@ -371,6 +372,7 @@ impl Engine {
             running,
             suspended,
             closed,
+            promotion,
             begun,
             budget,
             confirmed,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tk8s_core::{Class, Pauses, Timestamp};
+use tk8s_deploy::EVIDENCE_MISSING;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,7 @@ pub struct Slot {
 }
 
 /// Reasons that no pause cures: somebody, or the clock on the wall, says when it goes on.
-const ENDED_BY_A_WORD: [&str; 3] = [SUSPENDED, OUTSIDE_WINDOW, APPROVALS_MISSING];
+const ENDED_BY_A_WORD: [&str; 4] = [SUSPENDED, OUTSIDE_WINDOW, APPROVALS_MISSING, EVIDENCE_MISSING];
 /// The reason of a component whose new release somebody took their yes back from.
 pub const APPROVALS_MISSING: &str = "ApprovalsMissing";
 /// The reason of a component for which nothing may be written.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
-    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, ObjectKey, ReleaseNumber, Revision, Timestamp, Trust,
+    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, Level, ObjectKey, ReleaseNumber, Revision, Timestamp,
+    Trust,
 };
 use tk8s_diff::live::Seen;
 use tk8s_diff::ownership::{DriftMode, Foreign};
@@ -12,6 +13,7 @@ use super::alarms::{AlarmView, INTERRUPTED};
 use super::awaiting::{self, AwaitedHook};
 use super::operator::SuspensionView;
 use super::platform::Unit;
+use super::promoting::HeardView;
 use super::slot::Progress;
 use super::standing::Standing;
 use super::undoing::ROLLED_BACK;
@@ -27,6 +29,9 @@ pub struct InstanceStatus {
     pub instance: InstanceName,
     pub cluster: String,
     pub environment: Environment,
+    /// The environment's, or LOCK while all of it is suspended.
+    #[serde(default)]
+    pub level: Option<Level>,
     /// Whether this process holds the Lease.
     pub leading: bool,
     /// The revision that was accepted last.
@@ -43,6 +48,9 @@ pub struct InstanceStatus {
     /// Releases that people still have to say yes to.
     #[serde(default)]
     pub unapproved: Vec<UnapprovedView>,
+    /// What other instances say of releases, if they are asked.
+    #[serde(default)]
+    pub evidence: Option<HeardView>,
     /// For whom nothing is written until somebody resumes them.
     #[serde(default)]
     pub suspensions: Vec<SuspensionView>,
@@ -154,6 +162,9 @@ pub enum SyncState {
 pub struct ComponentStatus {
     pub name: ComponentName,
     pub layer: Option<LayerId>,
+    /// The instance's, or LOCK while it is held or suspended.
+    #[serde(default)]
+    pub level: Option<Level>,
     pub state: State,
     /// The stable word for why it is in this state: that of an error where there is one.
     pub reason: String,
@@ -258,6 +269,9 @@ impl Engine {
         let accepted = disk(|| self.history.accepted());
         let ledger = disk(|| self.history.size_and_root());
         let config = self.config();
+        let evidence = self.heard();
+        let suspensions = disk(|| self.history.suspensions());
+        let locked = suspensions.iter().any(|one| one.scope == tk8s_history::Scope::All);
         let world = self.world();
         let refused = world.refused.iter().map(|refusal| RefusedView {
             reference: refusal.reference.clone(),
@@ -269,6 +283,7 @@ impl Engine {
             instance: config.instance.clone(),
             cluster: config.cluster.clone(),
             environment: config.environment,
+            level: Some(Level::of(config.environment, locked)),
             leading: self.tenure.held(),
             revision: accepted.revision,
             trust: accepted.trust,
@@ -277,7 +292,8 @@ impl Engine {
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
             unapproved: world.unapproved.iter().map(UnapprovedView::from).collect(),
-            suspensions: disk(|| self.history.suspensions()).into_iter().map(SuspensionView::from).collect(),
+            evidence,
+            suspensions: suspensions.into_iter().map(SuspensionView::from).collect(),
             alarms: self.alarms.list(),
             ledger: LedgerView { size: ledger.size, root: ledger.root },
             reporting: self.report.problem(),
@@ -375,6 +391,7 @@ impl Engine {
         ComponentStatus {
             name: name.clone(),
             layer: unit.as_ref().map(|unit| unit.spec.layer.clone()),
+            level: Some(Level::of(self.environment(), hold.is_some() || suspension.is_some())),
             state,
             reason,
             health,
@@ -394,6 +411,16 @@ impl Engine {
             warnings: self.warnings_of(name),
             images: ImagesView { policy: "unverified".into() },
         }
+    }
+
+    /// The level of each component that is looked after.
+    pub fn levels(&self) -> Vec<Level> {
+        let (environment, suspensions) = (self.environment(), self.history.suspensions());
+        let level = |unit: &std::sync::Arc<Unit>| {
+            let held = self.history.component(&unit.spec.name).is_some_and(|view| view.hold.is_some());
+            Level::of(environment, held || self.covered(&suspensions, unit).next().is_some())
+        };
+        self.looked_after().iter().map(level).collect()
     }
 
     /// What is left of a component that the platform does not name any more.
@@ -485,7 +512,7 @@ impl Engine {
     }
 
     /// The worst health of a component's objects, and the sentence that belongs to it.
-    fn health_of(&self, name: &ComponentName) -> (HealthState, String) {
+    pub(super) fn health_of(&self, name: &ComponentName) -> (HealthState, String) {
         let mut worst = (HealthState::Healthy, String::new(), None);
         for (key, known) in self.memory.of_component(name) {
             let health = match self.live.seen(&key) {

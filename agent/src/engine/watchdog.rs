@@ -80,6 +80,7 @@ impl Engine {
             let name = &unit.spec.name;
             let slot = self.slot(name);
             self.look_for_alarms_of(unit);
+            self.look_whether_steady(unit);
             self.look_for_causes_of(name);
             // Whoever runs asks for another look when it ends, and so does whoever resumes.
             if !slot.is_idle() || self.covered(&suspensions, unit).next().is_some() {

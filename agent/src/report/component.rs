@@ -17,6 +17,8 @@ pub struct Status {
     pub observed_generation: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
     pub state: String,
     pub reason: String,
     pub health: String,
@@ -104,6 +106,7 @@ impl Status {
         Status {
             observed_generation: generation,
             layer: view.layer.as_ref().map(ToString::to_string),
+            level: view.level.map(|level| level.to_string()),
             state: format!("{:?}", view.state),
             reason: view.reason.clone(),
             health: view.health.to_string(),
@@ -220,7 +223,7 @@ mod tests {
 
     fn view() -> ComponentStatus {
         serde_json::from_value(serde_json::json!({
-            "name": "web", "layer": "2-services", "state": "Healthy", "reason": "Healthy", "health": "Healthy", "sync": "Synced",
+            "name": "web", "layer": "2-services", "level": "PRODUCTION", "state": "Healthy", "reason": "Healthy", "health": "Healthy", "sync": "Synced",
             "release": 3, "revision": "v1.4.0", "commit": "0123456789", "hold": null, "message": "", "objects": 7,
             "images": {"policy": "unverified"},
         }))

@@ -1,0 +1,19 @@
+//! What this instance says to others of what ran well here. Nothing of it is secret: it is made to be given away.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use super::{Problem, Shared, known};
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/evidence", get(|State(shared): State<Shared>| async move { Json(shared.engine.evidence(None)) }))
+        .route("/api/v1/components/{name}/evidence", get(of_component))
+}
+
+async fn of_component(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let name = known(&shared, &name)?;
+    Ok(Json(shared.engine.evidence(Some(&name))).into_response())
+}
