@@ -94,7 +94,7 @@ mod tests {
         for (environment, evidence, word) in [
             ("production", format!("{{keys: ['{KEY}']}}"), "healthyFor: it is missing"),
             ("production", format!("{{keys: ['{KEY}'], healthyFor: 0s}}"), "above zero"),
-            ("production", format!("{{keys: ['{KEY}'], healthyFor: 9999h}}"), "at most 90 days"),
+            ("production", format!("{{keys: ['{KEY}'], healthyFor: 2161h}}"), "at most 90 days"),
             ("production", "{healthyFor: 1h}".into(), "keys: it is missing"),
             ("production", "{healthyFor: 1h, keys: []}".into(), "from 1 to 32"),
             ("production", "{healthyFor: 1h, keys: [abc]}".into(), "`abc` is not a public key"),
