@@ -1,5 +1,5 @@
 //! What other instances say of releases, as it lies in the repository: refs below `refs/tk8s/evidence/`, each of which names
-//! a file.
+//! a file with a few statements.
 //!
 //! Whoever may push may put anything there: it is fetched only where it is asked for, bounded, and nobody's word until its
 //! signature was looked at, which is not done here.
@@ -13,7 +13,7 @@ pub const EVIDENCE: &str = "refs/tk8s/evidence/";
 /// The most refs that are read, in the order of their names.
 const MOST: usize = 10_000;
 /// The largest file that is read.
-const LARGEST: u64 = 64 * 1024;
+const LARGEST: u64 = 256 * 1024;
 /// Bytes of all files together: some thirty thousand statements.
 const LARGEST_TOGETHER: u64 = 32 * 1024 * 1024;
 

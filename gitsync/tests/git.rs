@@ -15,7 +15,7 @@ use support::{KeyType, Repository, Signer, Sshd};
 use tk8s_core::{Classified as _, SourceTree as _, Timestamp, TreePath, Trust};
 use tk8s_gitsync::{
     Accepted, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification, Waiver,
-    fetch, tree, verify, verify_object, verify_revision,
+    evidence, fetch, tree, verify, verify_object, verify_revision,
 };
 
 fn source(repository: &Repository, follow: Follow) -> Source {
@@ -488,6 +488,53 @@ fn a_repository_is_fetched_over_ssh_and_a_damaged_mirror_is_fetched_again() {
     repository.git(&["push", "-q", "origin", ":refs/tags/v1.0.0"]);
     let gone = verify(&fetch(&source).unwrap(), &production(&[&alice]), &before).unwrap();
     assert_eq!(rules(&gone), [Rule::TagVanished]);
+}
+
+#[test]
+fn what_other_instances_say_is_fetched_where_it_is_asked_for_and_read_within_bounds() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    repository.write("a.yaml", "a: 1\n");
+    let commit = repository.commit("first", Some(&alice));
+    let push = |object: &str, name: &str| {
+        repository.git(&["push", "-q", "origin", &format!("+{object}:refs/tk8s/evidence/{name}")]);
+    };
+    push(&repository.write_object("blob", b"it ran"), "eu/tk8s/web");
+    push(&repository.write_object("blob", &vec![b'x'; 300 * 1024]), "large");
+    push(&commit, "commit");
+    repository.git(&["push", "-q", "origin", "HEAD:refs/tk8s/other"]);
+    let sshd = Sshd::start(repository.home());
+    let over_ssh = over_ssh(&sshd, &repository, Duration::from_secs(30));
+    let asking = Follow::Tags { release_branch: "main".into(), approvals: false, evidence: true };
+    let told = |source: &Source, follow: &Follow| -> Vec<(String, Result<String, String>)> {
+        let fetched = fetch(&Source { follow: follow.clone(), ..source.clone() }).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        evidence(&fetched)
+            .into_iter()
+            .map(|told| (told.reference["refs/tk8s/evidence/".len()..].into(), told.bytes.map(text)))
+            .collect()
+    };
+    let is_there = |source: &Source| {
+        let refs =
+            std::process::Command::new("git").arg("--git-dir").arg(&source.mirror).args(["for-each-ref"]).output().unwrap();
+        String::from_utf8(refs.stdout).unwrap().contains("refs/tk8s/")
+    };
+    // Nobody asked.
+    assert!(told(&over_ssh, &tags()).is_empty() && !is_there(&over_ssh));
+    for source in [over_ssh.clone(), self::source(&repository, asking.clone())] {
+        let told = told(&source, &asking);
+        let names: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["commit", "eu/tk8s/web", "large"]);
+        assert_eq!(told[1].1.as_deref(), Ok("it ran"));
+        assert!(told[0].1.as_ref().unwrap_err().contains("names a commit"), "{told:?}");
+        assert!(told[2].1.as_ref().unwrap_err().contains("at most 262144 are read"), "{told:?}");
+    }
+    // What is there now counts.
+    push(&repository.write_object("blob", b"it runs"), "eu/tk8s/web");
+    repository.git(&["push", "-q", "origin", ":refs/tk8s/evidence/large", ":refs/tk8s/evidence/commit"]);
+    for source in [over_ssh, self::source(&repository, asking.clone())] {
+        assert_eq!(told(&source, &asking), [("eu/tk8s/web".to_owned(), Ok("it runs".to_owned()))]);
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ async fn a_release_waits_until_staging_saw_its_tree_run_well_and_then_begins_by_
     let heard = story.production.status()["evidence"].clone();
     assert_eq!(heard["heard"], 0, "{heard}");
     let refused = heard["refused"][0].clone();
-    assert!(refused["place"].as_str().unwrap().starts_with("refs/tk8s/evidence/test/promoted-staging/one/"), "{heard}");
+    assert!(refused["place"].as_str().unwrap().starts_with("refs/tk8s/evidence/test/promoted-staging/one:1"), "{heard}");
     assert!(refused["message"].as_str().unwrap().contains("none of the keys that count signed it"), "{heard}");
     let told = String::from_utf8(story.production.tk8s(&["status"]).stdout).unwrap();
     assert!(told.contains("counts for nothing: none of the keys") && told.contains("level PRODUCTION"), "{told}");
@@ -169,7 +169,7 @@ async fn what_ran_here_needs_nobody_s_word_and_a_lock_is_shown_wherever_a_person
     story.until_staged();
     let directory = story.production.file("evidence").display().to_string();
     std::fs::create_dir(&directory).unwrap();
-    std::fs::write(story.production.file("evidence/broken.json"), "{").unwrap();
+    std::fs::write(story.production.file("evidence/broken.jsonl"), "{").unwrap();
     story.ask(&format!("keys: ['{}'], healthyFor: 1s, dir: {directory}", story.key()));
     story.production.start();
     story.waits("1 statements count for nothing");

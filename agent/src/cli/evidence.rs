@@ -21,7 +21,8 @@ use crate::engine::{Evidence, EvidenceView};
 pub(super) struct Show {
     /// Only this component.
     component: Option<ComponentName>,
-    /// Write each signed statement into this directory, and print the ref that it belongs to and its file, one pair a line.
+    /// Write the signed statements into this directory, a file for each component, and print the ref that it belongs to and the
+    /// file, one pair a line.
     #[arg(long, value_name = "DIR", conflicts_with = "key")]
     into: Option<PathBuf>,
     /// Print the public key that signs it, as `trust.evidence.keys` of another instance lists it.
@@ -84,19 +85,20 @@ fn print(evidence: &[EvidenceView]) {
     table(&rows);
 }
 
-/// One file for each, whole or not at all; a former one of the same release is replaced.
+/// One file for each component, whole or not at all, with a statement a line, as in-toto bundles them.
 fn write(directory: &Path, evidence: &[EvidenceView]) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    for one in evidence {
-        let name = file_name(&one.reference)
-            .ok_or_else(|| std::io::Error::other(format!("`{}` is no ref of evidence", printable(&one.reference, 200))))?;
-        let path = directory.join(&name);
-        let unfinished = directory.join(format!(".{name}.new"));
+    for of_one in evidence.chunk_by(|a, b| a.reference == b.reference) {
+        let Some(EvidenceView { reference, .. }) = of_one.first() else { continue };
+        let name = file_name(reference)
+            .ok_or_else(|| std::io::Error::other(format!("`{}` is no ref of evidence", printable(reference, 200))))?;
+        let (path, unfinished) = (directory.join(&name), directory.join(format!(".{name}.new")));
+        let text: String = of_one.iter().map(|one| format!("{}\n", one.envelope)).collect();
         let mut file = std::fs::File::create(&unfinished)?;
-        file.write_all(one.envelope.to_string().as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&unfinished, &path)?;
-        line(&format!("{} {}", one.reference, path.display()));
+        line(&format!("{reference} {}", path.display()));
     }
     Ok(())
 }
@@ -105,7 +107,7 @@ fn write(directory: &Path, evidence: &[EvidenceView]) -> std::io::Result<()> {
 fn file_name(reference: &str) -> Option<String> {
     let name = reference.strip_prefix(EVIDENCE)?.replace('/', ".");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    (name.bytes().all(plain) && !name.starts_with('.') && name.len() <= 200).then(|| format!("{name}.json"))
+    (name.bytes().all(plain) && !name.starts_with('.') && name.len() <= 200).then(|| format!("{name}.intoto.jsonl"))
 }
 
 #[cfg(test)]
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn a_file_is_called_like_its_ref_and_never_lies_elsewhere() {
         let name = |of: &str| file_name(&format!("{EVIDENCE}{of}"));
-        assert_eq!(name("eu-1/tk8s/web/7").as_deref(), Some("eu-1.tk8s.web.7.json"));
+        assert_eq!(name("eu-1/tk8s/web").as_deref(), Some("eu-1.tk8s.web.intoto.jsonl"));
         for bad in ["../../etc/passwd", "a b", "a\n", "/x", &"x".repeat(300)] {
             assert_eq!(name(bad), None, "{bad:?}");
         }

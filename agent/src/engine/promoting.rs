@@ -83,7 +83,7 @@ pub struct EvidenceView {
     pub revision: String,
     pub healthy_since: Timestamp,
     pub healthy_until: Timestamp,
-    /// Where it belongs in the repository.
+    /// Where it belongs in the repository, with what is said of the component's other releases.
     pub reference: String,
     /// The signed statement.
     pub envelope: Value,
@@ -230,7 +230,7 @@ impl Engine {
             healthy_until: span.until,
         };
         let (component, number) = (ran.component.clone(), ran.release);
-        let reference = format!("{}{}/{}/{component}/{number}", tk8s_gitsync::EVIDENCE, config.cluster, config.instance);
+        let reference = format!("{}{}/{}/{component}", tk8s_gitsync::EVIDENCE, config.cluster, config.instance);
         let envelope = self.history.envelope(PAYLOAD, &Statement::of(ran, &trees).to_bytes());
         Some(EvidenceView {
             component,
@@ -255,7 +255,7 @@ impl Engine {
             return;
         };
         let mut letters: Vec<_> =
-            brought.into_iter().map(|brought| Letter { place: brought.reference, bytes: brought.bytes }).collect();
+            brought.into_iter().flat_map(|brought| judge::split(&brought.reference, brought.bytes)).collect();
         if let Some(dir) = &asked.dir {
             match judge::letters(dir) {
                 Ok(more) => letters.extend(more),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tk8s_config::EvidenceConfig;
 use tk8s_core::{ComponentName, ComponentTree, Digest, Environment, Promoted, Timestamp, chain};
-use tk8s_history::{IdentityKey, LARGEST_ENVELOPE, NotAKey, Unopened};
+use tk8s_history::{IdentityKey, NotAKey, Unopened};
 
 use super::statement::{NotOne, PAYLOAD, Ran, Statement};
 
@@ -19,6 +19,10 @@ use super::statement::{NotOne, PAYLOAD, Ran, Statement};
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// The most files of the directory that are read.
 const MOST_FILES: usize = 10_000;
+/// The largest file that is read.
+const LARGEST_FILE: usize = 256 * 1024;
+/// The most statements in one file.
+const MOST_LINES: usize = 100;
 /// How many refusals are told.
 const MOST_TOLD: usize = 20;
 
@@ -96,14 +100,30 @@ pub struct Letter {
     pub bytes: Result<Vec<u8>, String>,
 }
 
-/// The files of a directory whose names end in `.json`; others are nobody's word.
+/// A file of statements, one a line, as in-toto bundles them.
+pub fn split(place: &str, bytes: Result<Vec<u8>, String>) -> Vec<Letter> {
+    let unread = |why: String| vec![Letter { place: place.to_owned(), bytes: Err(why) }];
+    let bytes = match bytes {
+        Ok(bytes) if bytes.len() > LARGEST_FILE => return unread(format!("it has more than {LARGEST_FILE} bytes")),
+        Ok(bytes) => bytes,
+        Err(why) => return unread(why),
+    };
+    let lines: Vec<_> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    if !(1..=MOST_LINES).contains(&lines.len()) {
+        return unread(format!("it has {} statements: from 1 to {MOST_LINES} are read", lines.len()));
+    }
+    let letter = |(number, line): (usize, &&[u8])| Letter { place: format!("{place}:{}", number + 1), bytes: Ok(line.to_vec()) };
+    lines.iter().enumerate().map(letter).collect()
+}
+
+/// What is in the files of a directory whose names end in `.jsonl`; others are nobody's word.
 pub fn letters(dir: &Path) -> Result<Vec<Letter>, std::io::Error> {
     use std::io::Read as _;
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "json") {
+        if !hidden && path.extension().is_some_and(|extension| extension == "jsonl") {
             paths.push(path);
         }
         if paths.len() > MOST_FILES {
@@ -117,14 +137,11 @@ pub fn letters(dir: &Path) -> Result<Vec<Letter>, std::io::Error> {
         if !std::fs::metadata(path)?.is_file() {
             return Err(std::io::Error::other("it is not a file"));
         }
-        std::fs::File::open(path)?.take(LARGEST_ENVELOPE as u64 + 1).read_to_end(&mut bytes)?;
+        std::fs::File::open(path)?.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let letter = |path: &std::path::PathBuf| Letter {
-        place: path.display().to_string(),
-        bytes: read(path).map_err(|error| chain(&error)),
-    };
-    Ok(paths.iter().map(letter).collect())
+    let of = |path: &std::path::PathBuf| split(&path.display().to_string(), read(path).map_err(|error| chain(&error)));
+    Ok(paths.iter().flat_map(of).collect())
 }
 
 /// All that was heard, under one demand.
@@ -364,17 +381,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let staging = Instance::new("staging-eu", 1);
         let file = |name: &str| directory.path().join(name);
-        std::fs::write(file("good.json"), staging.sign(&staging.statement(&[tree(1)], 0, 86_400))).unwrap();
-        std::fs::write(file("large.json"), vec![b' '; LARGEST_ENVELOPE + 1]).unwrap();
+        let (good, other) = (staging.statement(&[tree(1)], 0, 86_400), staging.statement(&[tree(2)], 0, 86_400));
+        std::fs::write(file("good.intoto.jsonl"), format!("{}\n\n{}\n", staging.sign(&good), staging.sign(&other))).unwrap();
+        std::fs::write(file("large.jsonl"), vec![b'x'; LARGEST_FILE + 1]).unwrap();
+        std::fs::write(file("many.jsonl"), "{}\n".repeat(MOST_LINES + 1)).unwrap();
+        std::fs::write(file("none.jsonl"), "\n").unwrap();
         std::fs::write(file("readme.txt"), "not one").unwrap();
-        std::fs::write(file(".half.json"), "{").unwrap();
-        std::fs::create_dir(file("directory.json")).unwrap();
-        let letters = letters(directory.path()).unwrap();
-        assert_eq!(letters.len(), 3);
-        let found = Heard::of(letters, &demand(&[&staging], 60), None, at(100_000));
+        std::fs::write(file(".half.jsonl"), "{").unwrap();
+        std::fs::create_dir(file("directory.jsonl")).unwrap();
+        let found = Heard::of(letters(directory.path()).unwrap(), &demand(&[&staging], 60), None, at(100_000));
         let why: Vec<_> = found.refused.iter().map(|(_, why)| why.as_str()).collect();
-        assert_eq!(found.count(), 1);
-        assert!(why[0].contains("it is not a file") && why[1].contains("more than 65536 bytes"), "{why:?}");
+        assert_eq!(found.count(), 2);
+        let expected = ["it is not a file", "more than 262144 bytes", "it has 101 statements", "it has 0 statements"];
+        assert!(why.len() == 4 && why.iter().zip(expected).all(|(why, word)| why.contains(word)), "{why:?}");
         assert!(super::letters(&file("missing")).is_err());
     }
 
