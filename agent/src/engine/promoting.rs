@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tk8s_config::EvidenceConfig;
 use tk8s_core::{ComponentName, ComponentTree, Environment, ReleaseId, ReleaseNumber, Timestamp, printable};
-use tk8s_deploy::{EVIDENCE_MISSING, Promotion};
+use tk8s_deploy::Promotion;
 use tk8s_history::{ComponentView, Release, ReleaseView};
 
 use super::Engine;
@@ -301,9 +301,6 @@ impl Engine {
     /// Whether a release that waited for others' word has it now. If not, its place says what is missing now.
     pub(super) fn is_promoted_by_now(&self, slot: &Slot, progress: &Progress, release: &Release) -> bool {
         let Progress::Failed { class, reason, message } = progress else { return false };
-        if reason != EVIDENCE_MISSING {
-            return false;
-        }
         let Promotion::Unproven(why) = self.promotion_of(release) else { return true };
         if !message.contains(&why) {
             let message = format!("the plan of {} is denied: {why}", release.id);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tk8s_core::{Class, Classified as _, ComponentName, Digest, ReleaseId, Timestamp, chain};
-use tk8s_deploy::Trigger;
+use tk8s_deploy::{EVIDENCE_MISSING, Trigger};
 use tk8s_gitsync::VerifiedTree;
 use tk8s_history::{ComponentView, Limit, RefusedRevision};
 use tk8s_images::Resolved;
@@ -293,7 +293,9 @@ impl Engine {
         let unapproved = |tag: Option<&tk8s_core::TagRef>| self.world().unapproved.iter().any(|it| Some(&it.tag) == tag);
         let approved = matches!(&progress, Progress::Failed { reason, .. } if reason == APPROVALS_MISSING)
             && !unapproved(view.latest.revision.tag.as_ref());
-        let due = slot.is_due() || opened || approved || self.is_promoted_by_now(&slot, &progress, &view.latest);
+        let promoted = matches!(&progress, Progress::Failed { reason, .. } if reason == EVIDENCE_MISSING)
+            && self.is_promoted_by_now(&slot, &progress, &view.latest);
+        let due = slot.is_due() || opened || approved || promoted;
         match Standing::of(view) {
             Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
             Standing::Runs(release) => {
