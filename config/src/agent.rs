@@ -381,10 +381,8 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
     if revocation_file.is_some() && signers_file.is_none() {
         fields.problem("revocationFile", "without `signersFile` nobody may sign, and there is nothing to revoke");
     }
-    let approvals = match fields.node("approvals") {
-        Some(_) => Some(section(fields, "approvals", empty, |fields| approvals::read(fields, environment), &[])),
-        None => None,
-    };
+    let approvals = fields.node("approvals");
+    let approvals = approvals.map(|_| section(fields, "approvals", empty, |fields| approvals::read(fields, environment), &[]));
     let evidence = match fields.node("evidence") {
         Some(_) => section(fields, "evidence", empty, |fields| evidence::read(fields, environment), &[("files", "write `dir`")]),
         None => None,

@@ -167,6 +167,17 @@ async fn what_ran_here_needs_nobody_s_word_and_a_lock_is_shown_wherever_a_person
     story.staging.tag("v1.0.0");
     story.staging.start();
     story.until_staged();
+    // What was seen before a restart was seen.
+    let since = |story: &Story| {
+        let said = story.staging.tk8s(&["evidence", "one", "--output", "json"]).stdout;
+        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+        said["evidence"][0]["healthySince"].as_str().map(str::to_owned)
+    };
+    let before = since(&story).unwrap();
+    story.staging.stop();
+    story.staging.start();
+    story.until_staged();
+    assert_eq!(since(&story).as_ref(), Some(&before));
     let directory = story.production.file("evidence").display().to_string();
     std::fs::create_dir(&directory).unwrap();
     std::fs::write(story.production.file("evidence/broken.jsonl"), "{").unwrap();
@@ -218,6 +229,15 @@ async fn what_ran_here_needs_nobody_s_word_and_a_lock_is_shown_wherever_a_person
     assert_eq!(history[0]["level"], "PRODUCTION", "{history}");
     story.production.stop();
     story.production.check_history();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_in_dev_proves_nothing_to_others() {
+    let system = System::two_components("unproven", "").await;
+    let said = system.tk8s(&["evidence"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("an instance in dev proves nothing"), "{said:?}");
+    assert_eq!(system.component("one")["level"], "DEV");
 }
 
 /// The public key of production's own identity, under staging's name: of that name, and not staging's.
