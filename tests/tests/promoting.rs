@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use tk8s_core::Timestamp;
 use tk8s_tests::system::{System, git};
 
 /// An instance in staging, and one in production that takes in only what ran well there. Both render the same tree, each into a
@@ -167,17 +168,21 @@ async fn what_ran_here_needs_nobody_s_word_and_a_lock_is_shown_wherever_a_person
     story.staging.tag("v1.0.0");
     story.staging.start();
     story.until_staged();
-    // What was seen before a restart was seen.
-    let since = |story: &Story| {
+    // What was seen before a restart was seen, but for the last seconds, which the cache had not on disk yet.
+    let seen = |story: &Story| -> Option<(Timestamp, Timestamp)> {
         let said = story.staging.tk8s(&["evidence", "one", "--output", "json"]).stdout;
-        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
-        said["evidence"][0]["healthySince"].as_str().map(str::to_owned)
+        let said: Value = serde_json::from_slice(&said).ok()?;
+        let time = |key: &str| said["evidence"][0][key].as_str()?.parse().ok();
+        Some((time("healthySince")?, time("healthyUntil")?))
     };
-    let before = since(&story).unwrap();
+    let long = |(since, until): (Timestamp, Timestamp)| until.duration_since(since).as_secs() >= 10;
+    story.staging.until("it is on disk", || seen(&story).is_some_and(long));
+    let before = seen(&story).unwrap();
     story.staging.stop();
     story.staging.start();
     story.until_staged();
-    assert_eq!(since(&story).as_ref(), Some(&before));
+    story.staging.until("it is seen again", || seen(&story).is_some_and(|(_, until)| until > before.1));
+    assert_eq!(seen(&story).unwrap().0, before.0);
     let directory = story.production.file("evidence").display().to_string();
     std::fs::create_dir(&directory).unwrap();
     std::fs::write(story.production.file("evidence/broken.jsonl"), "{").unwrap();
