@@ -19,6 +19,7 @@ mod known_hosts;
 mod mirror;
 mod offline;
 mod pack;
+mod range;
 mod sealed;
 mod source;
 mod ssh;
@@ -31,13 +32,13 @@ pub use error::Error;
 pub use evidence::{EVIDENCE, Evidence, evidence};
 pub use fetch::fetch;
 pub use http::{GithubApp, HttpsAccess, HttpsLogin, Proxy, ProxyLogin, TokenCache};
-pub use offline::verify_revision;
+pub use offline::{Explained, Judged, explain_object, explain_range, explain_revision, verify_revision};
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
-    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, LetIn, Missing, ObjectKind, ObjectVerdict, Policy,
-    ProductionPolicy, Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers, StagingPolicy,
-    Unapproved, Verification, Waiver, approval_name, check_approval, verify, verify_object,
+    Accepted, ApprovalPolicy, ApprovalRules, Check, DevPolicy, Exclusion, LetIn, Missing, ObjectKind, ObjectVerdict, Policy,
+    ProductionPolicy, Questioned, Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers,
+    StagingPolicy, Unapproved, Verification, Waiver, approval_name, check_approval, verify, verify_object,
 };
 
 /// Keys, tokens, certificates, lists of hosts: what is larger is not that.

@@ -101,6 +101,19 @@ impl Store {
         size
     }
 
+    /// The commits whose parents the repository does not have. `commit`: whose history is asked for.
+    pub(crate) fn shallow(&self, commit: &str) -> Result<HashSet<String>, Error> {
+        match self.local().shallow_commits() {
+            Ok(commits) => Ok(commits.map(|commits| commits.iter().map(ToString::to_string).collect()).unwrap_or_default()),
+            Err(error) => Err(Error::Object { id: commit.into(), why: tk8s_core::printable(&error.to_string(), 300) }),
+        }
+    }
+
+    /// The most commits that are read to find one.
+    pub(crate) fn most_commits(&self) -> usize {
+        self.0.commits
+    }
+
     /// Whether `ancestor` is `commit` or can be reached from it.
     ///
     /// Each commit on the way is read and hashed like everything else that decides something: neither a commit-graph
@@ -114,11 +127,7 @@ impl Store {
         if !ObjectId::from_hex(ancestor.as_bytes()).is_ok_and(|oid| repository.has_object(oid)) {
             return Ok(false);
         }
-        let shallow = match repository.shallow_commits() {
-            Ok(commits) => commits.map(|commits| commits.iter().map(ToString::to_string).collect()).unwrap_or_default(),
-            Err(error) => return Err(Error::Object { id: commit.into(), why: tk8s_core::printable(&error.to_string(), 300) }),
-        };
-        let shallow: HashSet<String> = shallow;
+        let shallow = self.shallow(commit)?;
         let mut waiting = BinaryHeap::from([(u64::MAX, commit.to_owned())]);
         let mut seen = HashSet::from([commit.to_owned()]);
         while let Some((_, id)) = waiting.pop() {
@@ -153,7 +162,7 @@ struct Unreadable {
 }
 
 /// When the child of these parents was committed, as it says, and the parents. The time only decides where to look first.
-fn time_and_parents(raw: &[u8]) -> (u64, Vec<String>) {
+pub(crate) fn time_and_parents(raw: &[u8]) -> (u64, Vec<String>) {
     let (mut time, mut parents, mut in_parents) = (0, Vec::new(), true);
     for line in raw.split(|&byte| byte == b'\n').take_while(|line| !line.is_empty()) {
         let text = String::from_utf8_lossy(line);

@@ -15,6 +15,7 @@ mod output;
 mod people;
 mod remote;
 mod strays;
+mod verify;
 mod working;
 
 use std::path::PathBuf;
@@ -165,13 +166,13 @@ struct Render {
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = true)]
 struct Verify {
-    /// A commit id, a full ref, or the name of a branch or tag.
+    /// A commit id, a full ref, the name of a branch or tag, or `FROM..TO`: each commit of the one that is not of the other.
     #[arg(required_unless_present = "object", conflicts_with = "object")]
     revision: Option<String>,
     /// A raw Git object, as `git cat-file commit|tag` prints it; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     object: Option<PathBuf>,
-    /// Who may sign: a signers file, SSH public keys, or an `allowed_signers` file.
+    /// Who may sign: a signers file, SSH public keys, OpenPGP certificates, or an `allowed_signers` file.
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     signers: Option<PathBuf>,
     /// What is revoked: a list of `ssh-keygen -k`, or SSH public keys, one a line.
@@ -183,6 +184,9 @@ struct Verify {
     /// The agent's file: its signers, and its mirror as the repository.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["signers", "object"])]
     config: Option<PathBuf>,
+    /// Tells every check in the order in which it was made, what was found, and yes or no.
+    #[arg(long)]
+    explain: bool,
 }
 
 /// What files of a directory need to become objects, beside what the agent's file says.
@@ -237,7 +241,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Run { config, kubeconfig } => offline::run(&config, kubeconfig).await,
         Command::Check { directory, config, given } => offline::check(directory.as_deref(), config.as_deref(), given, format),
         Command::Render(render) => offline::render(render, format),
-        Command::Verify(verify) => offline::verify(&verify, format),
+        Command::Verify(verify) => verify::verify(&verify, format),
         Command::Diff(diff) => difference::diff(diff, format).await,
         Command::Crds => offline::crds(format),
         Command::Health(judge) => health::health(&judge, format),

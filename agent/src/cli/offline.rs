@@ -3,20 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tk8s_config::AgentConfig;
-use tk8s_core::{ComponentName, LayerId, Timestamp, chain};
+use tk8s_core::{ComponentName, LayerId, chain};
 use tk8s_diff::mask::Masker;
 use tk8s_render::Renderers;
 
 use super::finding::{Report, count};
 use super::output::{self, Format, line};
 use super::working::{self, Shown};
-use super::{Exit, Given, Render, Verify, notes};
+use super::{Exit, Given, Render, notes};
 use crate::error::Error;
-
-/// The largest signers file or raw object that is read.
-const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 
 /// Prints an error with everything below it.
 pub(super) fn complain(what: &str, error: &dyn std::error::Error) {
@@ -184,90 +181,4 @@ pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
         }
     }
     Exit::Yes
-}
-
-/// `tk8s-agent verify`.
-pub(super) fn verify(arguments: &Verify, format: Format) -> Exit {
-    let (signers_file, revocation_file, repository) = match &arguments.config {
-        Some(path) => {
-            let config = match read_config(path) {
-                Ok(config) => config,
-                Err(exit) => return exit,
-            };
-            let Some(signers) = config.trust.signers_file.clone() else {
-                eprintln!("`{}` names no signers file", path.display());
-                return Exit::BadConfiguration;
-            };
-            (signers, config.trust.revocation_file.clone(), config.history.dir.join("mirror.git"))
-        }
-        None => {
-            let signers = arguments.signers.clone().expect("because clap asks for it without `--config`");
-            (signers, arguments.revocations.clone(), arguments.repository.clone())
-        }
-    };
-    let read = read_bounded(&signers_file);
-    let signers = match read.and_then(|bytes| crate::trust::signers(&bytes, &signers_file, revocation_file.as_deref())) {
-        Ok(signers) => signers,
-        Err(error) => {
-            complain("the signers can't be used", &error);
-            return Exit::No;
-        }
-    };
-    let now = Timestamp::now();
-    let verdict = match (&arguments.object, &arguments.revision) {
-        (Some(object), _) => match read_bounded(object) {
-            Ok(raw) => tk8s_gitsync::verify_object(&raw, &signers, now).map(|verdict| json!(verdict)),
-            Err(error) => {
-                complain("the object can't be read", &error);
-                return Exit::No;
-            }
-        },
-        (None, Some(revision)) => match tk8s_gitsync::verify_revision(&repository, revision, &signers, now) {
-            Ok(verdict) => verdict.map(|verdict| json!(verdict)),
-            Err(error) => {
-                complain(&format!("`{}`", repository.display()), &error);
-                return Exit::No;
-            }
-        },
-        (None, None) => unreachable!("because clap asks for one of the two"),
-    };
-    match verdict {
-        Ok(verdict) => {
-            match format {
-                Format::Json => output::json(&json!({"verified": true, "verdict": verdict})),
-                Format::Text => line(&format!("yes: {}", words(&verdict))),
-            }
-            Exit::Yes
-        }
-        Err(refusal) => {
-            let (reason, help) = (refusal.rule.reason(), refusal.rule.help());
-            match format {
-                Format::Json => {
-                    output::json(&json!({"verified": false, "reason": reason, "message": refusal.message, "help": help}))
-                }
-                Format::Text => line(&format!("no: {reason}: {}\n{help}", refusal.message)),
-            }
-            Exit::No
-        }
-    }
-}
-
-/// `key value, key value`, for people.
-fn words(verdict: &Value) -> String {
-    let Value::Object(fields) = verdict else { return verdict.to_string() };
-    let shown = fields.iter().filter(|(_, value)| !value.is_null());
-    shown
-        .map(|(name, value)| format!("{name} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, Error> {
-    use std::io::Read as _;
-    let fail = |source| Error::ReadFile { what: "file", path: path.into(), source };
-    let mut bytes = Vec::new();
-    let reader: Box<dyn std::io::Read> =
-        if path == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(std::fs::File::open(path).map_err(fail)?) };
-    reader.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(fail)?;
-    Ok(bytes)
 }

@@ -12,18 +12,22 @@ mod signature;
 mod signers;
 mod ssh;
 mod tags;
+mod trail;
 mod x509;
 
 pub(crate) use approvals::PREFIX as APPROVALS;
 pub use approvals::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved, approval_name, check_approval};
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
-pub(crate) use object::{What, parse, verify_parsed};
+pub(crate) use object::{What, judge_object, parse, parse_along, verify_along, verify_parsed};
 pub use policy::{
     Accepted, ApprovalPolicy, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify,
 };
-pub(crate) use reading::commit_of;
+pub(crate) use reading::commit_along;
 pub use rule::{Refusal, Rule};
+pub(crate) use signature::Broken;
 pub use signers::{Role, Signer, SignerKind, SignerState, Signers};
 pub use ssh::Revocations;
 #[cfg(feature = "fuzzing")]
 pub(crate) use ssh::{fuzz_revocations, fuzz_signature};
+pub use trail::{Check, Questioned};
+pub(crate) use trail::{Notes, Trail};

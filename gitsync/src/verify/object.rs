@@ -4,11 +4,13 @@
 //! Git itself is more lenient (it accepts unknown signature headers, several signatures, bytes after a tag's signature):
 //! each of these is refused here by its own rule. Formats: git's `gitformat-signature` documentation.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use tk8s_core::{CommitId, TagId, Timestamp, TreeId};
 
 use super::signature::{self, Asked, Broken};
-use super::{Refusal, Role, Rule, SignerKind, Signers};
+use super::{Refusal, Role, Rule, SignerKind, Signers, Trail};
 
 /// What kind of object was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,12 +82,28 @@ pub(crate) enum What {
     },
 }
 
+impl What {
+    /// The object that it is about.
+    fn named(&self) -> String {
+        match self {
+            What::Commit { tree } => tree.to_string(),
+            What::Tag { commit, .. } => commit.to_string(),
+            What::TagOfTag { tag, .. } => tag.to_string(),
+        }
+    }
+}
+
 fn broken<T>(rule: Rule, message: impl Into<String>) -> Result<T, Broken> {
     Err((rule, message.into()))
 }
 
 /// Verifies a raw commit or tag, with or without the header of a loose object (`commit 123\0`).
 pub fn verify_object(raw: &[u8], signers: &Signers, now: Timestamp) -> Result<ObjectVerdict, Refusal> {
+    judge_object(raw, signers, now, Trail::SILENT)
+}
+
+/// The same, and notes what was found on the way.
+pub(crate) fn judge_object(raw: &[u8], signers: &Signers, now: Timestamp, trail: Trail<'_>) -> Result<ObjectVerdict, Refusal> {
     let body = without_loose_header(raw);
     let sha256 = body
         .split(|&byte| byte == b'\n')
@@ -94,11 +112,12 @@ pub fn verify_object(raw: &[u8], signers: &Signers, now: Timestamp) -> Result<Ob
     let kind = if body.starts_with(b"object ") { gix::objs::Kind::Tag } else { gix::objs::Kind::Commit };
     let hash = if sha256 { gix::hash::Kind::Sha256 } else { gix::hash::Kind::Sha1 };
     let refuse = |(rule, message): Broken, id: Option<String>| Refusal { reference: "object".into(), object: id, rule, message };
-    let id = gix::objs::compute_hash(hash, kind, body)
-        .map_err(|_| refuse((Rule::WrongObjectId, "its bytes collide with a known attack on SHA-1".into()), None))?;
-    let id = id.to_string();
-    let parsed = parse(kind, body).map_err(|found| refuse(found, Some(id.clone())))?;
-    verify_parsed(&parsed, &id, signers, now).map_err(|found| refuse(found, Some(id)))
+    let id = gix::objs::compute_hash(hash, kind, body).map(|id| id.to_string());
+    let id = id.map_err(|_| (Rule::WrongObjectId, "its bytes collide with a known attack on SHA-1".to_owned()));
+    let id = trail.ask("its bytes are not made to collide with others", id, |id| format!("their id is {id}"));
+    let id = id.map_err(|found| refuse(found, None))?;
+    let parsed = parse_along(kind, body, trail).map_err(|found| refuse(found, Some(id.clone())))?;
+    verify_along(&parsed, &id, signers, now, trail).map_err(|found| refuse(found, Some(id)))
 }
 
 /// `commit 123\0` and `tag 123\0` stand before the bytes of loose objects.
@@ -117,31 +136,55 @@ fn without_loose_header(raw: &[u8]) -> &[u8] {
 
 /// Verifies the signature of an object that was taken apart.
 pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: Timestamp) -> Result<ObjectVerdict, Broken> {
+    verify_along(parsed, id, signers, now, Trail::SILENT)
+}
+
+/// The same, and notes what was found on the way.
+pub(crate) fn verify_along(
+    parsed: &Parsed,
+    id: &str,
+    signers: &Signers,
+    now: Timestamp,
+    trail: Trail<'_>,
+) -> Result<ObjectVerdict, Broken> {
     let kind = match parsed.what {
         What::Commit { .. } => ObjectKind::Commit,
         What::Tag { .. } | What::TagOfTag { .. } => ObjectKind::Tag,
     };
-    let signed = signature::verify(&parsed.payload, parsed.signature()?, signers, Asked { role: Role::RELEASE, now })?;
-    if signed.kind == SignerKind::Forge {
+    let block = trail.ask("it is signed", parsed.signature(), |block| {
+        format!("over {} bytes, by {} bytes", parsed.payload.len(), block.len())
+    })?;
+    let signed = signature::verify(&parsed.payload, block, signers, Asked { role: Role::RELEASE, now, trail })?;
+    trail.require("not the Git host alone signed it", signed.kind != SignerKind::Forge, || {
         let message = format!("{}: {} is a forge, whose signature alone is nobody's word", signed.fingerprint, signed.signer);
-        return broken(Rule::ForgeSigner, message);
-    }
+        (Rule::ForgeSigner, message)
+    })?;
     Ok(ObjectVerdict { kind, id: id.into(), signer: signed.signer, fingerprint: signed.fingerprint })
 }
 
 /// Takes an object apart.
 pub(crate) fn parse(kind: gix::objs::Kind, raw: &[u8]) -> Result<Parsed, Broken> {
-    if raw.contains(&0) {
-        return broken(Rule::MalformedObject, "it holds a NUL byte");
-    }
+    parse_along(kind, raw, Trail::SILENT)
+}
+
+/// The same, and notes what was found on the way.
+pub(crate) fn parse_along(kind: gix::objs::Kind, raw: &[u8], trail: Trail<'_>) -> Result<Parsed, Broken> {
+    without_nul(raw, trail)?;
     match kind {
-        gix::objs::Kind::Commit => parse_commit(raw),
-        gix::objs::Kind::Tag => match parse_tag(raw)? {
-            Parsed { what: What::TagOfTag { .. }, .. } => broken(Rule::NestedTag, "the tag names another tag"),
-            parsed => Ok(parsed),
-        },
+        gix::objs::Kind::Commit => parse_commit(raw, trail),
+        gix::objs::Kind::Tag => {
+            let parsed = parse_tag(raw, trail)?;
+            trail.require("it names a commit", !matches!(parsed.what, What::TagOfTag { .. }), || {
+                (Rule::NestedTag, "the tag names another tag".into())
+            })?;
+            Ok(parsed)
+        }
         _ => broken(Rule::MalformedObject, "it is neither a commit nor a tag"),
     }
+}
+
+fn without_nul(raw: &[u8], trail: Trail<'_>) -> Result<(), Broken> {
+    trail.require("it holds no NUL byte", !raw.contains(&0), || (Rule::MalformedObject, "it holds a NUL byte".into()))
 }
 
 /// One header with its continuation lines, and where it stands.
@@ -189,52 +232,67 @@ fn headers(raw: &[u8]) -> Result<(Vec<Header<'_>>, usize), Broken> {
     }
 }
 
-fn parse_commit(raw: &[u8]) -> Result<Parsed, Broken> {
-    let (headers, mut message) = headers(raw)?;
-    let tree: TreeId = match headers.first() {
-        Some(Header { name: "tree", value, .. }) => id(value)?,
-        _ => return broken(Rule::MalformedObject, "it does not begin with its tree"),
-    };
-    let own = if tree.as_str().len() == 64 { "gpgsig-sha256" } else { "gpgsig" };
-    // Git writes: tree, parents, author, committer, then anything else.
-    let rank = |name: &str| match name {
-        "tree" => 0,
-        "parent" => 1,
-        "author" => 2,
-        "committer" => 3,
-        _ => 4,
-    };
-    let mut seen = Vec::new();
-    for header in &headers {
-        let singleton = !matches!(header.name, "parent" | "mergetag");
-        if header.name == own && seen.contains(&own) {
-            return broken(Rule::SecondSignature, format!("the header `{own}` occurs twice"));
-        }
-        if header.name.starts_with("gpgsig") && header.name != own {
-            return broken(
-                Rule::UnknownSignatureHeader,
-                format!("it has the header `{}`", tk8s_core::printable(header.name, 40)),
-            );
-        }
-        if singleton && seen.contains(&header.name) {
-            return broken(Rule::DuplicateHeader, format!("the header `{}` occurs twice", tk8s_core::printable(header.name, 40)));
-        }
-        if seen.last().is_some_and(|last| rank(last) > rank(header.name)) {
-            return broken(
-                Rule::MalformedObject,
-                format!("the header `{}` is not where Git writes it", tk8s_core::printable(header.name, 40)),
-            );
-        }
-        if header.name == "parent" {
-            id::<CommitId>(&header.value)?;
-        }
-        seen.push(header.name);
+/// The headers, and where the message begins; each of them is there once but those that may be there more often, and none of
+/// them looks like a signature but `own`.
+fn unambiguous<'a>(raw: &'a [u8], own: Option<&str>, trail: Trail<'_>) -> Result<(Vec<Header<'a>>, usize), Broken> {
+    let read = headers(raw);
+    let (headers, message) = trail.ask("its headers can be read", read, |(headers, _)| shown(headers))?;
+    let names: Vec<&str> = headers.iter().map(|header| header.name).collect();
+    if let Some(own) = own {
+        let signatures = names.iter().filter(|name| **name == own).count();
+        trail.require("it has one signature at most", signatures <= 1, || {
+            (Rule::SecondSignature, format!("the header `{own}` occurs twice"))
+        })?;
     }
-    for needed in ["author", "committer"] {
-        if !seen.contains(&needed) {
-            return broken(Rule::MalformedObject, format!("it has no {needed}"));
-        }
-    }
+    let stranger = names.iter().find(|name| name.starts_with("gpgsig") && own != Some(**name));
+    trail.require("no other header looks like a signature", stranger.is_none(), || {
+        let shown = tk8s_core::printable(stranger.copied().unwrap_or_default(), 40);
+        (Rule::UnknownSignatureHeader, format!("it has the header `{shown}`"))
+    })?;
+    let twice = twice(&names);
+    trail.require("no header occurs twice", twice.is_none(), || {
+        let shown = tk8s_core::printable(twice.unwrap_or_default(), 40);
+        (Rule::DuplicateHeader, format!("the header `{shown}` occurs twice"))
+    })?;
+    Ok((headers, message))
+}
+
+fn shown(headers: &[Header<'_>]) -> String {
+    let names: Vec<&str> = headers.iter().map(|header| header.name).collect();
+    tk8s_core::printable(&names.join(", "), 200)
+}
+
+/// A header that occurs twice and must not. Merges have several parents, and the tags that they merged.
+fn twice<'a>(names: &[&'a str]) -> Option<&'a str> {
+    let mut seen = HashSet::new();
+    names.iter().copied().filter(|name| !matches!(*name, "parent" | "mergetag")).find(|name| !seen.insert(*name))
+}
+
+fn parse_commit(raw: &[u8], trail: Trail<'_>) -> Result<Parsed, Broken> {
+    // The length of the first id says which hash the repository has, and so which header holds its signature.
+    let first = raw.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let own = if first.len() == "tree ".len() + 64 { "gpgsig-sha256" } else { "gpgsig" };
+    let (headers, mut message) = unambiguous(raw, Some(own), trail)?;
+    let tree: Result<TreeId, Broken> = match headers.first() {
+        Some(Header { name: "tree", value, .. }) => id(value),
+        _ => broken(Rule::MalformedObject, "it does not begin with its tree"),
+    };
+    let tree = trail.ask("it begins with its tree", tree, ToString::to_string)?;
+    let misplaced = headers.windows(2).find(|pair| rank(pair[0].name) > rank(pair[1].name));
+    trail.require("its headers are where Git writes them", misplaced.is_none(), || {
+        let shown = tk8s_core::printable(misplaced.map(|pair| pair[1].name).unwrap_or_default(), 40);
+        (Rule::MalformedObject, format!("the header `{shown}` is not where Git writes it"))
+    })?;
+    let parents = headers.iter().filter(|header| header.name == "parent").map(|header| id::<CommitId>(&header.value));
+    trail.ask("its parents are commits", parents.collect::<Result<Vec<_>, _>>(), |parents| match parents.len() {
+        0 => "it has none".into(),
+        1 => parents[0].to_string(),
+        merged => format!("it merges {merged}"),
+    })?;
+    let missing = ["author", "committer"].into_iter().find(|needed| headers.iter().all(|header| header.name != *needed));
+    trail.require("it has an author and a committer", missing.is_none(), || {
+        (Rule::MalformedObject, format!("it has no {}", missing.unwrap_or_default()))
+    })?;
     let mut payload = raw.to_vec();
     let mut signature = None;
     if let Some(header) = headers.iter().find(|header| header.name == own) {
@@ -243,6 +301,17 @@ fn parse_commit(raw: &[u8]) -> Result<Parsed, Broken> {
         signature = Some(header.value.clone());
     }
     Ok(Parsed { what: What::Commit { tree }, payload, message, signature })
+}
+
+/// The order in which Git writes the headers of a commit; anything else comes after them.
+fn rank(name: &str) -> u8 {
+    match name {
+        "tree" => 0,
+        "parent" => 1,
+        "author" => 2,
+        "committer" => 3,
+        _ => 4,
+    }
 }
 
 /// The first words of each kind of signature that Git knows.
@@ -255,45 +324,34 @@ const MARKERS: [&str; 4] = [
 
 /// Takes an approval apart, which is a tag of a tag where it is one.
 pub(super) fn parse_approval(raw: &[u8]) -> Result<Parsed, Broken> {
-    if raw.contains(&0) {
-        return broken(Rule::MalformedObject, "it holds a NUL byte");
-    }
-    parse_tag(raw)
+    without_nul(raw, Trail::SILENT)?;
+    parse_tag(raw, Trail::SILENT)
 }
 
 /// A tag of a commit, or of a tag.
-fn parse_tag(raw: &[u8]) -> Result<Parsed, Broken> {
-    let (headers, message) = headers(raw)?;
-    if let Some(header) = headers.iter().find(|header| header.name.starts_with("gpgsig")) {
-        return broken(
-            Rule::UnknownSignatureHeader,
-            format!("the tag has the header `{}`", tk8s_core::printable(header.name, 40)),
-        );
-    }
-    let names: Vec<_> = headers.iter().map(|header| header.name).collect();
-    for name in &names {
-        if names.iter().filter(|other| other == &name).count() > 1 {
-            return broken(Rule::DuplicateHeader, format!("the header `{}` occurs twice", tk8s_core::printable(name, 40)));
-        }
-    }
-    if names != ["object", "type", "tag", "tagger"] {
-        return broken(Rule::MalformedObject, "a tag has the headers object, type, tag and tagger, in this order");
-    }
-    let name =
-        std::str::from_utf8(&headers[2].value).map_err(|_| (Rule::MalformedObject, "the tag's name is not UTF-8".to_owned()))?;
+fn parse_tag(raw: &[u8], trail: Trail<'_>) -> Result<Parsed, Broken> {
+    let (headers, message) = unambiguous(raw, None, trail)?;
+    let in_order = headers.iter().map(|header| header.name).eq(["object", "type", "tag", "tagger"]);
+    trail.require("it has the headers of a tag", in_order, || {
+        (Rule::MalformedObject, "a tag has the headers object, type, tag and tagger, in this order".into())
+    })?;
+    let (name, object) = (std::str::from_utf8(&headers[2].value), &headers[0].value);
+    let name = name.map_err(|_| (Rule::MalformedObject, "the tag's name is not UTF-8".to_owned()));
+    let name = trail.ask("its name can be read", name, |name| tk8s_core::printable(name, 80))?.to_owned();
+    let what = match headers[1].value.as_slice() {
+        b"commit" => id(object).map(|commit| What::Tag { name, commit }),
+        b"tag" => id(object).map(|tag| What::TagOfTag { name, tag }),
+        _ => broken(Rule::MalformedObject, "the tag does not name a commit"),
+    };
+    let what = trail.ask("it names an object by its id", what, What::named)?;
     let starts: Vec<usize> =
         line_starts(raw, message).filter(|&at| MARKERS.iter().any(|marker| raw[at..].starts_with(marker.as_bytes()))).collect();
-    let (name, object) = (name.to_owned(), &headers[0].value);
-    let what = match headers[1].value.as_slice() {
-        b"commit" => What::Tag { name, commit: id(object)? },
-        b"tag" => What::TagOfTag { name, tag: id(object)? },
-        _ => return broken(Rule::MalformedObject, "the tag does not name a commit"),
-    };
-    match starts.as_slice() {
-        [] => Ok(Parsed { what, payload: raw.to_vec(), message, signature: None }),
-        [at] => Ok(Parsed { what, payload: raw[..*at].to_vec(), message, signature: Some(raw[*at..].to_vec()) }),
-        _ => broken(Rule::SecondSignature, "the tag holds more than one signature block"),
-    }
+    trail.require("it holds one signature at most", starts.len() <= 1, || {
+        (Rule::SecondSignature, "the tag holds more than one signature block".into())
+    })?;
+    let payload = starts.first().map_or(raw, |&at| &raw[..at]).to_vec();
+    let signature = starts.first().map(|&at| raw[at..].to_vec());
+    Ok(Parsed { what, payload, message, signature })
 }
 
 /// Where the lines of the message begin.

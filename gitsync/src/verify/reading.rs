@@ -4,37 +4,52 @@ use gix::objs::Kind;
 use tk8s_core::{CommitId, Timestamp, TreeId};
 
 use super::object::What;
-use super::{ObjectVerdict, Rule, Signers, parse, verify_parsed};
+use super::signature::Broken;
+use super::{ObjectVerdict, Rule, Signers, Trail, parse_along, verify_along};
 use crate::Error;
 use crate::store::Store;
 
 /// What is said of a signature.
-pub(crate) type Judged = Result<ObjectVerdict, (Rule, String)>;
+pub(crate) type Judged = Result<ObjectVerdict, Broken>;
 
 /// A commit, its tree, and what is said of its signature. The tree is known even where the signature is refused, as a
 /// waiver needs it.
-pub(crate) fn commit_of(
+pub(super) fn commit_of(
     store: &Store,
     id: &str,
     signers: Option<&Signers>,
     now: Timestamp,
 ) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
+    commit_along(store, id, signers, now, Trail::SILENT)
+}
+
+/// The same, and notes what was found on the way.
+pub(crate) fn commit_along(
+    store: &Store,
+    id: &str,
+    signers: Option<&Signers>,
+    now: Timestamp,
+    trail: Trail<'_>,
+) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
     let commit: CommitId = id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?;
-    if let Err(refused) = bounded(store, id) {
+    if let Err(refused) = bounded_along(store, id, trail) {
         return Ok((commit, None, Err(refused)));
     }
     let (kind, raw) = store.read(id)?;
-    if kind != Kind::Commit {
-        return Ok((commit, None, Err((Rule::MalformedObject, format!("{id} is not a commit")))));
+    let is_commit = trail.require("it is a commit, and its bytes are what its id says", kind == Kind::Commit, || {
+        (Rule::MalformedObject, format!("{id} is not a commit"))
+    });
+    if let Err(refused) = is_commit {
+        return Ok((commit, None, Err(refused)));
     }
-    match parse(kind, &raw) {
+    match parse_along(kind, &raw, trail) {
         Ok(parsed) => {
             let tree = match &parsed.what {
                 What::Commit { tree } => Some(tree.clone()),
                 What::Tag { .. } | What::TagOfTag { .. } => None,
             };
             let judged = match signers {
-                Some(signers) => verify_parsed(&parsed, id, signers, now),
+                Some(signers) => verify_along(&parsed, id, signers, now, trail),
                 None => Err((Rule::Unsigned, "no signers are configured".into())),
             };
             Ok((commit, tree, judged))
@@ -47,11 +62,18 @@ pub(crate) fn commit_of(
 const LARGEST: u64 = 1024 * 1024;
 
 /// Refuses what is too large to be a commit or a tag, before it is read.
-pub(super) fn bounded(store: &Store, id: &str) -> Result<(), (Rule, String)> {
-    match store.size(id) {
+pub(super) fn bounded(store: &Store, id: &str) -> Result<(), Broken> {
+    bounded_along(store, id, Trail::SILENT)
+}
+
+/// The same, and notes what was found.
+fn bounded_along(store: &Store, id: &str, trail: Trail<'_>) -> Result<(), Broken> {
+    let size = store.size(id);
+    let outcome = match size {
         Some(size) if size > LARGEST => {
             Err((Rule::MalformedObject, format!("{id} has {size} bytes, at most {LARGEST} are read of a commit or tag")))
         }
         _ => Ok(()),
-    }
+    };
+    trail.ask("it is not too large to be read", outcome, |()| size.map(|size| format!("{size} bytes")).unwrap_or_default())
 }

@@ -4,18 +4,27 @@
 
 use tk8s_core::Timestamp;
 
-use super::{Role, Rule, SignerKind, Signers, openpgp, ssh, x509};
+use super::{Role, Rule, SignerKind, Signers, Trail, openpgp, ssh, x509};
 
 /// A rule and what was found: the place is added by whoever knows it.
 pub(crate) type Broken = (Rule, String);
 
 /// What is asked about whoever made a signature.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     /// What they have to be allowed to do.
     pub(crate) role: Role,
     /// Our own clock: never the signer's.
     pub(crate) now: Timestamp,
+    /// Where it is noted what was found.
+    pub(crate) trail: Trail<'a>,
+}
+
+impl Asked<'static> {
+    /// The same, and nobody wants to know the way to the verdict.
+    pub(crate) fn new(role: Role, now: Timestamp) -> Asked<'static> {
+        Asked { role, now, trail: Trail::SILENT }
+    }
 }
 
 /// A signature that is good: who made it, with what.
@@ -30,7 +39,7 @@ pub(crate) struct Signed {
 }
 
 /// Verifies a signature over exactly these bytes.
-pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked) -> Result<Signed, Broken> {
+pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
     let refuse = |rule: Rule, message: &str| Err((rule, message.to_owned()));
     let begins = |marker: &str| signature.starts_with(marker.as_bytes());
     if begins("-----BEGIN SSH SIGNATURE-----") {

@@ -79,7 +79,7 @@ pub(crate) fn judge(
         let message = format!("it is about another tag `{}`, {}; now it is {}", wanted.release, tag.short(), wanted.tag.short());
         return refuse(Rule::ApprovesAnother, message);
     }
-    let signed = signature::verify(parsed.payload(), parsed.signature()?, signers, Asked { role, now })?;
+    let signed = signature::verify(parsed.payload(), parsed.signature()?, signers, Asked::new(role, now))?;
     if signed.kind == SignerKind::Forge {
         return refuse(Rule::ForgeSigner, format!("{} is a forge, which approves nothing", signed.signer));
     }

@@ -21,28 +21,34 @@ use tk8s_core::Timestamp;
 use super::armor::{self, Headers};
 use super::signature::{Asked, Broken, Signed};
 use super::signers::{Credential, Fit};
-use super::{Rule, Signers};
+use super::{Rule, Signers, Trail};
 
 /// With the longest keys a signature has less than three thousand bytes.
 const LARGEST: usize = 64 * 1024;
 
 /// Who signed this payload.
-pub(super) fn verify(payload: &[u8], block: &[u8], signers: &Signers, asked: Asked) -> Result<Signed, Broken> {
-    let signature = Signature::read(block)?;
+pub(super) fn verify(payload: &[u8], block: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
+    let Asked { now, trail, .. } = asked;
+    let signature = Signature::read(block, trail)?;
     let (forged, fingerprint) = (Cell::new(false), OnceCell::new());
     let judged = signers.judge(asked, |credential| {
         let Credential::OpenPgp(certificate) = credential else { return Fit::Other };
         let Some(key) = certificate.find(|key| signature.names(key)) else { return Fit::Other };
-        if let Some(weak) = key.weak() {
-            return Fit::Refused(Rule::WeakKey, format!("it is signed with {weak}"));
+        let strong = key.weak().map_or(Ok(()), |weak| Err((Rule::WeakKey, format!("it is signed with {weak}"))));
+        if let Err((rule, why)) = trail.ask("its key is strong enough", strong, |()| key.fingerprint()) {
+            return Fit::Refused(rule, why);
         }
         // Mathematics first: whether the signer may is only worth saying of a signature that is one.
-        if !key.made(&signature.packet, payload) {
+        let misfit = || (Rule::BadSignature, format!("the signature by {} does not fit its bytes", key.fingerprint()));
+        if trail.require("its signature fits its bytes", key.made(&signature.packet, payload), misfit).is_err() {
             forged.set(true);
             return Fit::Other;
         }
         fingerprint.get_or_init(|| key.fingerprint());
-        signature.in_time(key, asked.now).and_then(|()| key.may_sign(asked.now)).into()
+        let in_time =
+            trail.ask("its signature counts now, by what it says itself", signature.in_time(key, now), |()| String::new());
+        let may = |()| trail.ask("the key's owner lets it sign now", key.may_sign(now), |()| String::new());
+        in_time.and_then(may).into()
     });
     let shown = || fingerprint.get().cloned().unwrap_or_else(|| signature.issuer());
     match judged {
@@ -89,43 +95,57 @@ struct Signature {
 }
 
 impl Signature {
-    fn read(block: &[u8]) -> Result<Signature, Broken> {
+    fn read(block: &[u8], trail: Trail<'_>) -> Result<Signature, Broken> {
         let bad = |why: &str| (Rule::BadSignature, why.to_owned());
-        if block.len() > LARGEST {
-            return Err(bad("its signature is too long to be one"));
-        }
-        let (bytes, after) = armor::block(block, "PGP SIGNATURE", Headers::Allowed).map_err(bad)?;
-        if !after.is_empty() {
-            return Err((Rule::TrailingBytes, "bytes follow its signature".into()));
-        }
-        let packets = packets::split(&bytes).map_err(bad)?;
+        trail.require("its signature is not too long", block.len() <= LARGEST, || bad("its signature is too long to be one"))?;
+        let armour = armor::block(block, "PGP SIGNATURE", Headers::Allowed).map_err(bad);
+        let (bytes, after) = trail.ask("its armour can be read", armour, |_| "OpenPGP".into())?;
+        trail.require("nothing follows its signature", after.is_empty(), || {
+            (Rule::TrailingBytes, "bytes follow its signature".into())
+        })?;
+        let packet = trail.ask("it is one signature of a version that is known", Signature::only(&bytes), |_| String::new())?;
+        let config = packet.config().ok_or_else(|| bad("its signature is of a version that is not known"))?;
+        trail.require(
+            "that version is not too old",
+            matches!(config.version(), SignatureVersion::V4 | SignatureVersion::V6),
+            || (Rule::WeakKey, format!("its signature is of version {}", u8::from(config.version()))),
+        )?;
+        // A signature over text fits texts that differ in white space; others are about keys.
+        trail.require("it is one over a document", config.typ == SignatureType::Binary, || {
+            bad("its signature is not one over a document as Git makes it")
+        })?;
+        let hash =
+            strength::weak_hash(config.hash_alg).map_or(Ok(()), |weak| Err((Rule::WeakKey, format!("it is signed over {weak}"))));
+        trail.ask("its hash is strong enough", hash, |()| format!("{:?}", config.hash_alg))?;
+        use PublicKeyAlgorithm::{ECDSA, Ed25519, EdDSALegacy, RSA, RSASign};
+        let is_accepted = matches!(config.pub_alg, RSA | RSASign | ECDSA | EdDSALegacy | Ed25519);
+        trail.require("it is made with a kind of key that is accepted", is_accepted, || {
+            (Rule::WeakKey, format!("it is signed with a key of the kind {:?}", config.pub_alg))
+        })?;
+        let demanded = statement::not_understood(&packet);
+        trail.require("it demands nothing that is not understood", demanded.is_none(), || {
+            bad(&format!("its signature demands that {} is understood", demanded.unwrap_or_default()))
+        })?;
+        let made = statement::made(&packet).ok_or_else(|| bad("its signature does not say when it was made"));
+        let made = trail.ask("it says when it was made", made, ToString::to_string)?;
+        let expires = statement::expires(&packet);
+        Ok(Signature { packet, made, expires })
+    }
+
+    /// The only packet, which is a signature.
+    fn only(bytes: &[u8]) -> Result<pgp::packet::Signature, Broken> {
+        let bad = |why: &str| (Rule::BadSignature, why.to_owned());
+        let packets = packets::split(bytes).map_err(bad)?;
         let raw = match packets.as_slice() {
             [raw] => raw,
             [] => return Err(bad("its signature is empty")),
             _ => return Err((Rule::SecondSignature, "its armour holds more than one signature".into())),
         };
-        let Ok(Packet::Signature(packet)) = raw.read() else { return Err(bad("its signature can't be read")) };
-        let Some(config) = packet.config() else { return Err(bad("its signature is of a version that is not known")) };
-        if !matches!(config.version(), SignatureVersion::V4 | SignatureVersion::V6) {
-            return Err((Rule::WeakKey, format!("its signature is of version {}", u8::from(config.version()))));
+        match raw.read() {
+            Ok(Packet::Signature(packet)) if packet.config().is_some() => Ok(packet),
+            Ok(Packet::Signature(_)) => Err(bad("its signature is of a version that is not known")),
+            _ => Err(bad("its signature can't be read")),
         }
-        if config.typ != SignatureType::Binary {
-            // A signature over text fits texts that differ in white space; others are about keys.
-            return Err(bad("its signature is not one over a document as Git makes it"));
-        }
-        if let Some(weak) = strength::weak_hash(config.hash_alg) {
-            return Err((Rule::WeakKey, format!("it is signed over {weak}")));
-        }
-        use PublicKeyAlgorithm::{ECDSA, Ed25519, EdDSALegacy, RSA, RSASign};
-        if !matches!(config.pub_alg, RSA | RSASign | ECDSA | EdDSALegacy | Ed25519) {
-            return Err((Rule::WeakKey, format!("it is signed with a key of the kind {:?}", config.pub_alg)));
-        }
-        if let Some(what) = statement::not_understood(&packet) {
-            return Err(bad(&format!("its signature demands that {what} is understood")));
-        }
-        let Some(made) = statement::made(&packet) else { return Err(bad("its signature does not say when it was made")) };
-        let expires = statement::expires(&packet);
-        Ok(Signature { packet, made, expires })
     }
 
     /// Whether it says that it is by this key. What it says of a fingerprint and signs binds; the rest helps to find the key.

@@ -178,7 +178,7 @@ impl Signers {
     /// Who of them made a signature, if they may: `fit` says of each credential whether it did.
     ///
     /// One entry that may is enough, but a compromised one is never good.
-    pub(super) fn judge(&self, asked: Asked, fit: impl Fn(&Credential) -> Fit) -> Result<Known, Broken> {
+    pub(super) fn judge(&self, asked: Asked<'_>, fit: impl Fn(&Credential) -> Fit) -> Result<Known, Broken> {
         let mut verdict = Err((Rule::UnknownSigner, "no signer has this key".to_owned()));
         for signer in &self.signers {
             for key in &signer.keys {
@@ -190,45 +190,59 @@ impl Signers {
                 }
             }
         }
-        verdict
+        asked.trail.ask("somebody of the signers file made it, who may", verdict, |known| known.name.clone())
     }
 }
 
 /// What is said of one credential; nothing if it is not the one.
-fn judge(signer: &Signer, key: &Key, fit: Fit, asked: Asked) -> Option<Result<Known, Broken>> {
+fn judge(signer: &Signer, key: &Key, fit: Fit, asked: Asked<'_>) -> Option<Result<Known, Broken>> {
     let called = match fit {
         Fit::Other => return None,
         Fit::Made { called } => Ok(called),
         Fit::Refused(rule, why) => Err((rule, why)),
     };
+    let called = called.map_err(|(rule, why)| (rule, format!("{}: {why}", signer.name)));
+    let name = |called: &Option<String>| called.clone().unwrap_or_else(|| signer.name.clone());
     Some(
         allowed(signer, key, asked)
-            .and(called.map_err(|(rule, why)| (rule, format!("{}: {why}", signer.name))))
-            .map(|called| Known { name: called.unwrap_or_else(|| signer.name.clone()), kind: signer.kind }),
+            .and_then(|()| asked.trail.ask("their key or certificate may be used for it", called, name))
+            .map(|called| Known { name: name(&called), kind: signer.kind }),
     )
 }
 
-fn allowed(signer: &Signer, key: &Key, asked: Asked) -> Result<(), Broken> {
-    let (name, now) = (&signer.name, asked.now);
+fn allowed(signer: &Signer, key: &Key, asked: Asked<'_>) -> Result<(), Broken> {
+    let Asked { role, now, trail } = asked;
+    trail.ask("the state of its signer lets it count", state(signer, now), |()| signer.name.clone())?;
+    trail.ask("the signers file says that the key is valid now", valid(signer, key, now), |()| String::new())?;
+    trail.require("its signer has the role that is needed", signer.roles.contains(&role), || {
+        (Rule::RoleMissing, format!("{} does not have the role `{}`", signer.name, role.name()))
+    })
+}
+
+fn state(signer: &Signer, now: Timestamp) -> Result<(), Broken> {
+    let name = &signer.name;
     let refuse = |rule, why: String| Err((rule, why));
     let since = signer.since.map(|since| format!(" since {since}")).unwrap_or_default();
     match signer.state {
-        SignerState::Active if signer.since.is_none_or(|since| since <= now) => {}
-        SignerState::Active => return refuse(Rule::KeyNotValidNow, format!("{name} is active{since}, which is yet to come")),
+        SignerState::Active if signer.since.is_none_or(|since| since <= now) => Ok(()),
+        SignerState::Active => refuse(Rule::KeyNotValidNow, format!("{name} is active{since}, which is yet to come")),
         // From then on by our own clock; without a date at once.
-        SignerState::Retired if signer.since.is_some_and(|since| now < since) => {}
-        SignerState::Retired => return refuse(Rule::RetiredSigner, format!("{name} is retired{since}")),
-        SignerState::Compromised => return refuse(Rule::CompromisedSigner, format!("{name} is marked as compromised{since}")),
+        SignerState::Retired if signer.since.is_some_and(|since| now < since) => Ok(()),
+        SignerState::Retired => refuse(Rule::RetiredSigner, format!("{name} is retired{since}")),
+        SignerState::Compromised => refuse(Rule::CompromisedSigner, format!("{name} is marked as compromised{since}")),
     }
+}
+
+/// By what the file says. What a certificate says of itself is judged by the module of its kind.
+fn valid(signer: &Signer, key: &Key, now: Timestamp) -> Result<(), Broken> {
+    let name = &signer.name;
+    let refuse = |why: String| Err((Rule::KeyNotValidNow, why));
     if let Some(after) = key.valid_after.filter(|after| now < *after) {
-        return refuse(Rule::KeyNotValidNow, format!("this key of {name} is valid from {after} on"));
+        return refuse(format!("this key of {name} is valid from {after} on"));
     }
     // To the second, and that one included: as OpenSSH.
     if let Some(before) = key.valid_before.filter(|before| now.as_second() > before.as_second()) {
-        return refuse(Rule::KeyNotValidNow, format!("this key of {name} was valid until {before}"));
-    }
-    if !signer.roles.contains(&asked.role) {
-        return refuse(Rule::RoleMissing, format!("{name} does not have the role `{}`", asked.role.name()));
+        return refuse(format!("this key of {name} was valid until {before}"));
     }
     Ok(())
 }
@@ -256,7 +270,7 @@ mod tests {
         let text = format!(
             "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - {{name: alice, {entry}, keys: ['{KEY}']}}\n"
         );
-        let asked = Asked { role, now: "2026-01-01T00:00:00.5Z".parse().unwrap() };
+        let asked = Asked::new(role, "2026-01-01T00:00:00.5Z".parse().unwrap());
         let judged = Signers::parse(text.as_bytes(), "signers").unwrap().judge(asked, |_| Fit::Made { called: None });
         judged.map(|known| (known.name, known.kind)).map_err(|(rule, _)| rule)
     }
@@ -302,7 +316,7 @@ mod tests {
             ("valid-after=\"20260101000001Z\"", Err(Rule::KeyNotValidNow)),
         ] {
             let signers = Signers::parse(format!("alice {option} {KEY}").as_bytes(), "signers").unwrap();
-            let asked = Asked { role: Role::RELEASE, now: instant.parse().unwrap() };
+            let asked = Asked::new(Role::RELEASE, instant.parse().unwrap());
             let said = signers.judge(asked, |_| Fit::Made { called: None }).map(drop).map_err(|(rule, _)| rule);
             assert_eq!(said, expected, "{option}");
         }

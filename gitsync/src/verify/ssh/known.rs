@@ -2,11 +2,11 @@
 
 use ssh_key::Certificate;
 use ssh_key::public::KeyData;
-use tk8s_core::Timestamp;
 
 use super::patterns::list_matches;
 use super::{NAMESPACE, certificate, key};
 use crate::verify::Rule;
+use crate::verify::signature::Asked;
 use crate::verify::signers::Fit;
 
 /// A key, and what may be made with it.
@@ -37,18 +37,18 @@ impl Known {
 
     /// Whether a signature that was made with `shown` is this key's to make: the same key, or a key with a certificate of
     /// this authority.
-    pub(super) fn fit(&self, shown: &KeyData, now: Timestamp) -> Fit {
+    pub(super) fn fit(&self, shown: &KeyData, asked: Asked<'_>) -> Fit {
         let Some(made) = self.made(shown) else { return Fit::Other };
         // OpenSSH is asked about one name. Here nobody is claimed: it is enough that there is one.
         let names: Vec<&str> = match (made, &self.principals) {
-            (Made::Itself | Made::Beside, None) => return self.fit_as(shown, "", now),
+            (Made::Itself | Made::Beside, None) => return self.fit_as(shown, "", asked),
             (Made::Itself | Made::Beside, Some(patterns)) => {
                 patterns.split(',').filter(|pattern| !pattern.starts_with('!')).collect()
             }
             (Made::With(certificate), _) => certificate.valid_principals().iter().map(String::as_str).collect(),
         };
         match names.into_iter().find(|name| self.is_for(name)) {
-            Some(name) => self.fit_as(shown, name, now),
+            Some(name) => self.fit_as(shown, name, asked),
             None => match made {
                 Made::Itself | Made::Beside => Fit::Refused(Rule::UnknownSigner, "the line of this key names nobody".into()),
                 Made::With(certificate) => {
@@ -62,7 +62,7 @@ impl Known {
     }
 
     /// The same, asked as OpenSSH is: by somebody of this name?
-    pub(super) fn fit_as(&self, shown: &KeyData, name: &str, now: Timestamp) -> Fit {
+    pub(super) fn fit_as(&self, shown: &KeyData, name: &str, asked: Asked<'_>) -> Fit {
         let Some(made) = self.made(shown) else { return Fit::Other };
         if !self.is_for(name) {
             return Fit::Other;
@@ -70,7 +70,7 @@ impl Known {
         match made {
             Made::Itself => {}
             Made::With(certificate) => {
-                if let Err((rule, why)) = certificate::judge(certificate, &self.key, name, now) {
+                if let Err((rule, why)) = certificate::judge(certificate, &self.key, name, asked) {
                     return Fit::Refused(rule, why);
                 }
             }

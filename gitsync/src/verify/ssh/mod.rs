@@ -28,45 +28,51 @@ use ssh_key::{PublicKey, SshSig};
 
 use super::signature::{Asked, Broken, Signed};
 use super::signers::{Credential, Fit};
-use super::{Rule, Signers};
+use super::{Rule, Signers, Trail};
 
 /// The namespace of everything that Git signs.
 const NAMESPACE: &str = "git";
 
 /// Who signed this payload.
-pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked) -> Result<Signed, Broken> {
-    let shown = proven(payload, signature)?;
+pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
+    let shown = proven(payload, signature, asked.trail)?;
     let fingerprint = key::fingerprint(&shown);
     let named = |(rule, why): Broken| (rule, format!("{fingerprint}: {why}"));
     // Before anybody asks whose key it is, as OpenSSH does.
-    if let Some(why) = signers.revoked().and_then(|revoked| revoked.revokes(&shown)) {
-        return Err(named((Rule::KeyRevoked, why)));
-    }
+    let revoked =
+        signers.revoked().and_then(|revoked| revoked.revokes(&shown)).map_or(Ok(()), |why| Err((Rule::KeyRevoked, why)));
+    let list = if signers.revoked().is_some() { "" } else { "there is no revocation file" };
+    asked.trail.ask("neither its key nor its certificate is revoked", revoked, |()| list.to_owned()).map_err(named)?;
     let fit = |credential: &Credential| match credential {
-        Credential::Ssh(known) => known.fit(&shown, asked.now),
+        Credential::Ssh(known) => known.fit(&shown, asked),
         _ => Fit::Other,
     };
     signers.judge(asked, fit).map(|known| known.signed(fingerprint.clone())).map_err(named)
 }
 
 /// The key that made a signature, maybe with its certificate: proven by mathematics, and believed by nobody yet.
-fn proven(payload: &[u8], signature: &[u8]) -> Result<KeyData, Broken> {
-    let signature = armour::remove(signature)?;
-    if signature.namespace() != NAMESPACE {
+fn proven(payload: &[u8], signature: &[u8], trail: Trail<'_>) -> Result<KeyData, Broken> {
+    let signature =
+        trail.ask("its SSH signature can be read, and nothing follows it", armour::remove(signature), |_| String::new())?;
+    trail.require("it was signed for Git", signature.namespace() == NAMESPACE, || {
         let other = tk8s_core::printable(signature.namespace(), 40);
-        return Err((Rule::WrongNamespace, format!("it was signed for `{other}`, not for `{NAMESPACE}`")));
-    }
-    if !signature.reserved().is_empty() {
-        return Err((Rule::BadSignature, "its signature uses a reserved field".into()));
-    }
+        (Rule::WrongNamespace, format!("it was signed for `{other}`, not for `{NAMESPACE}`"))
+    })?;
+    trail.require("its signature has an empty reserved field", signature.reserved().is_empty(), || {
+        (Rule::BadSignature, "its signature uses a reserved field".into())
+    })?;
     let shown = signature.public_key();
     let plain = key::plain(shown);
-    key::strong("it is signed", plain, signature.signature())?;
+    let strong = key::strong("it is signed", plain, signature.signature());
+    trail.ask("its key is strong enough", strong, |()| plain.algorithm().to_string())?;
     // The library verifies with plain keys only; what is signed doesn't hold the key, so it may be exchanged.
     let bare = SshSig::new(plain.clone(), NAMESPACE, signature.hash_alg(), signature.signature().clone());
     let good = bare.is_ok_and(|bare| PublicKey::from(plain.clone()).verify(NAMESPACE, payload, &bare).is_ok());
-    if !good {
-        return Err((Rule::BadSignature, format!("the signature by {} does not fit its bytes", key::fingerprint(shown))));
-    }
+    let fits = if good {
+        Ok(())
+    } else {
+        Err((Rule::BadSignature, format!("the signature by {} does not fit its bytes", key::fingerprint(shown))))
+    };
+    trail.ask("its signature fits its bytes", fits, |()| key::fingerprint(shown))?;
     Ok(shown.clone())
 }

@@ -13,9 +13,10 @@ use x509_cert::Certificate;
 use x509_cert::attr::Attributes;
 use x509_cert::ext::pkix::SubjectKeyIdentifier;
 
-use crate::verify::Rule;
+use super::names;
 use crate::verify::armor::{self, Headers};
 use crate::verify::signature::Broken;
+use crate::verify::{Rule, Trail};
 
 /// With a chain of certificates and an entry of a log a message has about ten thousand bytes.
 const LARGEST: usize = 256 * 1024;
@@ -113,22 +114,26 @@ fn bad<T>(why: &str) -> Result<T, Broken> {
 
 impl Message {
     /// Takes a message apart, and proves that the key of its certificate signed exactly these bytes.
-    pub(super) fn proven(payload: &[u8], block: &[u8]) -> Result<Message, Broken> {
-        let message = Message::read(block)?;
-        if message.hash.digest(payload) != message.digest {
-            return bad("its signature is over other bytes");
-        }
-        if let Some(weak) = weak_key(&message.certificate) {
-            return Err((Rule::WeakKey, format!("it is signed with {weak}")));
-        }
+    pub(super) fn proven(payload: &[u8], block: &[u8], trail: Trail<'_>) -> Result<Message, Broken> {
+        let check = "its X.509 message holds one signature over attributes and its certificate, and nothing follows it";
+        let message = trail.ask(check, Message::read(block), |message| format!("over {:?}", message.hash))?;
+        let is_digest = message.hash.digest(payload) == message.digest;
+        trail.require("the attributes hold the digest of its bytes", is_digest, || {
+            (Rule::BadSignature, "its signature is over other bytes".into())
+        })?;
+        let weak =
+            weak_key(&message.certificate).map_or(Ok(()), |weak| Err((Rule::WeakKey, format!("it is signed with {weak}"))));
+        let named = || tk8s_core::printable(&names::of(&message.certificate).join(", "), 200);
+        trail.ask("the key of its certificate is strong enough", weak, |()| named())?;
         let certificate = EndEntityCert::try_from(&message.der)
-            .map_err(|error| (Rule::CertificateRefused, format!("its certificate can't be used: {error}")))?;
+            .map_err(|error| (Rule::CertificateRefused, format!("its certificate can't be used: {error}")));
+        let certificate = trail.ask("its certificate can be used", certificate, |_| String::new())?;
         let made = |algorithm: &&dyn SignatureVerificationAlgorithm| {
             certificate.verify_signature(*algorithm, &message.signed, &message.signature).is_ok()
         };
-        if !message.hash.algorithms(message.is_pss).iter().any(made) {
-            return bad("its signature is not by the key of its certificate");
-        }
+        trail.require("its signature fits its attributes", message.hash.algorithms(message.is_pss).iter().any(made), || {
+            (Rule::BadSignature, "its signature is not by the key of its certificate".into())
+        })?;
         Ok(message)
     }
 

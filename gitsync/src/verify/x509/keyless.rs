@@ -14,7 +14,7 @@ use super::cms::Message;
 use super::log::{Entry, Log};
 use super::{names, sct};
 use crate::verify::Rule;
-use crate::verify::signature::Broken;
+use crate::verify::signature::{Asked, Broken};
 use crate::verify::signers::Fit;
 
 /// Where gitsign puts what the log said.
@@ -125,14 +125,18 @@ impl Keyless {
         Ok(Keyless { identity: identity.into(), issuer: issuer.into(), authorities, logs, certificate_logs })
     }
 
-    pub(super) fn fit(&self, message: &Message, now: Timestamp) -> Fit {
+    pub(super) fn fit(&self, message: &Message, asked: Asked<'_>) -> Fit {
+        let Asked { now, trail, .. } = asked;
         let is_named = names::of(&message.certificate).contains(&self.identity)
             && names::issuer(&message.certificate).as_ref() == Some(&self.issuer);
         if !is_named {
             return Fit::Other;
         }
-        match self.seen(message, now) {
-            Ok(seen) => self.believe(message, seen).into(),
+        match trail.ask("a log of the signers file saw it being signed", self.seen(message, now), ToString::to_string) {
+            Ok(seen) => {
+                let check = "an authority of the signers file made its certificate, which was good then";
+                super::fit(self.believe(message, seen), check, trail)
+            }
             // Anybody can write a name into a certificate: of those that no authority here made, nothing is said.
             Err(_) if !self.is_of_an_authority(message) => Fit::Other,
             Err((rule, why)) => Fit::Refused(rule, why),

@@ -17,20 +17,19 @@ use chain::{CODE_OR_MAIL, Roots, Unbelieved};
 use cms::Message;
 pub(super) use keyless::Keyless;
 use sha2::{Digest as _, Sha256};
-use tk8s_core::Timestamp;
 
 use super::signature::{Asked, Broken, Signed};
 use super::signers::{Credential, Fit};
-use super::{Rule, Signers};
+use super::{Rule, Signers, Trail};
 
 /// Who signed this payload.
-pub(super) fn verify(payload: &[u8], block: &[u8], signers: &Signers, asked: Asked) -> Result<Signed, Broken> {
+pub(super) fn verify(payload: &[u8], block: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
     // Mathematics first: whether the signer may is only worth saying of a signature that is one.
-    let message = Message::proven(payload, block)?;
+    let message = Message::proven(payload, block, asked.trail)?;
     let fingerprint = hex::encode_upper(Sha256::digest(&message.der));
     let judged = signers.judge(asked, |credential| match credential {
-        Credential::X509(identity) => identity.fit(&message, asked.now),
-        Credential::Keyless(keyless) => keyless.fit(&message, asked.now),
+        Credential::X509(identity) => identity.fit(&message, asked),
+        Credential::Keyless(keyless) => keyless.fit(&message, asked),
         _ => Fit::Other,
     });
     match judged {
@@ -63,20 +62,25 @@ impl Identity {
         Ok(Identity { name: name.into(), roots: Roots::read(roots).map_err(|why| format!("`roots`: {why}"))? })
     }
 
-    fn fit(&self, message: &Message, now: Timestamp) -> Fit {
+    fn fit(&self, message: &Message, asked: Asked<'_>) -> Fit {
         if !names::of(&message.certificate).contains(&self.name) {
             return Fit::Other;
         }
-        self.roots.believe(message, &CODE_OR_MAIL, now).map(|_| ()).into()
+        let believed = self.roots.believe(message, &CODE_OR_MAIL, asked.now).map(|_| ());
+        fit(believed, "an authority of the signers file made its certificate, which is good now", asked.trail)
     }
 }
 
-impl From<Result<(), Unbelieved>> for Fit {
-    fn from(believed: Result<(), Unbelieved>) -> Fit {
-        match believed {
-            Ok(()) => Fit::Made { called: None },
-            Err(Unbelieved::Stranger) => Fit::Other,
-            Err(Unbelieved::Refused(rule, why)) => Fit::Refused(rule, why),
-        }
+/// What follows from what is believed of a certificate.
+fn fit(believed: Result<(), Unbelieved>, check: &'static str, trail: Trail<'_>) -> Fit {
+    let (is_stranger, outcome) = match believed {
+        Ok(()) => (false, Ok(())),
+        Err(Unbelieved::Stranger) => (true, Err((Rule::UnknownSigner, "it is of none of these authorities".to_owned()))),
+        Err(Unbelieved::Refused(rule, why)) => (false, Err((rule, why))),
+    };
+    match trail.ask(check, outcome, |()| String::new()) {
+        Ok(()) => Fit::Made { called: None },
+        Err(_) if is_stranger => Fit::Other,
+        Err((rule, why)) => Fit::Refused(rule, why),
     }
 }

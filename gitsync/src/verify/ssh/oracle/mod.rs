@@ -20,7 +20,7 @@ use super::{NAMESPACE, Revocations, allowed_signers, key, proven};
 use crate::Error;
 use crate::verify::signature::{Asked, Broken};
 use crate::verify::signers::{Credential, Fit, Signer};
-use crate::verify::{Role, Rule, Signers};
+use crate::verify::{Role, Rule, Signers, Trail};
 
 const CASES: u64 = 2000;
 const SEED: u64 = 0x7468_6b38;
@@ -171,7 +171,7 @@ fn ours(case: &Case, workshop: &Workshop, name: Option<&str>) -> Result<(), Vec<
     // The file is refused as a whole, for a line that is skipped there: here the rest is asked about, as there.
     let (signers, mut refused) = readable(&case.allowed_signers);
     let payload = if case.changed { b"another message".as_slice() } else { MESSAGE };
-    let shown = proven(payload, &case.signature).map_err(|broken| vec![broken])?;
+    let shown = proven(payload, &case.signature, Trail::SILENT).map_err(|broken| vec![broken])?;
     if let Some(at) = case.revoked {
         let revocations = Revocations::read(&workshop.krls[at].1);
         let revoked = revocations.map_or_else(|error| Some(error.to_string()), |revocations| revocations.revokes(&shown));
@@ -179,11 +179,11 @@ fn ours(case: &Case, workshop: &Workshop, name: Option<&str>) -> Result<(), Vec<
             return Err(vec![(Rule::KeyRevoked, why)]);
         }
     }
-    let asked = Asked { role: Role::RELEASE, now: time(case.time) };
+    let asked = Asked::new(Role::RELEASE, time(case.time));
     for signer in signers {
         let fit = |credential: &Credential| match (credential, name) {
-            (Credential::Ssh(known), Some(name)) => known.fit_as(&shown, name, asked.now),
-            (Credential::Ssh(known), None) => known.fit(&shown, asked.now),
+            (Credential::Ssh(known), Some(name)) => known.fit_as(&shown, name, asked),
+            (Credential::Ssh(known), None) => known.fit(&shown, asked),
             #[allow(unreachable_patterns, reason = "other kinds of credentials are not listed here")]
             _ => Fit::Other,
         };
