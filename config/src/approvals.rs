@@ -47,3 +47,34 @@ pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) ->
     }
     ApprovalsConfig { required, exclude_head, several_roles, break_glass }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::AgentConfig;
+
+    fn read(approvals: &str) -> Result<AgentConfig, String> {
+        let text = format!(
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: production\nrepository:\n  \
+             url: 'file:///platform'\n  path: platform\ntrust:\n  signersFile: /signers\n  approvals: {approvals}\n\
+             history: {{dir: /history, identityKeyFile: /identity, encryptionKeyFile: /key}}\n"
+        );
+        AgentConfig::parse(&text, "agent.yaml").map_err(|problems| problems.to_string())
+    }
+
+    /// A43, threshold cheating: a threshold of nobody.
+    #[test]
+    fn a_threshold_of_nobody_is_refused() {
+        let good = read("{security-officer: 2, technical-lead: 1}").map(|config| config.trust.approvals.unwrap().required);
+        assert_eq!(good.unwrap().into_iter().collect::<Vec<_>>(), [("security-officer".into(), 2), ("technical-lead".into(), 1)]);
+        for bad in [
+            "{security-officer: 0}",
+            "{security-officer: 1, technical-lead: 0}",
+            "{security-officer: -1}",
+            "{}",
+            "{exclude: head}",
+        ] {
+            let problems = read(bad).unwrap_err();
+            assert!(problems.contains("trust.approvals"), "{bad}: {problems}");
+        }
+    }
+}

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use support::{KeyType, Repository, Signer, Sshd};
+use support::{KeyType, Repository, Signer, Sshd, verify_object};
 use tk8s_core::{Classified as _, SourceTree as _, Timestamp, TreePath, Trust};
 use tk8s_gitsync::{
     Accepted, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification, Waiver,
-    evidence, fetch, tree, verify, verify_object, verify_revision,
+    evidence, fetch, tree, verify, verify_revision,
 };
 
 fn source(repository: &Repository, follow: Follow) -> Source {
@@ -58,6 +58,7 @@ fn accepted(verification: &Verification) -> Accepted {
     }
 }
 
+/// TUF, arbitrary installation.
 #[test]
 fn every_kind_of_key_is_accepted_and_every_other_one_refused() {
     for kind in [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::EcdsaP521, KeyType::Rsa] {
@@ -75,6 +76,7 @@ fn every_kind_of_key_is_accepted_and_every_other_one_refused() {
     }
 }
 
+/// A40, signature stripping.
 #[test]
 fn an_unsigned_head_is_refused_in_staging_and_waived_in_dev_only_with_a_reason() {
     let repository = Repository::new();
@@ -89,6 +91,7 @@ fn an_unsigned_head_is_refused_in_staging_and_waived_in_dev_only_with_a_reason()
     assert!(Waiver::new("  ").is_err());
 }
 
+/// TUF, rollback.
 #[test]
 fn a_rewritten_branch_is_refused_and_what_was_accepted_stays() {
     let repository = Repository::new();
@@ -130,6 +133,7 @@ fn production_takes_the_highest_signed_version_tag_on_a_signed_commit() {
     assert_eq!(refused, [("refs/tags/v1.2.0", Rule::LightweightTag), ("refs/tags/v1.1.0", Rule::Unsigned)]);
 }
 
+/// TUF, rollback and wrong software.
 #[test]
 fn a_tag_that_moves_vanishes_lies_or_leaves_the_branch_is_refused() {
     let repository = Repository::new();
@@ -177,6 +181,7 @@ fn a_tag_that_moves_vanishes_lies_or_leaves_the_branch_is_refused() {
     assert_eq!(rules(&judge(&before)), [Rule::TagVanished]);
 }
 
+/// TUF, rollback.
 #[test]
 fn releases_from_before_are_no_news_and_may_not_move() {
     let repository = Repository::new();
@@ -232,6 +237,7 @@ fn what_was_accepted_stays_when_its_signer_retires_and_goes_when_the_key_is_stol
     }
 }
 
+/// TUF, endless data.
 #[test]
 fn what_is_too_large_for_a_tag_or_commit_is_refused_and_others_are_not_kept_from_passing() {
     let repository = Repository::new();
@@ -249,6 +255,7 @@ fn what_is_too_large_for_a_tag_or_commit_is_refused_and_others_are_not_kept_from
     assert!(judged.refused[0].message.contains("2097152 bytes"), "{}", judged.refused[0].message);
 }
 
+/// TUF, rollback.
 #[test]
 fn a_lower_version_is_refused() {
     let repository = Repository::new();
@@ -263,6 +270,7 @@ fn a_lower_version_is_refused() {
     assert_eq!(after.revision.unwrap().revision().label(), "v2.0.0");
 }
 
+/// A41, wrong subject.
 #[test]
 fn a_signature_for_files_is_not_one_for_git() {
     let repository = Repository::new();
@@ -279,6 +287,7 @@ fn a_signature_for_files_is_not_one_for_git() {
     assert_eq!(refusal.rule, Rule::WrongNamespace);
 }
 
+/// A42, parser differentials.
 #[test]
 fn what_git_lets_pass_is_refused_by_its_own_rule() {
     let repository = Repository::new();
@@ -320,6 +329,7 @@ fn what_git_lets_pass_is_refused_by_its_own_rule() {
     }
 }
 
+/// A45, time.
 #[test]
 fn the_signer_s_state_role_and_validity_decide_at_our_own_time() {
     let repository = Repository::new();

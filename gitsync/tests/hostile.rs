@@ -131,6 +131,7 @@ fn a_connection_that_is_cut_at_any_place_leaves_the_mirror_as_it_was() {
     }
 }
 
+/// TUF, endless data.
 #[test]
 fn a_server_that_falls_silent_or_dribbles_is_left() {
     let home = Home::new();
@@ -170,6 +171,7 @@ fn a_server_that_falls_silent_or_dribbles_is_left() {
     assert!(message.contains("(3 s)"), "{message}");
 }
 
+/// TUF, endless data.
 #[test]
 fn an_answer_without_end_is_cut_at_its_limit() {
     let home = Home::new();
@@ -277,6 +279,7 @@ fn delta(base: u64, result: u64, instructions: &[u8]) -> Vec<u8> {
     [number(base), number(result), instructions.to_vec()].concat()
 }
 
+/// TUF, endless data.
 #[test]
 fn a_pack_that_lies_or_grows_beyond_bounds_is_refused_before_it_is_held() {
     let home = Home::new();
@@ -445,6 +448,7 @@ fn waived(repository: &Repository) -> VerifiedTree {
     tree(&Arc::new(verify(&fetched, &policy, &Accepted::default()).unwrap().revision.unwrap())).unwrap()
 }
 
+/// TUF, mix-and-match.
 #[test]
 fn an_object_swapped_under_its_id_is_never_used() {
     let repository = Repository::new();
@@ -467,6 +471,7 @@ fn an_object_swapped_under_its_id_is_never_used() {
     assert_eq!(fetch(&in_place(&repository, Follow::Branch("main".into()))).err().unwrap().reason(), "ObjectBroken");
 }
 
+/// TUF, rollback.
 #[test]
 fn history_is_not_bent_by_replacements_a_commit_graph_or_a_swapped_commit() {
     let repository = Repository::new();

@@ -8,11 +8,11 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{KeyType, Repository, Signer};
+use support::{KeyType, Repository, Signer, verify_object};
 use tk8s_core::{Classified as _, Timestamp, Trust};
 use tk8s_gitsync::{
     Accepted, Follow, Policy, ProductionPolicy, Revocations, Rule, Signers, Source, StagingPolicy, Verification, fetch, verify,
-    verify_object, verify_revision,
+    verify_revision,
 };
 
 /// A repository with one commit and one tag, signed by alice.
@@ -86,6 +86,7 @@ fn parsed(text: &str) -> Signers {
 
 // What Git lets pass.
 
+/// TUF, wrong software; rollback.
 #[test]
 fn a_tag_object_under_another_name_is_refused_where_git_verifies_it() {
     let signed = Signed::new();
@@ -100,6 +101,7 @@ fn a_tag_object_under_another_name_is_refused_where_git_verifies_it() {
     assert_eq!(offline.unwrap_err().rule, Rule::TagNameMismatch);
 }
 
+/// A42, parser differentials.
 #[test]
 fn a_header_that_looks_like_a_signature_is_refused_where_git_verifies_the_commit() {
     let signed = Signed::new();
@@ -110,6 +112,7 @@ fn a_header_that_looks_like_a_signature_is_refused_where_git_verifies_the_commit
     }
 }
 
+/// A42, parser differentials.
 #[test]
 fn a_second_signature_is_refused_where_git_verifies_the_first() {
     let signed = Signed::new();
@@ -118,12 +121,14 @@ fn a_second_signature_is_refused_where_git_verifies_the_first() {
     signed.git_is_fooled("commit", &commit.replacen("\n\n", &format!("\n{signature}\n"), 1), Rule::SecondSignature);
 }
 
+/// A42, parser differentials.
 #[test]
 fn bytes_after_the_signature_of_a_tag_are_refused_where_git_ignores_them() {
     let signed = Signed::new();
     signed.git_is_fooled("tag", &format!("{}unsigned text\n", signed.raw("tag", "v1.0.0")), Rule::TrailingBytes);
 }
 
+/// A41, wrong subject.
 #[test]
 fn a_tag_of_a_tag_is_refused_where_git_verifies_the_outer_one() {
     let signed = Signed::new();
@@ -131,6 +136,7 @@ fn a_tag_of_a_tag_is_refused_where_git_verifies_the_outer_one() {
     signed.git_is_fooled("tag", &signed.raw("tag", "v2.0.0"), Rule::NestedTag);
 }
 
+/// A45, time.
 #[test]
 fn a_back_dated_commit_is_judged_by_our_own_clock() {
     let signed = Signed::new();
@@ -144,6 +150,7 @@ fn a_back_dated_commit_is_judged_by_our_own_clock() {
     assert_eq!(rule(signed.raw("commit", "HEAD").as_bytes(), &parsed(&allowed)), Some(Rule::KeyNotValidNow));
 }
 
+/// A40, downgrade of policy; A44, a missing file is no success.
 #[test]
 fn a_revocation_file_that_is_missing_or_cut_lets_nothing_pass() {
     let signed = Signed::new();
@@ -161,6 +168,7 @@ fn a_revocation_file_that_is_missing_or_cut_lets_nothing_pass() {
     }
 }
 
+/// A44, exit code is success.
 #[test]
 fn a_program_named_by_the_repository_has_no_say() {
     let signed = Signed::new();
@@ -189,6 +197,7 @@ fn a_program_named_by_the_repository_has_no_say() {
     assert!(!ran.exists());
 }
 
+/// TUF, wrong software.
 #[test]
 fn a_branch_of_a_tag_s_name_is_never_taken_for_it() {
     let signed = Signed::new();
@@ -204,6 +213,7 @@ fn a_branch_of_a_tag_s_name_is_never_taken_for_it() {
     assert!(matches!(revision.trust(), Trust::Signed { signer, .. } if signer == "alice"));
 }
 
+/// TUF, arbitrary installation.
 #[test]
 fn names_and_addresses_in_a_commit_make_nobody_its_signer() {
     let signed = Signed::new();
@@ -356,6 +366,7 @@ fn krl(repository: &Repository, authority: Option<&Signer>, specification: &str)
     file
 }
 
+/// TUF, key compromise.
 #[test]
 fn what_a_revoked_key_signed_counts_no_more_even_if_it_was_accepted() {
     let signed = Signed::new();
@@ -448,6 +459,7 @@ fn a_signer_s_state_begins_at_its_time_and_a_compromised_one_is_so_at_once() {
     }
 }
 
+/// TUF, key compromise.
 #[test]
 fn a_key_that_two_signers_have_is_good_by_one_and_bad_if_one_is_compromised() {
     let signed = Signed::new();

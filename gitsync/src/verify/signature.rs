@@ -40,17 +40,26 @@ pub(crate) struct Signed {
 
 /// Verifies a signature over exactly these bytes.
 pub(super) fn verify(payload: &[u8], signature: &[u8], signers: &Signers, asked: Asked<'_>) -> Result<Signed, Broken> {
+    let (_, verify) =
+        asked.trail.ask("its signature is of a kind that is read", kind(signature), |(name, _)| (*name).to_owned())?;
+    verify(payload, signature, signers, asked)
+}
+
+type Verify = fn(&[u8], &[u8], &Signers, Asked<'_>) -> Result<Signed, Broken>;
+
+/// What a signature calls itself, and who reads such ones.
+fn kind(signature: &[u8]) -> Result<(&'static str, Verify), Broken> {
     let refuse = |rule: Rule, message: &str| Err((rule, message.to_owned()));
     let begins = |marker: &str| signature.starts_with(marker.as_bytes());
     if begins("-----BEGIN SSH SIGNATURE-----") {
-        ssh::verify(payload, signature, signers, asked)
+        Ok(("SSH", ssh::verify))
     } else if begins("-----BEGIN PGP SIGNATURE-----") {
-        openpgp::verify(payload, signature, signers, asked)
+        Ok(("OpenPGP", openpgp::verify))
     } else if begins("-----BEGIN PGP MESSAGE-----") {
         // What Git reads, and no version of it writes: bytes that are signed inside of themselves.
         refuse(Rule::UnsupportedSignature, "its signature is an OpenPGP message, not a signature over the object")
     } else if begins("-----BEGIN SIGNED MESSAGE-----") {
-        x509::verify(payload, signature, signers, asked)
+        Ok(("X.509", x509::verify))
     } else {
         refuse(Rule::BadSignature, "its signature is of no known kind")
     }

@@ -11,10 +11,11 @@ use der::asn1::{Any, ObjectIdentifier, SetOfVec};
 use der::{Decode as _, Encode as _, Tag};
 use sha2::{Digest as _, Sha256};
 use tk8s_core::Timestamp;
-use tk8s_gitsync::{ObjectVerdict, Refusal, Rule, Signers, verify_object};
+use tk8s_gitsync::{ObjectVerdict, Refusal, Rule, Signers};
 use x509_cert::attr::Attribute;
 
 use crate::commit;
+use crate::support::verify_object;
 use crate::x509::{Certified, Office, P256, indented, succeed};
 
 const COMMIT: &str = include_str!("../vectors/gitsign/commit.txt");
@@ -230,6 +231,7 @@ fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
     [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
 }
 
+/// A41, wrong entry; A45, time.
 #[test]
 fn a_keyless_signature_needs_the_authority_the_log_and_the_minutes_of_its_certificate() {
     let instance = Instance::new();

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod attacks;
+mod explaining;
 mod keyless;
 mod openpgp;
 mod programs;
@@ -11,8 +13,9 @@ mod x509;
 
 use std::collections::BTreeSet;
 
+use support::verify_object;
 use tk8s_core::Timestamp;
-use tk8s_gitsync::{ObjectVerdict, Refusal, Rule, Signers, verify_object};
+use tk8s_gitsync::{ObjectVerdict, Refusal, Rule, Signers};
 
 /// What is signed in every case: a commit but for its signature.
 pub const PAYLOAD: &str = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a@example.com> 0 +0000\n\

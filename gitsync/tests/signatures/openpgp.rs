@@ -168,7 +168,7 @@ fn a_block_holds_one_signature_and_nothing_follows_it() {
     assert_eq!(rule(&certificate), Rule::SecondSignature, "packets, but no signature");
     let changed = String::from_utf8(commit(&good)).unwrap().replace("first", "other");
     let signers = Signers::parse(&signers, "signers").unwrap();
-    let refusal = tk8s_gitsync::verify_object(changed.as_bytes(), &signers, tk8s_core::Timestamp::now()).unwrap_err();
+    let refusal = crate::support::verify_object(changed.as_bytes(), &signers, tk8s_core::Timestamp::now()).unwrap_err();
     assert_eq!(refusal.rule, Rule::BadSignature);
     assert!(refusal.message.contains(&keys[0]), "{}", refusal.message);
 }
@@ -654,12 +654,12 @@ fn commits_and_tags_that_git_signed_with_gnupg_are_verified() {
         let signers = Signers::parse(&read(&format!("key_{kind}.pub")), "signers").unwrap();
         for object in ["commit", "tag"] {
             let raw = read(&format!("{object}_{kind}_signed.txt"));
-            tk8s_gitsync::verify_object(&raw, &signers, now).unwrap();
-            let unsigned = tk8s_gitsync::verify_object(&read(&format!("{object}_unsigned.txt")), &signers, now).unwrap_err();
+            crate::support::verify_object(&raw, &signers, now).unwrap();
+            let unsigned = crate::support::verify_object(&read(&format!("{object}_unsigned.txt")), &signers, now).unwrap_err();
             assert_eq!(unsigned.rule, Rule::Unsigned);
         }
         let other = if kind == "ed25519" { "rsa_2048" } else { "ed25519" };
-        let foreign = tk8s_gitsync::verify_object(&read(&format!("commit_{other}_signed.txt")), &signers, now).unwrap_err();
+        let foreign = crate::support::verify_object(&read(&format!("commit_{other}_signed.txt")), &signers, now).unwrap_err();
         assert_eq!(foreign.rule, Rule::UnknownSigner);
     }
     // And with the Git and GnuPG at hand.
@@ -673,7 +673,7 @@ fn commits_and_tags_that_git_signed_with_gnupg_are_verified() {
     repository.git(&["tag", "-s", "-m", "v1.0.0", "v1.0.0"]);
     let signers = Signers::parse(&gpg.export(&key), "signers").unwrap();
     for (kind, name) in [("commit", "HEAD"), ("tag", "v1.0.0")] {
-        let verdict = tk8s_gitsync::verify_object(&repository.raw(kind, name), &signers, now).unwrap();
+        let verdict = crate::support::verify_object(&repository.raw(kind, name), &signers, now).unwrap();
         assert_eq!(verdict.fingerprint, gpg.fingerprints(&key)[1], "the subkey that signed");
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tk8s_core::Timestamp;
-use tk8s_gitsync::{Refusal, Rule, Signers, verify_object};
+use tk8s_gitsync::{Refusal, Rule, Signers};
 
 use crate::programs::run;
+use crate::support::verify_object;
 use crate::{Deviations, PAYLOAD, commit};
 
 const DAY: i64 = 24 * 60 * 60;

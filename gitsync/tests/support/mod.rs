@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tk8s_gitsync::Signers;
+use tk8s_core::Timestamp;
+use tk8s_gitsync::{ObjectVerdict, Refusal, Signers, explain_object};
 
 #[derive(Clone, Copy, Debug)]
 pub enum KeyType {
@@ -78,6 +79,21 @@ impl Signer {
         child.stdin.take().unwrap().write_all(message).unwrap();
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
+}
+
+/// The verdict on an object, after a look whether its explanation is one: it says the same, and its last check is a yes or,
+/// where something refused, a no; the rule that refused is among its checks.
+pub fn verify_object(raw: &[u8], signers: &Signers, now: Timestamp) -> Result<ObjectVerdict, Refusal> {
+    let verdict = tk8s_gitsync::verify_object(raw, signers, now);
+    let explained = explain_object(raw, signers, now);
+    assert_eq!(explained.verdict, verdict.clone().map(|verdict| vec![verdict]));
+    let checks: Vec<_> = explained.objects.iter().flat_map(|object| &object.checks).collect();
+    let last = checks.last().expect("something is asked");
+    assert_eq!(last.passed, verdict.is_ok(), "{checks:#?}");
+    if let Err(refusal) = &verdict {
+        assert!(checks.iter().any(|check| check.rule == Some(refusal.rule)), "{refusal:?} is not among {checks:#?}");
+    }
+    verdict
 }
 
 /// A signers file with these people.

@@ -120,6 +120,7 @@ async fn a_release_waits_until_everybody_has_said_yes_and_then_begins_by_itself(
     story.0.until_map("one", "first");
 }
 
+/// A43, threshold cheating: an approval of something else, or for another place.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_is_good_for_what_it_says_and_for_nothing_else() {
     let mut story = Story::new("approvals-for", "technical-lead: 1, security-officer: 1").await;

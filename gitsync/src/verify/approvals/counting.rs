@@ -169,6 +169,7 @@ mod tests {
         assert_eq!(missing(&rules, &[yes(LEAD, "alice"), yes(SECURITY, "bob"), yes(SECURITY, "carol")]), []);
     }
 
+    /// A43, threshold cheating: two keys, two tags, two roles of one person.
     #[test]
     fn a_person_is_counted_once() {
         let two = rules(&[(SECURITY, 2)]);
@@ -195,11 +196,13 @@ mod tests {
         assert_eq!(missing(&rules, &approvals[..5]).len(), 1);
     }
 
+    /// A43, threshold cheating: one approves their own.
     #[test]
     fn whoever_made_the_release_does_not_approve_it() {
         assert_eq!(missing(&rules(&[(LEAD, 1)]), &[yes(LEAD, "maker")]), [(LEAD, 0, 1)]);
     }
 
+    /// A43, threshold cheating: role mix-up, and what has run out.
     #[test]
     fn what_has_run_out_does_not_count_and_what_nobody_asks_for_is_no_help() {
         let late = |expires: &str| ApprovedBy { expires: Some(expires.parse().unwrap()), ..yes(LEAD, "alice") };

@@ -293,6 +293,7 @@ mod tests {
         }
     }
 
+    /// A45, time.
     #[test]
     fn a_state_begins_to_the_instant_and_a_key_is_valid_to_the_second() {
         let instant = "2026-01-01T00:00:00.5Z";
