@@ -39,6 +39,10 @@ fn the_benchmark_measures_every_line_and_the_agent_asks_for_no_more_than_it_need
     ] {
         assert_eq!(requests.get(&(line, objects)), Some(&expected), "{line}\n{said}");
     }
+    for (name, commits, bar) in [("verify one commit", 1, "<= 1 ms CPU"), ("verify each commit of a range", 20, "<= 20 ms CPU")] {
+        let line = lines.iter().find(|line| line["line"] == name && line["objects"] == commits);
+        assert!(line.is_some_and(|line| line["bar"] == bar && line["cpu_s"].as_f64() > Some(0.0)), "{name}\n{said}");
+    }
     let first = requests[&("first apply", 200)];
     assert!((401..=410).contains(&first), "{first}\n{said}");
     for name in ["https, whole", "https, nothing new", "file, whole", "file, nothing new"] {

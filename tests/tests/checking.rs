@@ -1,4 +1,5 @@
-//! `check` and `render` on working trees: everything that is wrong at once, without a cluster, a network or a repository.
+//! `check` and `render` on working trees: everything that is wrong at once, without a cluster, a network or a repository. And
+//! `verify`, offline as well.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,6 +8,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tk8s_tests::system::git;
 use tk8s_tests::{program, renderers};
 
 const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\n";
@@ -450,4 +452,74 @@ fn check_finds_a_broken_health_rule_with_its_line() {
     let (code, found) = check(directory.path(), &[]);
     assert_eq!((code, places(&found)), (1, vec!["tk8s.yaml:12 HealthRulesRefused".into()]));
     assert!(found[0]["message"].as_str().unwrap().contains("nothing is called `phaze`"), "{found:?}");
+}
+
+/// What `verify` says as JSON, and its exit code.
+fn verified(words: &[&str]) -> (i32, Value) {
+    let output = tk8s(&[&["verify", "--output", "json"], words].concat());
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.code().unwrap(), serde_json::from_str(&said).unwrap_or(Value::String(said)))
+}
+
+#[test]
+fn ranges_are_verified_with_each_refusal_and_what_it_cost() {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("alice");
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f"]).arg(&key).status().unwrap();
+    assert!(made.success());
+    let signer = format!("user.signingkey={}", key.display());
+    let signed = ["-c", "gpg.format=ssh", "-c", &signer];
+    let commit = |text: &str, by: &[&str]| {
+        let sign: &[&str] = if by.is_empty() { &[] } else { &["-S"] };
+        git(home.path(), &[by, &["commit", "-q", "--allow-empty", "-m", text], sign].concat());
+    };
+    git(home.path(), &["init", "-q", "-b", "main"]);
+    commit("first", &signed);
+    git(home.path(), &[&signed[..], &["tag", "-s", "-m", "first", "v1.0.0"]].concat());
+    commit("second", &[]);
+    commit("third", &signed);
+    let place = home.path().to_str().unwrap();
+    let public = key.with_extension("pub");
+    let about = |revision: &'static str| ["--repository", place, "--signers", public.to_str().unwrap(), revision];
+    let (code, said) = verified(&about("v1.0.0..main"));
+    assert_eq!(
+        (code, &said["commits"], &said["refusedCommits"], &said["signers"]),
+        (1, &json!(2), &json!(1), &json!({"alice": 1}))
+    );
+    assert_eq!(said["refused"][0]["reason"], "Unsigned", "{said}");
+    assert!(said["cpuMilliseconds"].as_f64() > Some(0.0) && said["judgedAt"].is_string(), "{said}");
+    let (code, said) = verified(&about("main~1..main"));
+    assert_eq!(code, 1, "such names are Git's own, and not resolved here: {said}");
+    let (code, said) = verified(&about("main..v1.0.0"));
+    assert_eq!((code, &said["verified"], &said["commits"]), (1, &json!(false), &json!(0)));
+    let text = |words: &[&str]| String::from_utf8(tk8s(&[&["verify"], words].concat()).stdout).unwrap();
+    let ranged = text(&about("v1.0.0.."));
+    assert!(
+        ranged.contains(": Unsigned: ") && ranged.contains("no: v1.0.0..: 1 of 2 commits are refused; 1 by alice"),
+        "{ranged}"
+    );
+    // One verdict, with the way to it.
+    let (code, said) = verified(&[&about("v1.0.0")[..], &["--explain"]].concat());
+    assert_eq!((code, &said["verified"], &said["verdict"][1]["signer"]), (0, &json!(true), &json!("alice")));
+    let checks = said["explained"][0]["checks"].as_array().unwrap();
+    assert!(checks.len() > 10 && checks.iter().all(|check| check["passed"] == true), "{said}");
+    let explained = text(&[&about("main")[..], &["--explain"]].concat());
+    assert!(
+        explained.contains("  yes  its signature fits its bytes: SHA256:") && explained.contains("ms of CPU time"),
+        "{explained}"
+    );
+}
+
+#[test]
+fn the_signers_may_be_certificates_of_openpgp() {
+    let vectors = format!("{}/../gitsync/tests/vectors/fluxcd/gpg", env!("CARGO_MANIFEST_DIR"));
+    let object = |kind: &str| format!("{vectors}/commit_{kind}_signed.txt");
+    let signers = format!("{vectors}/key_ed25519.pub");
+    let (code, said) = verified(&["--object", &object("ed25519"), "--signers", &signers]);
+    assert_eq!((code, &said["verified"]), (0, &json!(true)), "{said}");
+    let (code, said) = verified(&["--object", &object("rsa_2048"), "--signers", &signers, "--explain"]);
+    assert_eq!((code, &said["reason"]), (1, &json!("UnknownSigner")), "{said}");
+    let last = said["explained"][0]["checks"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["passed"], &last["rule"]), (&json!(false), &json!("UnknownSigner")), "{said}");
 }

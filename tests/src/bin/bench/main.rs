@@ -4,7 +4,7 @@
 //! objects of its own. Ours and the floor take turns, and of all pairs the medians are told. Says how long things take and
 //! whether a bar holds; decides nothing by it: a slow machine is no failure.
 //!
-//! `bench [--objects N] [--pairs N] [--json FILE] [--part rollouts|rollbacks|components|fetches]`
+//! `bench [--objects N] [--pairs N] [--json FILE] [--part rollouts|rollbacks|components|fetches|verification]`
 
 mod agent;
 mod drift;
@@ -15,6 +15,7 @@ mod quiet;
 mod rollback;
 mod rollout;
 mod tail;
+mod verification;
 mod workload;
 
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ impl Settings {
 }
 
 /// What can be measured alone.
-const PARTS: [&str; 4] = ["rollouts", "rollbacks", "components", "fetches"];
+const PARTS: [&str; 5] = ["rollouts", "rollbacks", "components", "fetches", "verification"];
 
 fn settings() -> Settings {
     let mut settings = Settings { objects: 10_000, pairs: 5, json: None, part: None };
@@ -94,6 +95,9 @@ async fn main() {
     }
     if settings.has("fetches") {
         fetching::fetched(objects, pairs, &mut lines).await;
+    }
+    if settings.has("verification") {
+        verification::verified(objects, pairs, &mut lines).await;
     }
     lines.end();
 }
