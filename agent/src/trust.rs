@@ -141,7 +141,7 @@ pub fn accepted(history: &History) -> Accepted {
     let tags = known.tags.into_iter().map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit })).collect();
     let standing = known.revision.clone().zip(known.trust);
     let unapproved = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
-    Accepted { head: known.head, version, tags, unapproved, standing }
+    Accepted { head: known.head, version, tags, unapproved, standing, ..Accepted::default() }
 }
 
 /// A tag at first sight, as history writes it down.

@@ -36,8 +36,8 @@ pub use offline::{Explained, Judged, explain_object, explain_range, explain_revi
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
-    Accepted, ApprovalPolicy, ApprovalRules, Check, DevPolicy, Exclusion, LetIn, Missing, ObjectKind, ObjectVerdict, Policy,
-    ProductionPolicy, Questioned, Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers,
+    Accepted, ApprovalPolicy, ApprovalRules, Check, DevPolicy, Exclusion, Incident, LetIn, Missing, ObjectKind, ObjectVerdict,
+    Policy, ProductionPolicy, Questioned, Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers,
     StagingPolicy, Unapproved, Verification, Waiver, approval_name, check_approval, verify, verify_object,
 };
 

@@ -181,6 +181,97 @@ fn a_tag_that_moves_vanishes_lies_or_leaves_the_branch_is_refused() {
     assert_eq!(rules(&judge(&before)), [Rule::TagVanished]);
 }
 
+/// The only incident of a look, accepted by a person.
+fn accepting(verification: &Verification, before: &Accepted) -> Accepted {
+    let [incident] = verification.incidents.as_slice() else { panic!("{:?}", verification.incidents) };
+    assert!(incident.is_acceptable() && verification.revision.is_none(), "{incident:?}");
+    Accepted { incidents: before.incidents.iter().cloned().chain([incident.id()]).collect(), ..before.clone() }
+}
+
+#[test]
+fn a_rewritten_branch_is_an_incident_and_is_let_in_at_exactly_the_head_that_a_person_accepted() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    let mallory = Signer::new(repository.home(), "mallory", KeyType::Ed25519);
+    let judge = |before: &Accepted| judged(&repository, main_branch(), &staging(&[&alice]), before);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    repository.write("a.yaml", "a: 2\n");
+    repository.commit("second", Some(&alice));
+    let first = judge(&Accepted::default());
+    assert!(first.incidents.is_empty());
+    let before = accepted(&first);
+    let rewrite = |text: &str, signer: &Signer| {
+        repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+        repository.write("a.yaml", text);
+        repository.commit(text, Some(signer));
+    };
+    rewrite("a: 3\n", &alice);
+    let after = accepting(&judge(&before), &before);
+    let let_in = judge(&after);
+    assert!(let_in.refused.is_empty() && let_in.incidents.is_empty());
+    // What is on top of it was not accepted while it is not itself the base; nor is another past.
+    let another = Accepted { head: let_in.revision.as_ref().map(|it| it.revision().commit.clone()), ..before.clone() };
+    repository.write("a.yaml", "a: 4\n");
+    repository.commit("on top", Some(&alice));
+    assert_eq!(rules(&judge(&after)), [Rule::NotDescendant]);
+    assert!(judge(&another).revision.is_some(), "from the new base on everything is as ever");
+    repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    rewrite("a: 5\n", &mallory);
+    let refused = judge(&after);
+    assert_eq!((rules(&refused), refused.incidents.len()), (vec![Rule::NotDescendant], 1), "another head is another incident");
+    // A person's word is no signature.
+    let unknown = judge(&accepting(&refused, &after));
+    assert_eq!((rules(&unknown), unknown.incidents.len()), (vec![Rule::UnknownSigner], 0));
+    assert!(unknown.revision.is_none());
+}
+
+#[test]
+fn tags_that_moved_or_vanished_and_a_release_branch_without_its_release_are_incidents() {
+    let repository = Repository::new();
+    let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+    let judge = |before: &Accepted| judged(&repository, tags(), &production(&[&alice]), before);
+    repository.write("a.yaml", "a: 1\n");
+    repository.commit("first", Some(&alice));
+    repository.write("a.yaml", "a: 2\n");
+    repository.commit("second", Some(&alice));
+    repository.tag("v1.0.0", Some(&alice));
+    let before = accepted(&judge(&Accepted::default()));
+    // Gone: once that is accepted nothing is said any more, and nothing lower comes up.
+    repository.git(&["push", "-q", "origin", ":refs/tags/v1.0.0"]);
+    let after = accepting(&judge(&before), &before);
+    assert!(judge(&after).refused.is_empty() && judge(&after).revision.is_none());
+    // Moved: as what it would be known is told.
+    repository.git(&["tag", "-d", "v1.0.0"]);
+    repository.git_signed(&alice, &["tag", "-s", "-m", "moved", "v1.0.0", "HEAD"]);
+    repository.git(&["push", "-q", "origin", "v1.0.0"]);
+    let moved = judge(&before);
+    let seen = moved.incidents[0].seen.clone().unwrap();
+    let known = Accepted { tags: [("v1.0.0".to_owned(), seen)].into(), ..before.clone() };
+    assert_eq!((rules(&moved), rules(&judge(&known))), (vec![Rule::TagMoved], vec![]));
+    assert!(judge(&known).revision.is_some());
+    // Moved to what is no tag: there is nothing that could be accepted.
+    repository.git(&["tag", "-d", "v1.0.0"]);
+    repository.git(&["tag", "v1.0.0"]);
+    repository.git(&["push", "-q", "--force", "origin", "v1.0.0"]);
+    let light = judge(&before);
+    assert!(rules(&light) == [Rule::TagMoved] && !light.incidents[0].is_acceptable());
+    // The branch, without what was released from it; a new release on it does not descend either.
+    repository.git(&["push", "-q", "--force", "origin", &format!("{}:refs/tags/v1.0.0", before.tags["v1.0.0"].tag)]);
+    repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    repository.write("a.yaml", "a: 3\n");
+    repository.commit("another second", Some(&alice));
+    let off = judge(&before);
+    assert_eq!(rules(&off), [Rule::NotOnReleaseBranch]);
+    let after = accepting(&off, &before);
+    assert!(judge(&after).revision.is_some() && judge(&after).refused.is_empty());
+    repository.tag("v1.1.0", Some(&alice));
+    let next = judge(&after);
+    assert_eq!((rules(&next), next.incidents.len()), (vec![Rule::NotDescendant], 1));
+    let after = Accepted { incidents: after.incidents.into_iter().chain([next.incidents[0].id()]).collect(), ..before };
+    assert_eq!(judge(&after).revision.unwrap().revision().label(), "v1.1.0");
+}
+
 /// TUF, rollback.
 #[test]
 fn releases_from_before_are_no_news_and_may_not_move() {

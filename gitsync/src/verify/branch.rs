@@ -23,6 +23,7 @@ pub(super) fn branch(
     if environment != Environment::Dev
         && let Some(before) = &accepted.head
         && !fetched.store.is_ancestor(before.as_str(), &fetched.head)?
+        && !accepted.waives(Rule::NotDescendant, &reference, Some(&fetched.head), before.as_str())
     {
         return Ok(refused(refuse(
             Rule::NotDescendant,
@@ -43,9 +44,6 @@ pub(super) fn branch(
     let revision = Revision { reference, commit, tree, tag: None };
     Ok(Verification {
         revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()),
-        refused: Vec::new(),
-        first_seen: Vec::new(),
-        unapproved: Vec::new(),
-        let_in: Vec::new(),
+        ..Verification::default()
     })
 }

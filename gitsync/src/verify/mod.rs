@@ -3,6 +3,7 @@
 mod approvals;
 mod armor;
 mod branch;
+mod incident;
 mod object;
 mod openpgp;
 mod policy;
@@ -17,6 +18,7 @@ mod x509;
 
 pub(crate) use approvals::PREFIX as APPROVALS;
 pub use approvals::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved, approval_name, check_approval};
+pub use incident::Incident;
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, judge_object, parse, parse_along, verify_along, verify_parsed};
 pub use policy::{

@@ -8,6 +8,7 @@ use tk8s_core::{CommitId, Environment, Revision, TagId, Timestamp, Trust};
 
 use super::approvals::{ApprovalRules, LetIn, Unapproved};
 use super::branch::branch;
+use super::incident::{Incident, incidents};
 use super::tags::tags;
 use super::{Refusal, Rule, Signers};
 use crate::Error;
@@ -86,6 +87,9 @@ pub struct Accepted {
     /// The revision that was accepted last, and why. It was judged when it was first seen: that its signer retired or a key
     /// ran out since then doesn't change the verdict.
     pub standing: Option<(Revision, Trust)>,
+    /// The ids of incidents that a person accepted: what of it is not where it was, and may be so.
+    #[serde(default)]
+    pub incidents: BTreeSet<String>,
 }
 
 impl Accepted {
@@ -112,6 +116,7 @@ pub struct SeenTag {
 }
 
 /// What came of it: at most one revision, and everything that was refused on the way to it.
+#[derive(Default)]
 pub struct Verification {
     /// What may be used.
     pub revision: Option<VerifiedRevision>,
@@ -124,6 +129,8 @@ pub struct Verification {
     pub unapproved: Vec<Unapproved>,
     /// Releases that lack approvals and that somebody with the role `break-glass` let in by a tag, for the first time.
     pub let_in: Vec<LetIn>,
+    /// What of the refusals means that history was rewritten.
+    pub incidents: Vec<Incident>,
 }
 
 /// Judges what was fetched. An error means that something could not be read; what a rule refuses is in the result.
@@ -133,7 +140,7 @@ pub fn verify(fetched: &Fetched, policy: &Policy, accepted: &Accepted) -> Result
 
 /// The same, at a given time of our own clock.
 pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted, now: Timestamp) -> Result<Verification, Error> {
-    match (policy, &fetched.follow) {
+    let judged = match (policy, &fetched.follow) {
         (Policy::Production(policy), Follow::Tags { .. }) => tags(fetched, policy, accepted, now),
         (Policy::Production(_), Follow::Branch(branch)) => {
             let message = "production follows signed version tags, never a branch".to_owned();
@@ -148,9 +155,10 @@ pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted,
         (Policy::Dev(policy), _) => {
             branch(fetched, Environment::Dev, policy.signers.as_ref(), policy.waive.as_ref(), accepted, now)
         }
-    }
+    }?;
+    Ok(Verification { incidents: incidents(fetched, &judged.refused, accepted), ..judged })
 }
 
 pub(super) fn refused(refusal: Refusal) -> Verification {
-    Verification { revision: None, refused: vec![refusal], first_seen: Vec::new(), unapproved: Vec::new(), let_in: Vec::new() }
+    Verification { refused: vec![refusal], ..Verification::default() }
 }

@@ -102,11 +102,11 @@ rules! {
     /// The tagged commit is not on the release branch.
     NotOnReleaseBranch => "Tag a commit that is on the release branch (`repository.branch`).",
     /// A tag that was seen before now names something else.
-    TagMoved => "Tags that were seen never move. Put it back, and release what is new under a new version.",
+    TagMoved => "Tags that were seen never move. Put it back, and release what is new under a new version; or `tk8s-agent accept` it.",
     /// The newest accepted tag is gone.
-    TagVanished => "Push the tag again: what was released stays released.",
+    TagVanished => "Push the tag again: what was released stays released; or `tk8s-agent accept` it.",
     /// The version is lower than the accepted one.
     VersionLower => "Versions only go up. To go back, use `tk8s-agent rollback`; to undo in Git, release the old content under a new version.",
     /// The branch does not descend from what was accepted.
-    NotDescendant => "The branch was rewritten. Put it back, or merge what was accepted into it.",
+    NotDescendant => "The branch was rewritten. Put it back, or merge what was accepted into it; or `tk8s-agent accept` it.",
 }

@@ -20,8 +20,7 @@ pub(super) fn tags(
     now: Timestamp,
 ) -> Result<Verification, Error> {
     let signers = &policy.signers;
-    let mut result =
-        Verification { revision: None, refused: Vec::new(), first_seen: Vec::new(), unapproved: Vec::new(), let_in: Vec::new() };
+    let mut result = Verification::default();
     let refuse = |name: &str, id: &str, rule: Rule, message: String| Refusal {
         reference: format!("refs/tags/{name}"),
         object: Some(id.to_owned()),
@@ -49,7 +48,7 @@ pub(super) fn tags(
     }
     if let Some(version) = &accepted.version {
         let name = format!("v{version}");
-        if !fetched.tags.contains_key(&name) {
+        if !fetched.tags.contains_key(&name) && !accepted.knows_it_is_gone(&format!("refs/tags/{name}")) {
             result.refused.push(refuse(
                 &name,
                 "",
@@ -103,7 +102,7 @@ pub(super) fn tags(
 }
 
 /// The commit that a tag object names; none if it is no tag object, or not one that can be read.
-fn target(fetched: &Fetched, id: &str) -> Option<CommitId> {
+pub(super) fn target(fetched: &Fetched, id: &str) -> Option<CommitId> {
     bounded(&fetched.store, id).ok()?;
     let (kind, raw) = fetched.store.read(id).ok()?;
     match parse(kind, &raw).ok()?.what {
@@ -133,7 +132,8 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
     if inside != name {
         return refuse(Rule::TagNameMismatch, format!("the tag object calls itself `{}`", tk8s_core::printable(inside, 80)));
     }
-    let standing = accepted.standing(&format!("refs/tags/{name}"), id);
+    let reference = format!("refs/tags/{name}");
+    let standing = accepted.standing(&reference, id);
     let tag_verdict = match verify_parsed(&parsed, id, signers, now) {
         Ok(verdict) => Some(verdict),
         Err((rule, _)) if is_of_time(rule) && standing.is_some() => None,
@@ -146,7 +146,10 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
         Err((rule, message)) => return refuse(rule, format!("the tagged commit {}: {message}", commit.short())),
     };
     let Some(tree) = tree else { return refuse(Rule::MalformedObject, "the tagged commit can't be read".into()) };
-    if !fetched.store.is_ancestor(commit.as_str(), &fetched.head)? {
+    let waives = |rule, before: &CommitId| accepted.waives(rule, &reference, Some(id), before.as_str());
+    if !fetched.store.is_ancestor(commit.as_str(), &fetched.head)?
+        && !accepted.head.as_ref().is_some_and(|before| waives(Rule::NotOnReleaseBranch, before))
+    {
         return refuse(
             Rule::NotOnReleaseBranch,
             format!("{} can't be reached from `{}`", commit.short(), fetched.follow.branch()),
@@ -154,6 +157,7 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
     }
     if let Some(before) = &accepted.head
         && !fetched.store.is_ancestor(before.as_str(), commit.as_str())?
+        && !waives(Rule::NotDescendant, before)
     {
         return refuse(
             Rule::NotDescendant,
@@ -172,5 +176,5 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
         (_, _, Some(standing)) => standing.clone(),
         (_, _, None) => return refuse(Rule::MalformedObject, "nobody is known to have signed it".into()),
     };
-    Ok(Ok((Revision { reference: format!("refs/tags/{name}"), commit, tree, tag: Some(tag) }, trust)))
+    Ok(Ok((Revision { reference, commit, tree, tag: Some(tag) }, trust)))
 }
