@@ -134,6 +134,9 @@ pub enum Error {
     /// A tag is only ever seen for the first time once.
     #[error("the tag `{0}` was seen before with another object: a released tag never moves")]
     TagMoved(String),
+    /// An incident that somebody accepted before.
+    #[error("the incident `{0}` is accepted already")]
+    AcceptedAlready(String),
     /// An event that does not fit into the ledger.
     #[error("an event `{kind}` of {size} bytes does not fit into the ledger: 65535 bytes are the most")]
     TooLarge {
@@ -181,6 +184,7 @@ impl Classified for Error {
             Error::Blob { .. } | Error::BlobFile { .. } => "BlobDamaged",
             Error::Unproven { .. } => "ReleaseUnproven",
             Error::TagMoved(_) => "TagMoved",
+            Error::AcceptedAlready(_) => "IncidentAccepted",
             Error::TooLarge { .. } => "EventTooLarge",
             Error::Encoding { .. } => "HistoryEncoding",
         }

@@ -11,8 +11,8 @@ use tk8s_core::{
 
 use crate::tile::MAX_RECORD;
 use crate::{
-    AppliedObject, EndedHook, Error, FoundObject, Hold, Intent, LeftOut, Limit, Outcome, RefusedRevision, Release, Scope,
-    SeenTag, SizeAndRoot,
+    AppliedObject, EndedHook, Error, FoundObject, Hold, Incident, Intent, LeftOut, Limit, Outcome, RefusedRevision, Release,
+    Scope, SeenTag, SizeAndRoot,
 };
 
 /// The version of the format of events.
@@ -45,6 +45,16 @@ pub(crate) enum Event {
     Seen {
         name: String,
         seen: SeenTag,
+    },
+    /// A ref is not what it was.
+    Incident {
+        incident: Box<Incident>,
+    },
+    /// A person accepted that it is not.
+    IncidentAccepted {
+        incident: Box<Incident>,
+        by: String,
+        reason: String,
     },
     Staged {
         release: Box<Release>,
@@ -195,6 +205,8 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::RefusedAgain { .. } => "refusedAgain",
             Event::Seen { .. } => "seen",
+            Event::Incident { .. } => "incident",
+            Event::IncidentAccepted { .. } => "incidentAccepted",
             Event::Staged { .. } => "staged",
             Event::Begun { .. } => "begun",
             Event::Applied { .. } => "applied",

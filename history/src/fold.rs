@@ -8,6 +8,7 @@ use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseId, ReleaseNumber, Revi
 use crate::degraded::DegradedView;
 use crate::event::{Event, Record};
 use crate::gap::{GapView, Limit};
+use crate::incident::{self, AcceptedBy};
 use crate::view::{Changes, ViewError};
 use crate::{
     AppliedObject, BrokenGlass, EndedHook, Hold, InventoryEntry, LeftOut, Outcome, RefusedView, Release, ReleaseView,
@@ -195,6 +196,12 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
                     changes.remove(&key);
                 }
             }
+            // With another trust it is still what was accepted before, and of that time.
+            let before = changes.get::<AcceptedState>(ACCEPTED)?.filter(|before| before.revision == *revision);
+            if before.is_none() {
+                incident::over(&revision.reference, changes)?;
+            }
+            let at = before.map_or(at, |before| before.at);
             let refused = changes.keys(REFUSED)?.len();
             changes.put(ACCEPTED, &AcceptedState { revision: revision.clone(), trust: trust.clone(), at, refused })
         }
@@ -213,6 +220,10 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             None => changes.put(&tag(name), seen),
             Some(_) => Ok(()),
         },
+        Event::Incident { incident: found } => incident::apply(found, None, at, changes),
+        Event::IncidentAccepted { incident: found, by, reason } => {
+            incident::apply(found, Some(AcceptedBy { by: by.clone(), reason: reason.clone(), at }), at, changes)
+        }
         Event::Staged { release, blob, .. } => staged(record.sequence, release, blob, changes),
         Event::Begun { intent, part, .. } => {
             let name = &intent.release.component;

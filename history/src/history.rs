@@ -7,6 +7,7 @@
 mod anchored;
 mod decays;
 mod glass;
+mod incidents;
 mod people;
 mod told;
 
@@ -652,6 +653,11 @@ impl History {
             let head: Option<CommitId> = revision.as_ref().map(|revision: &Revision| revision.commit.clone());
             Ok(Accepted { head, revision, trust, tags })
         })
+    }
+
+    /// When the revision that was accepted last was accepted, by our clock; another trust in it changes nothing about that.
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        self.look(|view| get::<AcceptedState>(view, fold::ACCEPTED)).map(|state| state.at)
     }
 
     /// What was refused since its ref was last accepted, oldest first.

@@ -37,7 +37,7 @@ impl History {
         Ok(story)
     }
 
-    fn each_from(&self, from: u64, mut each: impl FnMut(u64, &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn each_from(&self, from: u64, mut each: impl FnMut(u64, &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut from = from;
         loop {
             let ledger = locked(&self.ledger);

@@ -4,6 +4,7 @@ mod behaviour;
 mod damage;
 mod formats;
 mod gap;
+mod incidents;
 mod kill;
 mod people;
 mod power;
