@@ -103,6 +103,16 @@ pub enum Error {
         "no denied plan is called `{0}`: copy the name from the denial in `tk8s-agent status`; a plan that changed has another one"
     )]
     NothingToConfirm(String),
+    #[error("no incident is called `{0}`: copy it from the alarm in `tk8s-agent status`")]
+    UnknownIncident(String),
+    #[error("`{0}` does not stand any more: the ref was put back, or has moved on; `tk8s-agent status` shows what stands")]
+    IncidentOver(String),
+    #[error("`{id}` was accepted by {by} at {at}, and stands no more")]
+    IncidentAccepted { id: String, by: String, at: tk8s_core::Timestamp },
+    #[error("`{0}` can't be accepted: the tag names no tag object any more; put it back, or delete it")]
+    NothingToAccept(String),
+    #[error("Git was not looked at yet since the agent's start, so nobody knows what stands: try again once it was")]
+    NotLookedYet,
     #[error("there is no layer `{0}`: `tk8s-agent status` lists the layers")]
     UnknownLayer(String),
     #[error(
@@ -162,7 +172,8 @@ impl Classified for Error {
             | Error::Behind { .. }
             | Error::PlatformUnknown(_)
             | Error::ApprovalsMissing(_)
-            | Error::Suspended(_) => Class::Waiting,
+            | Error::Suspended(_)
+            | Error::NotLookedYet => Class::Waiting,
             Error::ReadFile { .. } => Class::Transient,
             Error::CompromisedSigner(_) | Error::KeyRevoked(_) | Error::NotBelieved { .. } | Error::GlassIsLocked => {
                 Class::Denied
@@ -197,6 +208,11 @@ impl Classified for Error {
             Error::GlassIsLocked => "BreakGlassOff",
             Error::NothingToAcknowledge(_) => "NothingToAcknowledge",
             Error::Suspended(_) => "Suspended",
+            Error::UnknownIncident(_) => "UnknownIncident",
+            Error::IncidentOver(_) => "IncidentOver",
+            Error::IncidentAccepted { .. } => "IncidentAccepted",
+            Error::NothingToAccept(_) => "NothingToAccept",
+            Error::NotLookedYet => "NotLookedYet",
             Error::UnknownLayer(_) => "UnknownLayer",
             Error::UnknownRevision(_) => "UnknownRevision",
             Error::AmbiguousRevision(_) => "AmbiguousRevision",

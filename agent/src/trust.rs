@@ -141,7 +141,9 @@ pub fn accepted(history: &History) -> Accepted {
     let tags = known.tags.into_iter().map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit })).collect();
     let standing = known.revision.clone().zip(known.trust);
     let unapproved = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
-    Accepted { head: known.head, version, tags, unapproved, standing, ..Accepted::default() }
+    let incidents = disk(|| history.incidents()).into_iter().filter(|known| known.accepted.is_some());
+    let incidents = incidents.map(|known| known.incident.id).collect();
+    Accepted { head: known.head, version, tags, unapproved, standing, incidents }
 }
 
 /// A tag at first sight, as history writes it down.

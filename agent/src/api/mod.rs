@@ -265,6 +265,7 @@ impl From<Error> for Problem {
                 | Error::UnknownRevision(_)
                 | Error::NoGlassToBreak(_)
                 | Error::NothingToAcknowledge(_)
+                | Error::UnknownIncident(_)
                 | Error::NothingToConfirm(_),
                 _,
             ) => StatusCode::NOT_FOUND,

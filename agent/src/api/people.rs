@@ -1,6 +1,7 @@
-//! What people ask for over the API: rollback, hold, suspend, resume; of a component, a layer, or everything.
+//! What people ask for over the API: rollback, hold, suspend, resume; of a component, a layer, or everything. And their word
+//! about refs that are not what they were.
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -9,10 +10,11 @@ use axum::{Json, Router};
 use super::{Because, Body, CALLER, Problem, Shared, known};
 use crate::engine::{Asked, RollbackRequest};
 
-/// Every route under each of the three things that it may be about.
+/// Every route, most under each of the three things that it may be about.
 pub(super) fn routes() -> Router<Shared> {
     let about = ["/api/v1/components/{name}", "/api/v1/layers/{name}", "/api/v1"];
-    about.into_iter().fold(Router::new(), |router, about| {
+    let router = Router::new().route("/api/v1/incidents/{incident}/accept", post(accept));
+    about.into_iter().fold(router, |router, about| {
         router
             .route(&format!("{about}/rollback"), post(rollback))
             .route(&format!("{about}/hold"), post(hold))
@@ -64,6 +66,11 @@ async fn hold(State(shared): State<Shared>, About(asked): About, body: Body<Beca
 async fn suspend(State(shared): State<Shared>, About(asked): About, body: Body<Because>) -> Result<Response, Problem> {
     let reason = body.read()?.given()?;
     Ok(Json(shared.engine.suspend(&asked, &reason, CALLER)?).into_response())
+}
+
+async fn accept(State(shared): State<Shared>, Path(incident): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+    let reason = body.read()?.given()?;
+    Ok(Json(shared.engine.accept_incident(&incident, &reason, CALLER)?).into_response())
 }
 
 async fn resume(State(shared): State<Shared>, About(asked): About) -> Result<Response, Problem> {

@@ -9,6 +9,7 @@ mod evidence;
 mod finding;
 mod health;
 mod history;
+mod incidents;
 mod notes;
 mod offline;
 mod output;
@@ -102,6 +103,8 @@ enum Command {
     Suspend(people::Because),
     /// End holds and suspensions that were said with the same words; tell what is still in force.
     Resume(people::Resume),
+    /// Let a ref be what it is now, though history was rewritten: exactly as the alarm names it.
+    Accept(incidents::Accept),
     /// Let deletions through that a rule denied: exactly those that the denial names.
     Confirm {
         /// As the denial spells it, for example `web.7.3fa9c1d2e4b5f6a7`.
@@ -256,6 +259,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Approve(approve) => approve::approve(&approve).await,
         Command::BreakGlass(release) => remote::break_glass(&release, format).await,
         Command::Acknowledge(release) => remote::acknowledge(&release, format).await,
+        Command::Accept(arguments) => incidents::accept(arguments, format).await,
         Command::Confirm { plan, reason, agent } => remote::confirm(&agent, &plan, &reason, format).await,
     }
 }

@@ -50,10 +50,12 @@ pub enum Reason {
     AnchorUnproven,
     /// The anchor can't be read or written.
     AnchorNotKept,
+    /// A ref is not what it was: history was rewritten.
+    RefsRewritten,
 }
 
 impl Reason {
-    const ALL: [Reason; 12] = [
+    const ALL: &[Reason] = &[
         Reason::ForeignItem,
         Reason::RepairUndone,
         Reason::KindNotServed,
@@ -65,6 +67,7 @@ impl Reason {
         Reason::HistoryGap,
         Reason::AnchorUnproven,
         Reason::AnchorNotKept,
+        Reason::RefsRewritten,
         Reason::HealthRulesRefused,
     ];
 
@@ -81,6 +84,7 @@ impl Reason {
             Reason::HistoryGap => "HistoryGap",
             Reason::AnchorUnproven => "AnchorUnproven",
             Reason::AnchorNotKept => "AnchorNotKept",
+            Reason::RefsRewritten => "RefsRewritten",
             Reason::HealthRulesRefused => "HealthRulesRefused",
         }
     }
@@ -102,6 +106,9 @@ impl Reason {
                 "find out who writes to this ConfigMap, and compare `ledger` with a checkpoint that you kept"
             }
             Reason::AnchorNotKept => "look at the API server's message: the agent reads, makes and changes this ConfigMap",
+            Reason::RefsRewritten => {
+                "find out who did that, and why: put the ref back, or let it be with `tk8s-agent accept INCIDENT --reason TEXT`"
+            }
             Reason::HealthRulesRefused => {
                 "repair the file: `tk8s-agent health --rules FILE -f OBJECTS` tries it; the rules before are in force"
             }
@@ -279,7 +286,7 @@ impl Engine {
         self.alarm(Reason::KindNotWatched, None, unwatched);
         let looked_after = self.looked_after();
         self.alarms.keep(|name| looked_after.iter().any(|unit| unit.spec.name == *name));
-        self.count_alarms(&Reason::ALL);
+        self.count_alarms(Reason::ALL);
     }
 }
 

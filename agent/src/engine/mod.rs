@@ -14,6 +14,7 @@ pub(crate) mod confining;
 mod distrust;
 mod fullcheck;
 mod hooks;
+mod incidents;
 mod judging;
 mod leaving;
 mod looks;
@@ -46,6 +47,7 @@ use tk8s_history::History;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use incidents::IncidentView;
 pub use operator::{
     Asked, ComponentPlan, Fate, Held, LeftAlone, Resumed, RollbackPlan, RollbackRequest, RolledBack, RolledBackMany, Suspended,
 };
@@ -115,6 +117,8 @@ struct World {
     signers: Option<Arc<tk8s_gitsync::Signers>>,
     /// What other instances say of releases.
     told: Arc<promoting::Told>,
+    /// Refs that are not what they were; none before Git was looked at.
+    incidents: Option<Vec<incidents::Standing>>,
     /// Why the agent's file, as it is now, is not in force.
     misconfigured: Option<(String, String)>,
     /// Why the last look at Git brought nothing.

@@ -100,6 +100,7 @@ impl Engine {
             };
             disk(|| self.history.refuse(refused, Timestamp::now()))?;
         }
+        self.note_incidents(&verification.incidents)?;
         for let_in in &verification.let_in {
             self.let_in_by_tag(let_in)?;
         }

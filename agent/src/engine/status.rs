@@ -11,6 +11,7 @@ use tk8s_diff::ownership::{DriftMode, Foreign};
 use super::Engine;
 use super::alarms::{AlarmView, INTERRUPTED};
 use super::awaiting::{self, AwaitedHook};
+use super::incidents::{self, IncidentView};
 use super::operator::SuspensionView;
 use super::platform::Unit;
 use super::promoting::HeardView;
@@ -45,6 +46,9 @@ pub struct InstanceStatus {
     pub problem: Option<ProblemView>,
     /// What the last look at Git refused.
     pub refused: Vec<RefusedView>,
+    /// Refs that are not what they were, until they are put back or accepted.
+    #[serde(default)]
+    pub incidents: Vec<IncidentView>,
     /// Releases that people still have to say yes to.
     #[serde(default)]
     pub unapproved: Vec<UnapprovedView>,
@@ -291,6 +295,7 @@ impl Engine {
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
+            incidents: world.incidents.iter().flatten().map(incidents::Standing::view).collect(),
             unapproved: world.unapproved.iter().map(UnapprovedView::from).collect(),
             evidence,
             suspensions: suspensions.into_iter().map(SuspensionView::from).collect(),

@@ -21,7 +21,7 @@ use crate::disk::disk;
 use crate::error::Error;
 
 /// The longest reason that is written down.
-const LONGEST_REASON: usize = 500;
+pub(super) const LONGEST_REASON: usize = 500;
 
 /// Whom a person's word is about, as they spelled it.
 #[derive(Clone, Debug, PartialEq, Eq)]
