@@ -37,6 +37,8 @@ pub struct AtLevel {
 pub struct Metrics {
     /// Fetches, by how they ended.
     pub fetches: Family<Ended, Counter>,
+    /// When Git was last looked at with success: fetched and judged.
+    pub looked: Gauge,
     /// Revisions that a rule refused.
     pub refused: Counter,
     /// Renderings.
@@ -127,6 +129,7 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut registry = Registry::with_prefix("tk8s");
         registry.register("fetches", "Fetches from the repository", self.fetches.clone());
+        registry.register("last_look_timestamp_seconds", "When the repository was last fetched and judged", self.looked.clone());
         registry.register("revisions_refused", "Revisions that a rule refused", self.refused.clone());
         registry.register("renders", "Renderings of a component", self.renders.clone());
         registry.register("child_processes", "Processes started to render a component", self.children.clone());

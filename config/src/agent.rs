@@ -11,6 +11,7 @@ use crate::approvals::{self, ApprovalsConfig};
 use crate::document::{self, Node};
 use crate::evidence::{self, EvidenceConfig};
 use crate::fields::Fields;
+use crate::freshness::{self, FreshnessConfig};
 use crate::health::HealthConfig;
 use crate::installation::{self, InstallationConfig};
 use crate::repository::{RepositoryConfig, repository};
@@ -64,6 +65,8 @@ pub struct TrustConfig {
     pub approvals: Option<ApprovalsConfig>,
     /// In production only: where a release has to have run before.
     pub evidence: Option<EvidenceConfig>,
+    /// How old what is known of Git may be.
+    pub freshness: FreshnessConfig,
 }
 
 /// `trust.waive`.
@@ -268,6 +271,10 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         &[("ref", "write `branch`"), ("revision", "write `branch`")],
     );
     let trust = section(&mut top, "trust", &empty, |fields| trust(fields, environment, &empty), &[]);
+    let seldom = repository.as_ref().zip(trust.freshness.look).is_some_and(|(repository, look)| look <= repository.interval);
+    if seldom {
+        top.problem("trust", "freshness.look: Git is looked at once in `repository.interval`, so it has to be longer than that");
+    }
     let history = section(&mut top, "history", &empty, history, &[]);
     let api = section(&mut top, "api", &empty, api, &[]);
     let webhook = match top.node("webhook") {
@@ -387,7 +394,18 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
         Some(_) => section(fields, "evidence", empty, |fields| evidence::read(fields, environment), &[("files", "write `dir`")]),
         None => None,
     };
-    TrustConfig { signers_file, revocation_file, waive: waive.map(|reason| WaiveConfig { reason }), approvals, evidence }
+    let freshness = match fields.node("freshness") {
+        Some(_) => section(fields, "freshness", empty, freshness::read, &[]),
+        None => FreshnessConfig::default(),
+    };
+    TrustConfig {
+        signers_file,
+        revocation_file,
+        waive: waive.map(|reason| WaiveConfig { reason }),
+        approvals,
+        evidence,
+        freshness,
+    }
 }
 
 fn history(fields: &mut Fields<'_>) -> Option<HistoryConfig> {

@@ -13,6 +13,7 @@ mod cron;
 mod document;
 mod evidence;
 mod fields;
+mod freshness;
 mod health;
 mod installation;
 mod ownership;
@@ -33,6 +34,7 @@ pub use agent::{
 pub use approvals::ApprovalsConfig;
 pub use confine::ConfineSpec;
 pub use evidence::EvidenceConfig;
+pub use freshness::FreshnessConfig;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
 pub use installation::{InstallationConfig, OwnObjectConfig};
 pub use ownership::{Conflicts, Drift, IgnoreSpec};

@@ -113,6 +113,9 @@ fn print_status(status: &InstanceStatus) {
         }
         _ => line("no revision has been accepted yet"),
     }
+    for stale in &status.stale {
+        line(&format!("STALE since {}: {}", stale.since, stale.message));
+    }
     if let Some(problem) = &status.configuration {
         line(&format!("the agent's file is not in force, the one before is: {}: {}", problem.reason, problem.message));
     }

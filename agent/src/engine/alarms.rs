@@ -14,6 +14,7 @@ use tk8s_diff::ownership::{FieldRules, Foreign};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::freshness::STALE;
 use super::platform::Unit;
 use super::slot::Progress;
 use super::undoing::{NOT_ROLLED_BACK, ROLLED_BACK};
@@ -52,6 +53,8 @@ pub enum Reason {
     AnchorNotKept,
     /// A ref is not what it was: history was rewritten.
     RefsRewritten,
+    /// What is known of Git is older than it may be.
+    SourceStale,
 }
 
 impl Reason {
@@ -68,6 +71,7 @@ impl Reason {
         Reason::AnchorUnproven,
         Reason::AnchorNotKept,
         Reason::RefsRewritten,
+        Reason::SourceStale,
         Reason::HealthRulesRefused,
     ];
 
@@ -85,6 +89,7 @@ impl Reason {
             Reason::AnchorUnproven => "AnchorUnproven",
             Reason::AnchorNotKept => "AnchorNotKept",
             Reason::RefsRewritten => "RefsRewritten",
+            Reason::SourceStale => STALE,
             Reason::HealthRulesRefused => "HealthRulesRefused",
         }
     }
@@ -108,6 +113,9 @@ impl Reason {
             Reason::AnchorNotKept => "look at the API server's message: the agent reads, makes and changes this ConfigMap",
             Reason::RefsRewritten => {
                 "find out who did that, and why: put the ref back, or let it be with `tk8s-agent accept INCIDENT --reason TEXT`"
+            }
+            Reason::SourceStale => {
+                "look at the Git server: compare its refs with those of somebody who pushes; what runs stays, and is repaired"
             }
             Reason::HealthRulesRefused => {
                 "repair the file: `tk8s-agent health --rules FILE -f OBJECTS` tries it; the rules before are in force"
@@ -208,6 +216,11 @@ impl Alarms {
         all
     }
 
+    /// Whether one of this reason stands.
+    pub(super) fn stands(&self, reason: Reason) -> bool {
+        self.count(reason) > 0
+    }
+
     fn count(&self, reason: Reason) -> usize {
         self.lock().keys().filter(|(of, ..)| *of == reason).count()
     }
@@ -284,6 +297,7 @@ impl Engine {
         self.look_for_broken_glass();
         self.alarm(Reason::KindNotServed, None, unserved);
         self.alarm(Reason::KindNotWatched, None, unwatched);
+        self.look_for_staleness();
         let looked_after = self.looked_after();
         self.alarms.keep(|name| looked_after.iter().any(|unit| unit.spec.name == *name));
         self.count_alarms(Reason::ALL);

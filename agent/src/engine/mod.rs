@@ -12,6 +12,7 @@ mod awaiting;
 mod causes;
 pub(crate) mod confining;
 mod distrust;
+mod freshness;
 mod fullcheck;
 mod hooks;
 mod incidents;
@@ -124,6 +125,7 @@ struct World {
     /// Why the last look at Git brought nothing.
     problem: Option<(String, String)>,
     synced_at: Option<tk8s_core::Timestamp>,
+    last_look: freshness::LastLook,
     /// Components whose directory could not be rendered, and why.
     broken: BTreeMap<ComponentName, (String, String)>,
 }
@@ -144,6 +146,7 @@ impl Engine {
         stop: CancellationToken,
     ) -> Arc<Engine> {
         let units = platform::remembered(&config, &history);
+        let last_look = freshness::LastLook::remembered(&history, tk8s_core::Timestamp::now());
         Arc::new(Engine {
             instance: config.instance.clone(),
             config: RwLock::new(Arc::new(config)),
@@ -164,7 +167,7 @@ impl Engine {
             tokens: tk8s_gitsync::TokenCache::default(),
             slots: Mutex::default(),
             places: places::Places::default(),
-            world: RwLock::new(World { units, ..World::default() }),
+            world: RwLock::new(World { units, last_look, ..World::default() }),
             wanted: RwLock::default(),
             wake: Notify::new(),
             looks: looks::Looks::default(),

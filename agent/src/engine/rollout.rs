@@ -46,6 +46,7 @@ impl Engine {
             looked = self.look() => looked,
             () = self.stop.cancelled() => return,
         };
+        self.looked(looked.is_ok());
         self.looks.end();
         let word = if looked.is_ok() { "ok" } else { "failed" };
         tracing::debug!(took_us = began.elapsed().as_micros(), "looked at Git");

@@ -9,8 +9,9 @@ use tk8s_diff::live::Seen;
 use tk8s_diff::ownership::{DriftMode, Foreign};
 
 use super::Engine;
-use super::alarms::{AlarmView, INTERRUPTED};
+use super::alarms::{AlarmView, INTERRUPTED, Reason};
 use super::awaiting::{self, AwaitedHook};
+use super::freshness::{STALE, StaleView};
 use super::incidents::{self, IncidentView};
 use super::operator::SuspensionView;
 use super::platform::Unit;
@@ -40,6 +41,9 @@ pub struct InstanceStatus {
     pub trust: Option<Trust>,
     /// When Git was last looked at with success.
     pub synced_at: Option<Timestamp>,
+    /// Limits of `trust.freshness` that are passed: what is known of Git is too old.
+    #[serde(default)]
+    pub stale: Vec<StaleView>,
     /// Why the agent's file, as it is now, is not in force: the one before is.
     pub configuration: Option<ProblemView>,
     /// Why the last look at Git brought nothing.
@@ -276,6 +280,7 @@ impl Engine {
         let evidence = self.heard();
         let suspensions = disk(|| self.history.suspensions());
         let locked = suspensions.iter().any(|one| one.scope == tk8s_history::Scope::All);
+        let stale = self.stale();
         let world = self.world();
         let refused = world.refused.iter().map(|refusal| RefusedView {
             reference: refusal.reference.clone(),
@@ -292,6 +297,7 @@ impl Engine {
             revision: accepted.revision,
             trust: accepted.trust,
             synced_at: world.synced_at,
+            stale,
             configuration: world.misconfigured.clone().map(|(reason, message)| ProblemView { reason, message }),
             problem: world.problem.clone().map(|(reason, message)| ProblemView { reason, message }),
             refused: refused.collect(),
@@ -383,6 +389,7 @@ impl Engine {
         let reason = match (&progress, &broken) {
             _ if state == State::Removed => "Removed".into(),
             (_, Some((reason, _))) | (Progress::Failed { reason, .. }, _) => reason.clone(),
+            _ if state == State::Healthy && self.alarms.stands(Reason::SourceStale) => STALE.into(),
             _ => format!("{state:?}"),
         };
         let drift = unit.as_deref().map(|unit| self.drift_of(unit, suspension.is_some())).unwrap_or_default();
