@@ -110,8 +110,9 @@ openssl rand -hex 32 >"$home/token"
 openssl rand -hex 32 >"$home/webhook"
 
 agent_file() { # instance environment path
-    local approvals=
-    [ "$2" != production ] || approvals=", approvals: {technical-lead: 1, security-officer: 1, product-owner: 1}"
+    local more=
+    [ "$2" != staging ] || more=", baseline: $(repo rev-list --max-parents=0 main)"
+    [ "$2" != production ] || more=", approvals: {technical-lead: 1, security-officer: 1, product-owner: 1}"
     cat <<YAML
 apiVersion: agent.tk8s.io/v1alpha1
 kind: AgentConfig
@@ -124,7 +125,7 @@ repository:
   interval: 2s
   timeout: 20s
   auth: {sshKeyFile: $home/deploy, knownHostsFile: $home/known_hosts}
-trust: {signersFile: $home/signers.yaml$approvals}
+trust: {signersFile: $home/signers.yaml$more}
 history: {dir: $home/$1.history, identityKeyFile: $home/identity.pem, encryptionKeyFile: $home/history.key}
 api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: $home/token, addressFile: $home/$1.address}
 webhook: {secretFile: $home/webhook}

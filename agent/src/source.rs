@@ -85,14 +85,18 @@ mod tests {
     fn history_is_left_out_only_in_dev_and_only_where_signatures_are_waived() {
         let url = "{url: 'file:///x'}";
         assert_eq!(told("dev", "{waive: {reason: a laptop}}", url).unwrap().depth, Depth::Head);
-        for environment in ["dev", "staging", "production"] {
-            assert_eq!(told(environment, "{signersFile: /s}", url).unwrap().depth, Depth::Full, "{environment}");
+        for (environment, more) in [("dev", ""), ("staging", ", commits: head"), ("production", "")] {
+            assert_eq!(
+                told(environment, &format!("{{signersFile: /s{more}}}"), url).unwrap().depth,
+                Depth::Full,
+                "{environment}"
+            );
         }
     }
 
     #[test]
     fn what_is_configured_arrives_and_the_environment_s_proxy_counts_where_none_is() {
-        let signers = "{signersFile: /s}";
+        let signers = "{signersFile: /s, commits: head}";
         let source = told("staging", signers, "{url: 'https://h/x', auth: {tokenFile: /t}, limits: {fetchBytes: 7}}").unwrap();
         assert!(matches!(&source.https.login, HttpsLogin::Bearer { token_file } if token_file.ends_with("t")));
         assert_eq!((source.limits.fetch_bytes, source.limits.refs), (7, Limits::default().refs));

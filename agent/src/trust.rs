@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tk8s_config::{AgentConfig, ApprovalsConfig};
+use tk8s_config::{AgentConfig, ApprovalsConfig, RefsConfig};
 use tk8s_core::{Environment, Timestamp, Trust};
 use tk8s_gitsync::{
-    Accepted, ApprovalPolicy, ApprovalRules, DevPolicy, Exclusion, Missing, Policy, ProductionPolicy, Revocations, Role, SeenTag,
-    Signers, StagingPolicy, Waiver,
+    Accepted, ApprovalPolicy, ApprovalRules, Commits, DevPolicy, Exclusion, ForgeCommits, MaxJump, Missing, Policy,
+    ProductionPolicy, Revocations, Role, SeenTag, Signers, StagingPolicy, Versions, Waiver,
 };
 use tk8s_history::History;
 
@@ -17,11 +17,13 @@ use crate::error::Error;
 /// The policy, with the signers and what is revoked as their files are now: read for each look at Git, so that a change is in
 /// force at once. A file that can't be read is an error, and nothing new is accepted until it can be.
 pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
+    let refs = &config.trust.refs;
     let signers = match &config.trust.signers_file {
         Some(path) => {
             let bytes =
                 std::fs::read(path).map_err(|source| Error::ReadFile { what: "signers file", path: path.clone(), source })?;
-            Some(signers(&bytes, path, config.trust.revocation_file.as_deref())?)
+            let forge = if refs.all_of_forge { ForgeCommits::All } else { ForgeCommits::Merges };
+            Some(signers(&bytes, path, config.trust.revocation_file.as_deref())?.taking(forge))
         }
         None => None,
     };
@@ -31,15 +33,28 @@ pub fn policy(config: &AgentConfig) -> Result<Policy, Error> {
             let waive = config.trust.waive.as_ref().map(|waive| Waiver::new(&waive.reason)).transpose()?;
             Policy::Dev(DevPolicy { signers, waive })
         }
-        Environment::Staging => Policy::Staging(StagingPolicy { signers: signers.ok_or_else(needed)? }),
+        Environment::Staging => {
+            let commits = refs.baseline.clone().map_or(Commits::Head, |baseline| Commits::Range { baseline });
+            Policy::Staging(StagingPolicy { signers: signers.ok_or_else(needed)?, commits })
+        }
         Environment::Production => {
             let approvals = config.trust.approvals.as_ref().map(|approvals| {
                 let cluster = config.cluster.clone();
                 ApprovalPolicy { rules: rules(approvals), cluster }
             });
-            Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)?, approvals })
+            Policy::Production(ProductionPolicy { signers: signers.ok_or_else(needed)?, approvals, versions: versions(refs) })
         }
     })
+}
+
+fn versions(refs: &RefsConfig) -> Versions {
+    let (given, default) = (&refs.max_jump, MaxJump::default());
+    let max_jump = MaxJump {
+        major: given.major.unwrap_or(default.major),
+        minor: given.minor.unwrap_or(default.minor),
+        patch: given.patch.unwrap_or(default.patch),
+    };
+    Versions { pre_releases: refs.pre_releases, max_jump }
 }
 
 /// Who may sign by the bytes of a signers file, without what is revoked.
@@ -138,7 +153,11 @@ pub fn accepted(history: &History) -> Accepted {
         .as_ref()
         .and_then(|revision| revision.tag.as_ref())
         .and_then(|tag| tag.name.strip_prefix('v')?.parse().ok());
-    let tags = known.tags.into_iter().map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit })).collect();
+    let tags = known
+        .tags
+        .into_iter()
+        .map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit, tree: seen.tree }))
+        .collect();
     let standing = known.revision.clone().zip(known.trust);
     let unapproved = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
     let incidents = disk(|| history.incidents()).into_iter().filter(|known| known.accepted.is_some());
@@ -148,7 +167,7 @@ pub fn accepted(history: &History) -> Accepted {
 
 /// A tag at first sight, as history writes it down.
 pub fn seen(tag: &SeenTag) -> tk8s_history::SeenTag {
-    tk8s_history::SeenTag { tag: tag.tag.clone(), commit: tag.commit.clone() }
+    tk8s_history::SeenTag { tag: tag.tag.clone(), commit: tag.commit.clone(), tree: tag.tree.clone() }
 }
 
 #[cfg(test)]
@@ -163,7 +182,11 @@ mod tests {
         let file = |name: &str| directory.path().join(name);
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
         std::fs::write(file("signers"), key).unwrap();
-        let trust = format!("{{signersFile: {}, revocationFile: {}}}", file("signers").display(), file("revoked").display());
+        let trust = format!(
+            "{{signersFile: {}, revocationFile: {}, commits: head}}",
+            file("signers").display(),
+            file("revoked").display()
+        );
         let text = format!(
             "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: staging\nrepository: {{url: 'https://h/x'}}\ntrust: {trust}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\n"
         );

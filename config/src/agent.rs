@@ -14,6 +14,7 @@ use crate::fields::Fields;
 use crate::freshness::{self, FreshnessConfig};
 use crate::health::HealthConfig;
 use crate::installation::{self, InstallationConfig};
+use crate::refs::{self, RefsConfig};
 use crate::repository::{RepositoryConfig, repository};
 use crate::{Problem, Problems};
 
@@ -67,6 +68,8 @@ pub struct TrustConfig {
     pub evidence: Option<EvidenceConfig>,
     /// How old what is known of Git may be.
     pub freshness: FreshnessConfig,
+    /// Which commits and tags count.
+    pub refs: RefsConfig,
 }
 
 /// `trust.waive`.
@@ -394,6 +397,7 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
         Some(_) => section(fields, "evidence", empty, |fields| evidence::read(fields, environment), &[("files", "write `dir`")]),
         None => None,
     };
+    let refs = refs::read(fields, environment, empty);
     let freshness = match fields.node("freshness") {
         Some(_) => section(fields, "freshness", empty, freshness::read, &[]),
         None => FreshnessConfig::default(),
@@ -405,6 +409,7 @@ fn trust(fields: &mut Fields<'_>, environment: Option<Environment>, empty: &Node
         approvals,
         evidence,
         freshness,
+        refs,
     }
 }
 

@@ -256,7 +256,7 @@ mod tests {
 
     fn read(repository: &str) -> Result<RepositoryConfig, String> {
         let text = format!(
-            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: staging\nrepository: {repository}\ntrust: {{signersFile: /s}}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\n"
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: staging\nrepository: {repository}\ntrust: {{signersFile: /s, commits: head}}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\n"
         );
         AgentConfig::parse(&text, "agent.yaml").map(|config| config.repository).map_err(|problems| problems.to_string())
     }

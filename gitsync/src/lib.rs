@@ -26,6 +26,7 @@ mod ssh;
 mod store;
 mod talk;
 mod verify;
+mod walk;
 
 pub use entries::is_plain_name;
 pub use error::Error;
@@ -36,9 +37,10 @@ pub use offline::{Explained, Judged, explain_object, explain_range, explain_revi
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
-    Accepted, ApprovalPolicy, ApprovalRules, Check, DevPolicy, Exclusion, Incident, LetIn, Missing, ObjectKind, ObjectVerdict,
-    Policy, ProductionPolicy, Questioned, Refusal, Revocations, Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers,
-    StagingPolicy, Unapproved, Verification, Waiver, approval_name, check_approval, verify, verify_object,
+    Accepted, ApprovalPolicy, ApprovalRules, Check, Commits, DevPolicy, Exclusion, ForgeCommits, Incident, LetIn, MaxJump,
+    Missing, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Questioned, Refusal, Revocations, Role, Rule, SeenTag, Signer,
+    SignerKind, SignerState, Signers, StagingPolicy, Unapproved, Verification, Versions, Waiver, approval_name, check_approval,
+    verify, verify_object,
 };
 
 /// Keys, tokens, certificates, lists of hosts: what is larger is not that.

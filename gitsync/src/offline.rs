@@ -7,7 +7,7 @@ use tk8s_core::{CommitId, Timestamp};
 
 use crate::store::Store;
 use crate::verify::{
-    Broken, Notes, ObjectVerdict, Questioned, Refusal, Rule, Signers, Trail, What, commit_along, judge_object, parse,
+    Broken, Look, Notes, ObjectVerdict, Questioned, Refusal, Rule, Signers, Trail, What, commit_along, judge_object, parse,
     parse_along, verify_along,
 };
 use crate::{Error, range};
@@ -95,7 +95,7 @@ fn judge(store: &Store, named: &Named, signers: &Signers, now: Timestamp, trail:
         }
     }
     trail.about(|| format!("commit {commit}"));
-    match commit_along(store, &commit, Some(signers), now, trail)?.2 {
+    match commit_along(store, &commit, Some(&mut Look::new(store, signers, now, &[])), trail)?.2 {
         Ok(verdict) => verdicts.push(verdict),
         Err(found) => return refuse(&commit, found),
     }

@@ -101,6 +101,11 @@ impl Store {
         size
     }
 
+    /// Whether there is such an object, unread.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        ObjectId::from_hex(id.as_bytes()).is_ok_and(|oid| self.local().has_object(oid))
+    }
+
     /// The commits whose parents the repository does not have. `commit`: whose history is asked for.
     pub(crate) fn shallow(&self, commit: &str) -> Result<HashSet<String>, Error> {
         match self.local().shallow_commits() {
@@ -122,9 +127,8 @@ impl Store {
         if ancestor == commit {
             return Ok(true);
         }
-        let repository = self.local();
         // What isn't in the mirror can't be reached from anything that is.
-        if !ObjectId::from_hex(ancestor.as_bytes()).is_ok_and(|oid| repository.has_object(oid)) {
+        if !self.has(ancestor) {
             return Ok(false);
         }
         let shallow = self.shallow(commit)?;

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use support::{KeyType, Repository, Signer, Sshd, verify_object};
 use tk8s_core::{Classified as _, SourceTree as _, Timestamp, TreePath, Trust};
 use tk8s_gitsync::{
-    Accepted, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification, Waiver,
-    evidence, fetch, tree, verify, verify_revision,
+    Accepted, Commits, DevPolicy, Follow, Policy, ProductionPolicy, Rule, Signers, Source, SshAuth, StagingPolicy, Verification,
+    Versions, Waiver, evidence, fetch, tree, verify, verify_revision,
 };
 
 fn source(repository: &Repository, follow: Follow) -> Source {
@@ -32,11 +32,11 @@ fn tags() -> Follow {
 }
 
 fn staging(signers: &[&Signer]) -> Policy {
-    Policy::Staging(StagingPolicy { signers: support::signers(signers) })
+    Policy::Staging(StagingPolicy { signers: support::signers(signers), commits: Commits::Head })
 }
 
 fn production(signers: &[&Signer]) -> Policy {
-    Policy::Production(ProductionPolicy { signers: support::signers(signers), approvals: None })
+    Policy::Production(ProductionPolicy { signers: support::signers(signers), approvals: None, versions: Versions::default() })
 }
 
 fn judged(repository: &Repository, follow: Follow, policy: &Policy, accepted: &Accepted) -> Verification {
@@ -309,8 +309,9 @@ fn what_was_accepted_stays_when_its_signer_retires_and_goes_when_the_key_is_stol
         );
         tk8s_gitsync::Signers::parse(text.as_bytes(), "signers").unwrap()
     };
-    let production = |state| Policy::Production(ProductionPolicy { signers: signers(state), approvals: None });
-    let staging = |state| Policy::Staging(StagingPolicy { signers: signers(state) });
+    let production =
+        |state| Policy::Production(ProductionPolicy { signers: signers(state), approvals: None, versions: Versions::default() });
+    let staging = |state| Policy::Staging(StagingPolicy { signers: signers(state), commits: Commits::Head });
     for (follow, policy) in [(tags(), &production as &dyn Fn(&'static str) -> Policy), (main_branch(), &staging)] {
         let first = judged(&repository, follow.clone(), &policy("state: active"), &Accepted::default());
         let before = accepted(&first);

@@ -16,8 +16,8 @@ use support::web::{Answer, Certificates, Seen, Web, line, refs, scripted};
 use support::{KeyType, Repository, Signer, Sshd};
 use tk8s_core::{Classified as _, ReadError, SourceTree as _, TreePath, chain};
 use tk8s_gitsync::{
-    Accepted, DevPolicy, Follow, HttpsAccess, Limits, Policy, ProductionPolicy, Rule, Source, SshAuth, StagingPolicy,
-    VerifiedTree, Waiver, fetch, tree, verify,
+    Accepted, Commits, DevPolicy, Follow, HttpsAccess, Limits, Policy, ProductionPolicy, Rule, Source, SshAuth, StagingPolicy,
+    VerifiedTree, Versions, Waiver, fetch, tree, verify,
 };
 
 /// Bytes that can't be compressed.
@@ -65,7 +65,7 @@ impl Home {
     }
 
     fn accepted(&self) -> String {
-        let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&self.alice]) });
+        let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&self.alice]), commits: Commits::Head });
         let fetched = fetch(&self.source).map_err(|error| chain(&error)).unwrap();
         verify(&fetched, &policy, &Accepted::default()).unwrap().revision.unwrap().revision().commit.to_string()
     }
@@ -401,7 +401,7 @@ fn an_object_that_the_server_left_out_is_noticed_when_it_is_needed_and_fetched_b
     *home.script.lock().unwrap() = Some(Box::new(move |seen| scripted(seen, &listing, &bytes)));
     let apps: TreePath = "apps/b.yaml".parse().unwrap();
     let open = || {
-        let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&home.alice]) });
+        let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&home.alice]), commits: Commits::Head });
         let fetched = fetch(&home.source).map_err(|error| chain(&error)).unwrap();
         tree(&Arc::new(verify(&fetched, &policy, &Accepted::default()).unwrap().revision.unwrap())).unwrap()
     };
@@ -486,7 +486,7 @@ fn history_is_not_bent_by_replacements_a_commit_graph_or_a_swapped_commit() {
     repository.write("a.yaml", "a: 4\n");
     repository.commit("third", Some(&alice));
     repository.git(&["push", "-q", "origin", &format!("{accepted}:refs/heads/kept")]);
-    let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&alice]) });
+    let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&alice]), commits: Commits::Head });
     let before = Accepted { head: Some(accepted.parse().unwrap()), ..Accepted::default() };
     let judge = || {
         let fetched = fetch(&in_place(&repository, Follow::Branch("main".into()))).unwrap();
@@ -538,7 +538,7 @@ fn a_walk_through_history_has_an_end() {
         repository.write("a.yaml", &format!("a: {round}\n"));
         repository.commit("next", Some(&alice));
     }
-    let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&alice]) });
+    let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&alice]), commits: Commits::Head });
     let before = Accepted { head: Some(old.parse().unwrap()), ..Accepted::default() };
     let judge = |commits: usize| {
         let mut source = in_place(&repository, Follow::Branch("main".into()));
@@ -720,7 +720,11 @@ fn a_repository_of_sha_256_is_fetched_verified_and_read_over_every_transport() {
     for (number, url) in urls.iter().enumerate() {
         let mirror = repository.home().join(format!("mirror-{number}.git"));
         let source = Source { url: url.parse().unwrap(), mirror, ..base.clone() };
-        let policy = Policy::Production(ProductionPolicy { signers: support::signers(&[&alice]), approvals: None });
+        let policy = Policy::Production(ProductionPolicy {
+            signers: support::signers(&[&alice]),
+            approvals: None,
+            versions: Versions::default(),
+        });
         for _ in 0..2 {
             let fetched = fetch(&source).map_err(|error| format!("{url}: {}", chain(&error))).unwrap();
             let revision = verify(&fetched, &policy, &Accepted::default()).unwrap().revision.unwrap();

@@ -15,8 +15,8 @@ use support::web::{Answer, Certificates, Seen, Web, WebProxy};
 use support::{KeyType, Repository, Signer};
 use tk8s_core::{Classified as _, chain};
 use tk8s_gitsync::{
-    Accepted, Depth, Follow, GithubApp, HttpsAccess, HttpsLogin, Policy, Proxy, ProxyLogin, Source, StagingPolicy, TokenCache,
-    fetch, verify,
+    Accepted, Commits, Depth, Follow, GithubApp, HttpsAccess, HttpsLogin, Policy, Proxy, ProxyLogin, Source, StagingPolicy,
+    TokenCache, fetch, verify,
 };
 
 /// A repository with one signed commit, and certificates for whoever serves it.
@@ -63,7 +63,7 @@ impl Home {
 
     /// Fetches and verifies; gives the commit.
     fn accepted(&self, source: &Source) -> String {
-        let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&self.alice]) });
+        let policy = Policy::Staging(StagingPolicy { signers: support::signers(&[&self.alice]), commits: Commits::Head });
         let fetched = fetch(source).map_err(|error| chain(&error)).unwrap();
         let verification = verify(&fetched, &policy, &Accepted::default()).unwrap();
         verification.revision.unwrap().revision().commit.to_string()

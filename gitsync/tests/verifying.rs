@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod refs;
 mod support;
 
 use std::path::Path;
@@ -11,8 +12,8 @@ use std::process::Command;
 use support::{KeyType, Repository, Signer, verify_object};
 use tk8s_core::{Classified as _, Timestamp, Trust};
 use tk8s_gitsync::{
-    Accepted, Follow, Policy, ProductionPolicy, Revocations, Rule, Signers, Source, StagingPolicy, Verification, fetch, verify,
-    verify_revision,
+    Accepted, Commits, Follow, Policy, ProductionPolicy, Revocations, Rule, Signers, Source, StagingPolicy, Verification,
+    Versions, fetch, verify, verify_revision,
 };
 
 /// A repository with one commit and one tag, signed by alice.
@@ -59,7 +60,8 @@ impl Signed {
     }
 
     fn tags(&self) -> Verification {
-        let policy = Policy::Production(ProductionPolicy { signers: self.signers(), approvals: None });
+        let policy =
+            Policy::Production(ProductionPolicy { signers: self.signers(), approvals: None, versions: Versions::default() });
         self.judged(
             Follow::Tags { release_branch: "main".into(), approvals: false, evidence: false },
             &policy,
@@ -191,7 +193,7 @@ fn a_program_named_by_the_repository_has_no_say() {
     std::fs::remove_file(&ran).unwrap();
     let verdict = verify_revision(&signed.repository.work, "HEAD", &signed.signers(), Timestamp::now()).unwrap();
     assert_eq!(verdict.unwrap_err().rule, Rule::UnknownSigner);
-    let policy = Policy::Staging(StagingPolicy { signers: signed.signers() });
+    let policy = Policy::Staging(StagingPolicy { signers: signed.signers(), commits: Commits::Head });
     let judged = signed.judged(Follow::Branch("main".into()), &policy, &Accepted::default());
     assert_eq!(judged.refused[0].rule, Rule::UnknownSigner);
     assert!(!ran.exists());
@@ -309,7 +311,7 @@ fn a_release_by_a_certificate_that_has_run_out_since_stays_accepted() {
     let signed = Signed::new();
     let authority = Signer::new(signed.repository.home(), "authority", KeyType::Ed25519);
     let line = |validity: &str| format!("*@example.com cert-authority{validity} {}\n", authority.public);
-    let policy = |validity| Policy::Staging(StagingPolicy { signers: parsed(&line(validity)) });
+    let policy = |validity| Policy::Staging(StagingPolicy { signers: parsed(&line(validity)), commits: Commits::Head });
     let certified = signed.alice.certified(&authority, &["-I", "id", "-n", "alice@example.com"]);
     signed.repository.write("a.yaml", "a: 2\n");
     signed.repository.commit("second", Some(&certified));
@@ -376,7 +378,7 @@ fn what_a_revoked_key_signed_counts_no_more_even_if_it_was_accepted() {
             Some(file) => signers.revoking(Revocations::read(file).unwrap()),
             None => signers,
         };
-        Policy::Staging(StagingPolicy { signers })
+        Policy::Staging(StagingPolicy { signers, commits: Commits::Head })
     };
     let main = || Follow::Branch("main".into());
     let first = signed.judged(main(), &policy(None), &Accepted::default()).revision.unwrap();

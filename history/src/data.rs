@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
-    CommitId, ComponentName, Digest, Moment, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, Trust,
+    CommitId, ComponentName, Digest, Moment, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagId, Timestamp, TreeId, Trust,
 };
 
 use crate::{Intent, Release, Scope};
@@ -121,6 +121,9 @@ pub struct SeenTag {
     pub tag: TagId,
     /// The commit it points at.
     pub commit: CommitId,
+    /// That commit's tree; what was seen by versions that did not remember it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<TreeId>,
 }
 
 /// What was accepted so far.

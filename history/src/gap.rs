@@ -81,7 +81,7 @@ pub(crate) fn events(gap: Gap) -> Vec<Event> {
     events.extend(limits.into_iter().map(|(component, limit)| Event::Limited { component, limit }));
     if let Some((revision, trust)) = accepted {
         if let Some(tag) = &revision.tag {
-            let seen = crate::SeenTag { tag: tag.id.clone(), commit: revision.commit.clone() };
+            let seen = crate::SeenTag { tag: tag.id.clone(), commit: revision.commit.clone(), tree: Some(revision.tree.clone()) };
             events.push(Event::Seen { name: tag.name.clone(), seen });
         }
         events.push(Event::Accepted { revision, trust });

@@ -108,7 +108,7 @@ impl System {
         for (setting, value) in [("gpg.format", "ssh"), ("user.signingkey", key.as_str()), ("commit.gpgsign", "true")] {
             git(&self.file("repository"), &["config", setting, value]);
         }
-        self.trust = ("staging", format!("{{signersFile: {}}}", self.file("signers.yaml").display()));
+        self.trust = ("staging", format!("{{signersFile: {}, commits: head}}", self.file("signers.yaml").display()));
     }
 
     /// Two components, each of one ConfigMap, in one layer, deployed; with further lines of the agent's file.
@@ -207,7 +207,7 @@ impl System {
     pub fn sign_tags(&mut self) {
         self.sign();
         git(&self.file("repository"), &["config", "tag.gpgsign", "true"]);
-        self.trust.0 = "production";
+        self.trust = ("production", self.trust.1.replacen(", commits: head", "", 1));
     }
 
     /// From now on the agent speaks to the API server as somebody without any right, but for those that are bound to the

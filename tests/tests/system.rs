@@ -7,7 +7,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use tk8s_tests::proxy::{Fault, Seen};
-use tk8s_tests::system::System;
+use tk8s_tests::system::{System, git};
 
 /// Requests about the ConfigMap of a component.
 fn about(component: &'static str) -> impl Fn(&Seen) -> bool + Send + 'static {
@@ -500,6 +500,40 @@ async fn a_changed_configuration_is_in_force_at_once_and_a_bad_one_never() {
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsigned_commit_below_a_signed_head_is_refused_in_staging_until_somebody_vouches_for_it() {
+    let mut system = System::new("range").await;
+    system.sign();
+    system.write_platform(&[&["one"]]);
+    system.write_map("one", "first");
+    system.commit("first");
+    let repository = system.file("repository");
+    let commit = |revision: &str| {
+        let output = std::process::Command::new("git").current_dir(&repository).args(["rev-parse", revision]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let head = system.trust.1.clone();
+    let since = |baseline: String| head.replacen("commits: head", &format!("baseline: {baseline}"), 1);
+    system.trust.1 = since(commit("HEAD"));
+    system.start();
+    system.until_map("one", "first");
+    system.write_map("one", "unsigned");
+    git(&repository, &["add", "-A"]);
+    git(&repository, &["-c", "commit.gpgsign=false", "commit", "-q", "-m", "unsigned"]);
+    let unsigned = commit("HEAD");
+    system.write_map("one", "second");
+    system.commit("second");
+    system.until("the commit below the head is refused by its id", || {
+        let refused = &system.status()["refused"][0];
+        refused["reason"] == "Unsigned" && refused["commit"] == unsigned.as_str()
+    });
+    assert_eq!(system.map("one"), "first", "what runs stays");
+    // Somebody has looked at it, and says so in the agent's file.
+    system.trust.1 = since(unsigned);
+    system.configure(&system.configuration());
+    system.until_map("one", "second");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,35 +2,44 @@
 
 use tk8s_core::{Environment, Revision, Timestamp, Trust};
 
-use super::policy::{Accepted, Verification, Waiver, is_of_time, refused};
+use super::commits::Look;
+use super::policy::{Accepted, Commits, Verification, Waiver, is_of_time, refused};
 use super::reading::commit_of;
+use super::signature::Broken;
 use super::{Refusal, Rule, Signers};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 
-/// The head of a branch.
+/// The head of a branch, and what is new before it.
 pub(super) fn branch(
     fetched: &Fetched,
     environment: Environment,
     signers: Option<&Signers>,
     waive: Option<&Waiver>,
+    commits: &Commits,
     accepted: &Accepted,
     now: Timestamp,
 ) -> Result<Verification, Error> {
     let reference = format!("refs/heads/{}", fetched.follow.branch());
-    let refuse = |rule, message| Refusal { reference: reference.clone(), object: Some(fetched.head.clone()), rule, message };
+    let refuse = |object: &str, (rule, message): Broken| {
+        refused(Refusal { reference: reference.clone(), object: Some(object.to_owned()), rule, message })
+    };
     // In `dev` branches are rewritten every day, and nothing is promised about what was there before.
-    if environment != Environment::Dev
-        && let Some(before) = &accepted.head
-        && !fetched.store.is_ancestor(before.as_str(), &fetched.head)?
-        && !accepted.waives(Rule::NotDescendant, &reference, Some(&fetched.head), before.as_str())
-    {
-        return Ok(refused(refuse(
-            Rule::NotDescendant,
-            format!("it does not descend from {}, which was accepted", before.short()),
-        )));
+    let before = accepted.head.as_ref().filter(|_| environment != Environment::Dev).map(|head| head.as_str());
+    let baseline = match commits {
+        Commits::Range { baseline } => Some(baseline.as_str()),
+        Commits::Head => None,
+    };
+    if let Some(broken) = elsewhere(fetched, &reference, accepted, before, baseline)? {
+        return Ok(refuse(&fetched.head, broken));
     }
-    let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, signers, now)?;
+    let mut look = signers.map(|signers| Look::new(&fetched.store, signers, now, &[before, baseline]));
+    if let (Some(look), Some(_)) = (&mut look, baseline)
+        && let Err((id, (rule, why))) = look.between(&fetched.head)?
+    {
+        return Ok(refuse(&id, (rule, format!("{id} is new on this branch and does not count: {why}"))));
+    }
+    let (commit, tree, verdict) = commit_of(&fetched.store, &fetched.head, look.as_mut())?;
     let standing = accepted.standing(&reference, &fetched.head);
     let trust = match (verdict, waive) {
         (Ok(verdict), _) => {
@@ -38,12 +47,39 @@ pub(super) fn branch(
         }
         (Err((rule, _)), None) if is_of_time(rule) && standing.is_some() => standing.cloned().expect("because it was just asked"),
         (Err((_, _)), Some(waiver)) => Trust::Waived { reason: waiver.0.clone() },
-        (Err((rule, message)), None) => return Ok(refused(refuse(rule, message))),
+        (Err(broken), None) => return Ok(refuse(&fetched.head, broken)),
     };
-    let Some(tree) = tree else { return Ok(refused(refuse(Rule::MalformedObject, "the commit can't be read".into()))) };
+    let Some(tree) = tree else {
+        return Ok(refuse(&fetched.head, (Rule::MalformedObject, "the commit can't be read".into())));
+    };
     let revision = Revision { reference, commit, tree, tag: None };
     Ok(Verification {
         revision: VerifiedRevision::new(revision, trust, environment, fetched.store.clone()),
         ..Verification::default()
     })
+}
+
+/// Whether the head is none of those that may follow what was there before.
+fn elsewhere(
+    fetched: &Fetched,
+    reference: &str,
+    accepted: &Accepted,
+    before: Option<&str>,
+    baseline: Option<&str>,
+) -> Result<Option<Broken>, Error> {
+    let descends_from = |commit: &str| fetched.store.is_ancestor(commit, &fetched.head);
+    if let Some(before) = before
+        && !descends_from(before)?
+        && !accepted.waives(Rule::NotDescendant, reference, Some(&fetched.head), before)
+    {
+        let before = before.get(..10).unwrap_or(before);
+        return Ok(Some((Rule::NotDescendant, format!("it does not descend from {before}, which was accepted"))));
+    }
+    // Of what was accepted it is not asked at every look: the way back to the baseline grows longer with time.
+    if let Some(baseline) = baseline.filter(|_| before != Some(fetched.head.as_str()))
+        && !descends_from(baseline)?
+    {
+        return Ok(Some((Rule::NotOnBaseline, format!("it does not descend from {baseline}, the baseline"))));
+    }
+    Ok(None)
 }

@@ -7,7 +7,7 @@
 use tk8s_core::Digest;
 
 use super::policy::{Accepted, SeenTag};
-use super::tags::target;
+use super::tags::{target, tree_of};
 use super::{Refusal, Rule};
 use crate::sealed::Fetched;
 
@@ -83,7 +83,11 @@ fn incident(fetched: &Fetched, refusal: &Refusal, accepted: &Accepted) -> Option
         Rule::TagMoved => {
             let before = accepted.tags.get(reference.strip_prefix("refs/tags/")?)?;
             let id = object.as_deref()?;
-            let seen = target(fetched, id).zip(id.parse().ok()).map(|(commit, tag)| SeenTag { tag, commit });
+            let seen = target(fetched, id).zip(id.parse().ok()).map(|(commit, tag)| SeenTag {
+                tag,
+                tree: tree_of(fetched, &commit),
+                commit,
+            });
             (before.tag.to_string(), seen)
         }
         _ => return None,

@@ -3,7 +3,9 @@
 mod approvals;
 mod armor;
 mod branch;
+mod commits;
 mod incident;
+mod merging;
 mod object;
 mod openpgp;
 mod policy;
@@ -14,15 +16,18 @@ mod signers;
 mod ssh;
 mod tags;
 mod trail;
+mod versions;
 mod x509;
 
 pub(crate) use approvals::PREFIX as APPROVALS;
 pub use approvals::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved, approval_name, check_approval};
+pub use commits::ForgeCommits;
+pub(crate) use commits::Look;
 pub use incident::Incident;
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, judge_object, parse, parse_along, verify_along, verify_parsed};
 pub use policy::{
-    Accepted, ApprovalPolicy, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify,
+    Accepted, ApprovalPolicy, Commits, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify,
 };
 pub(crate) use reading::commit_along;
 pub use rule::{Refusal, Rule};
@@ -33,3 +38,4 @@ pub use ssh::Revocations;
 pub(crate) use ssh::{fuzz_revocations, fuzz_signature};
 pub use trail::{Check, Questioned};
 pub(crate) use trail::{Notes, Trail};
+pub use versions::{MaxJump, Versions};

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use tk8s_core::{CommitId, TagId, Timestamp, TreeId};
 
-use super::signature::{self, Asked, Broken};
+use super::signature::{self, Asked, Broken, Signed};
 use super::{Refusal, Role, Rule, SignerKind, Signers, Trail};
 
 /// What kind of object was verified.
@@ -70,6 +70,7 @@ impl Parsed {
 pub(crate) enum What {
     Commit {
         tree: TreeId,
+        parents: Vec<CommitId>,
     },
     Tag {
         name: String,
@@ -86,7 +87,7 @@ impl What {
     /// The object that it is about.
     fn named(&self) -> String {
         match self {
-            What::Commit { tree } => tree.to_string(),
+            What::Commit { tree, .. } => tree.to_string(),
             What::Tag { commit, .. } => commit.to_string(),
             What::TagOfTag { tag, .. } => tag.to_string(),
         }
@@ -134,7 +135,7 @@ fn without_loose_header(raw: &[u8]) -> &[u8] {
     raw
 }
 
-/// Verifies the signature of an object that was taken apart.
+/// Verifies the signature of an object that was taken apart, which has to be a person's.
 pub(crate) fn verify_parsed(parsed: &Parsed, id: &str, signers: &Signers, now: Timestamp) -> Result<ObjectVerdict, Broken> {
     verify_along(parsed, id, signers, now, Trail::SILENT)
 }
@@ -147,19 +148,29 @@ pub(crate) fn verify_along(
     now: Timestamp,
     trail: Trail<'_>,
 ) -> Result<ObjectVerdict, Broken> {
-    let kind = match parsed.what {
-        What::Commit { .. } => ObjectKind::Commit,
-        What::Tag { .. } | What::TagOfTag { .. } => ObjectKind::Tag,
-    };
-    let block = trail.ask("it is signed", parsed.signature(), |block| {
-        format!("over {} bytes, by {} bytes", parsed.payload.len(), block.len())
-    })?;
-    let signed = signature::verify(&parsed.payload, block, signers, Asked { role: Role::RELEASE, now, trail })?;
+    let signed = signed_along(parsed, signers, now, trail)?;
     trail.require("not the Git host alone signed it", signed.kind != SignerKind::Forge, || {
         let message = format!("{}: {} is a forge, whose signature alone is nobody's word", signed.fingerprint, signed.signer);
         (Rule::ForgeSigner, message)
     })?;
-    Ok(ObjectVerdict { kind, id: id.into(), signer: signed.signer, fingerprint: signed.fingerprint })
+    Ok(verdict(parsed, id, signed))
+}
+
+/// Who signed an object that was taken apart, be it a person or a forge.
+pub(super) fn signed_along(parsed: &Parsed, signers: &Signers, now: Timestamp, trail: Trail<'_>) -> Result<Signed, Broken> {
+    let block = trail.ask("it is signed", parsed.signature(), |block| {
+        format!("over {} bytes, by {} bytes", parsed.payload.len(), block.len())
+    })?;
+    signature::verify(&parsed.payload, block, signers, Asked { role: Role::RELEASE, now, trail })
+}
+
+/// The yes to an object whose signature counts.
+pub(super) fn verdict(parsed: &Parsed, id: &str, signed: Signed) -> ObjectVerdict {
+    let kind = match parsed.what {
+        What::Commit { .. } => ObjectKind::Commit,
+        What::Tag { .. } | What::TagOfTag { .. } => ObjectKind::Tag,
+    };
+    ObjectVerdict { kind, id: id.into(), signer: signed.signer, fingerprint: signed.fingerprint }
 }
 
 /// Takes an object apart.
@@ -284,11 +295,12 @@ fn parse_commit(raw: &[u8], trail: Trail<'_>) -> Result<Parsed, Broken> {
         (Rule::MalformedObject, format!("the header `{shown}` is not where Git writes it"))
     })?;
     let parents = headers.iter().filter(|header| header.name == "parent").map(|header| id::<CommitId>(&header.value));
-    trail.ask("its parents are commits", parents.collect::<Result<Vec<_>, _>>(), |parents| match parents.len() {
-        0 => "it has none".into(),
-        1 => parents[0].to_string(),
-        merged => format!("it merges {merged}"),
-    })?;
+    let parents =
+        trail.ask("its parents are commits", parents.collect::<Result<Vec<_>, _>>(), |parents| match parents.len() {
+            0 => "it has none".into(),
+            1 => parents[0].to_string(),
+            merged => format!("it merges {merged}"),
+        })?;
     let missing = ["author", "committer"].into_iter().find(|needed| headers.iter().all(|header| header.name != *needed));
     trail.require("it has an author and a committer", missing.is_none(), || {
         (Rule::MalformedObject, format!("it has no {}", missing.unwrap_or_default()))
@@ -300,7 +312,7 @@ fn parse_commit(raw: &[u8], trail: Trail<'_>) -> Result<Parsed, Broken> {
         message -= header.range.len();
         signature = Some(header.value.clone());
     }
-    Ok(Parsed { what: What::Commit { tree }, payload, message, signature })
+    Ok(Parsed { what: What::Commit { tree, parents }, payload, message, signature })
 }
 
 /// The order in which Git writes the headers of a commit; anything else comes after them.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use tk8s_core::{CommitId, Environment, Revision, TagId, Timestamp, Trust};
+use tk8s_core::{CommitId, Environment, Revision, TagId, Timestamp, TreeId, Trust};
 
 use super::approvals::{ApprovalRules, LetIn, Unapproved};
 use super::branch::branch;
 use super::incident::{Incident, incidents};
 use super::tags::tags;
-use super::{Refusal, Rule, Signers};
+use super::{Refusal, Rule, Signers, Versions};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 use crate::source::Follow;
@@ -20,7 +20,7 @@ use crate::source::Follow;
 pub enum Policy {
     /// A branch; signatures may be waived.
     Dev(DevPolicy),
-    /// A branch whose head is signed.
+    /// A branch whose commits are signed.
     Staging(StagingPolicy),
     /// Signed version tags on signed commits.
     Production(ProductionPolicy),
@@ -40,6 +40,21 @@ pub struct DevPolicy {
 pub struct StagingPolicy {
     /// Who may sign.
     pub signers: Signers,
+    /// What they have to have signed.
+    pub commits: Commits,
+}
+
+/// Which commits of a branch are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Commits {
+    /// The newest one.
+    Head,
+    /// Every one since the last that was accepted. What can be reached from the baseline counts as looked at, and nothing
+    /// that does not descend from it is accepted.
+    Range {
+        /// A commit that somebody vouches for with all that is before it.
+        baseline: CommitId,
+    },
 }
 
 /// The policy of `production`.
@@ -49,6 +64,8 @@ pub struct ProductionPolicy {
     pub signers: Signers,
     /// Who has to say yes to a release; nobody if nothing is given.
     pub approvals: Option<ApprovalPolicy>,
+    /// Which versions are followed.
+    pub versions: Versions,
 }
 
 /// Who has to say yes, and to what.
@@ -113,6 +130,9 @@ pub struct SeenTag {
     pub tag: TagId,
     /// The commit it names.
     pub commit: CommitId,
+    /// That commit's tree; what was seen by versions that did not remember it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<TreeId>,
 }
 
 /// What came of it: at most one revision, and everything that was refused on the way to it.
@@ -151,9 +171,11 @@ pub(crate) fn verify_at(fetched: &Fetched, policy: &Policy, accepted: &Accepted,
                 message,
             }))
         }
-        (Policy::Staging(policy), _) => branch(fetched, Environment::Staging, Some(&policy.signers), None, accepted, now),
+        (Policy::Staging(policy), _) => {
+            branch(fetched, Environment::Staging, Some(&policy.signers), None, &policy.commits, accepted, now)
+        }
         (Policy::Dev(policy), _) => {
-            branch(fetched, Environment::Dev, policy.signers.as_ref(), policy.waive.as_ref(), accepted, now)
+            branch(fetched, Environment::Dev, policy.signers.as_ref(), policy.waive.as_ref(), &Commits::Head, accepted, now)
         }
     }?;
     Ok(Verification { incidents: incidents(fetched, &judged.refused, accepted), ..judged })

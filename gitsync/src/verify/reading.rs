@@ -1,11 +1,12 @@
 //! Commits and tags out of the mirror, which anybody who may push fills: bounded, and taken apart.
 
 use gix::objs::Kind;
-use tk8s_core::{CommitId, Timestamp, TreeId};
+use tk8s_core::{CommitId, TreeId};
 
-use super::object::What;
+use super::commits::Look;
+use super::object::{Parsed, What};
 use super::signature::Broken;
-use super::{ObjectVerdict, Rule, Signers, Trail, parse_along, verify_along};
+use super::{ObjectVerdict, Rule, Trail, parse_along};
 use crate::Error;
 use crate::store::Store;
 
@@ -17,45 +18,44 @@ pub(crate) type Judged = Result<ObjectVerdict, Broken>;
 pub(super) fn commit_of(
     store: &Store,
     id: &str,
-    signers: Option<&Signers>,
-    now: Timestamp,
+    look: Option<&mut Look<'_>>,
 ) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
-    commit_along(store, id, signers, now, Trail::SILENT)
+    commit_along(store, id, look, Trail::SILENT)
 }
 
 /// The same, and notes what was found on the way.
 pub(crate) fn commit_along(
     store: &Store,
     id: &str,
-    signers: Option<&Signers>,
-    now: Timestamp,
+    look: Option<&mut Look<'_>>,
     trail: Trail<'_>,
 ) -> Result<(CommitId, Option<TreeId>, Judged), Error> {
     let commit: CommitId = id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?;
+    let parsed = match commit_in(store, id, trail)? {
+        Ok(parsed) => parsed,
+        Err(broken) => return Ok((commit, None, Err(broken))),
+    };
+    let tree = match &parsed.what {
+        What::Commit { tree, .. } => Some(tree.clone()),
+        What::Tag { .. } | What::TagOfTag { .. } => None,
+    };
+    let judged = match look {
+        Some(look) => look.at(id, &parsed, trail)?,
+        None => Err((Rule::Unsigned, "no signers are configured".into())),
+    };
+    Ok((commit, tree, judged))
+}
+
+/// A commit, taken apart.
+pub(super) fn commit_in(store: &Store, id: &str, trail: Trail<'_>) -> Result<Result<Parsed, Broken>, Error> {
     if let Err(refused) = bounded_along(store, id, trail) {
-        return Ok((commit, None, Err(refused)));
+        return Ok(Err(refused));
     }
     let (kind, raw) = store.read(id)?;
     let is_commit = trail.require("it is a commit, and its bytes are what its id says", kind == Kind::Commit, || {
         (Rule::MalformedObject, format!("{id} is not a commit"))
     });
-    if let Err(refused) = is_commit {
-        return Ok((commit, None, Err(refused)));
-    }
-    match parse_along(kind, &raw, trail) {
-        Ok(parsed) => {
-            let tree = match &parsed.what {
-                What::Commit { tree } => Some(tree.clone()),
-                What::Tag { .. } | What::TagOfTag { .. } => None,
-            };
-            let judged = match signers {
-                Some(signers) => verify_along(&parsed, id, signers, now, trail),
-                None => Err((Rule::Unsigned, "no signers are configured".into())),
-            };
-            Ok((commit, tree, judged))
-        }
-        Err(found) => Ok((commit, None, Err(found))),
-    }
+    Ok(is_commit.and_then(|()| parse_along(kind, &raw, trail)))
 }
 
 /// The largest commit or tag that is read. Anybody who may push can make larger ones, signed by nobody.

@@ -60,7 +60,11 @@ rules! {
     /// The signer may not sign releases.
     RoleMissing => "Give the signer the role `release`, or have somebody sign who has it.",
     /// The Git host signed, and nobody else.
-    ForgeSigner => "A person has to sign: what the Git host signs for its users proves who clicked to nobody but the host.",
+    ForgeSigner => "A person has to sign: what the Git host signs for its users proves who clicked to nobody but the host. Only its clean merges count, unless `trust.forge: all` says otherwise.",
+    /// The Git host merged, and what came out is not what its parents say.
+    NotACleanMerge => "Merge it yourself, and sign: `git merge -S`. The Git host's merges count where each file is as one of two signed parents has it.",
+    /// More is new than is looked at.
+    TooManyCommits => "Look at what is new yourself, and name the last commit of it in `trust.baseline`.",
     /// A signature of a kind that is not read.
     UnsupportedSignature => "Sign with Git itself, with an SSH key (`gpg.format=ssh`), with OpenPGP or with X.509.",
     /// The key is too weak, or of a kind that is not accepted.
@@ -98,7 +102,9 @@ rules! {
     /// The approval has run out.
     ApprovalExpired => "Approve it again: delete the tag, and make a new one.",
     /// The tag is not a version.
-    NotAVersion => "Name releases `v1.2.3`. Pre-releases and other suffixes are not followed.",
+    NotAVersion => "Name releases `v1.2.3`, and candidates `v1.2.3-rc.1`. Other suffixes are not followed.",
+    /// The version is too far above the accepted one.
+    VersionJump => "Release the next version instead. If the jump is meant, raise `trust.maxJump` until it is accepted.",
     /// The tagged commit is not on the release branch.
     NotOnReleaseBranch => "Tag a commit that is on the release branch (`repository.branch`).",
     /// A tag that was seen before now names something else.
@@ -109,4 +115,6 @@ rules! {
     VersionLower => "Versions only go up. To go back, use `tk8s-agent rollback`; to undo in Git, release the old content under a new version.",
     /// The branch does not descend from what was accepted.
     NotDescendant => "The branch was rewritten. Put it back, or merge what was accepted into it; or `tk8s-agent accept` it.",
+    /// The branch does not descend from the baseline.
+    NotOnBaseline => "Name a commit of this branch in `trust.baseline`: the one from which on every commit is signed.",
 }

@@ -1,14 +1,15 @@
 //! Version tags, as `production` follows them: which is the highest that passes, and what is wrong with the others.
 
 use gix::objs::Kind;
-use semver::Version;
-use tk8s_core::{CommitId, Environment, Revision, TagRef, Timestamp, Trust};
+use tk8s_core::{CommitId, Environment, Revision, TagRef, Timestamp, TreeId, Trust};
 
 use super::approvals::approved;
+use super::commits::Look;
 use super::object::What;
 use super::policy::{Accepted, ProductionPolicy, SeenTag, Verification, is_of_time};
-use super::reading::{bounded, commit_of};
-use super::{Refusal, Rule, Signers, parse, verify_parsed};
+use super::reading::{bounded, commit_in, commit_of};
+use super::versions::{Named, named};
+use super::{Refusal, Rule, Signers, Trail, parse, verify_parsed};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 
@@ -29,21 +30,19 @@ pub(super) fn tags(
     };
     let mut versions = Vec::new();
     for (name, id) in &fetched.tags {
-        match name.strip_prefix('v').and_then(|text| Version::parse(text).ok()) {
-            Some(version) if version.pre.is_empty() && version.build.is_empty() => versions.push((version, name, id)),
-            // A candidate: not followed, and nobody says that it is a release.
-            Some(version) if version.build.is_empty() && version.pre.starts_with("rc.") => {}
-            Some(_) => result.refused.push(refuse(
-                name,
-                id,
-                Rule::NotAVersion,
-                "it has a suffix; only plain versions are followed".into(),
-            )),
-            None if name[1..].starts_with(|c: char| c.is_ascii_digit()) => {
-                result.refused.push(refuse(name, id, Rule::NotAVersion, "it is not a version".into()));
+        match named(name) {
+            Named::Release(version) => versions.push((version, name, id)),
+            // One that was accepted while candidates were followed stays so.
+            Named::Candidate(version) if policy.versions.pre_releases || accepted.version.as_ref() == Some(&version) => {
+                versions.push((version, name, id));
             }
-            // `vendor-import`: not meant as a release.
-            None => {}
+            // Nobody says that it is a release.
+            Named::Candidate(_) | Named::Else => {}
+            Named::Suffix => {
+                let message = "it has a suffix; only plain versions and candidates (`-rc.1`) are followed".into();
+                result.refused.push(refuse(name, id, Rule::NotAVersion, message));
+            }
+            Named::NoVersion => result.refused.push(refuse(name, id, Rule::NotAVersion, "it is not a version".into())),
         }
     }
     if let Some(version) = &accepted.version {
@@ -79,15 +78,21 @@ pub(super) fn tags(
                 && let Some(commit) = target(fetched, id)
                 && let Ok(tag) = id.parse()
             {
-                result.first_seen.push((name.clone(), SeenTag { tag, commit }));
+                result.first_seen.push((name.clone(), SeenTag { tag, tree: tree_of(fetched, &commit), commit }));
             }
             continue;
         }
-        match tag(fetched, name, id, signers, accepted, now)? {
+        let near = |passed| match &accepted.version {
+            Some(before) => policy.versions.max_jump.allows(before, &version).map(|()| passed),
+            None => Ok(passed),
+        };
+        let judged = tag(fetched, name, id, signers, accepted, now)?;
+        match judged.and_then(|passed| near(passed).map_err(|message| (Rule::VersionJump, message))) {
             Ok((revision, trust)) => {
                 if seen.is_none() {
                     let tag = id.parse().map_err(|_| Error::Object { id: id.clone(), why: "it is not an object id".into() })?;
-                    result.first_seen.push((name.clone(), SeenTag { tag, commit: revision.commit.clone() }));
+                    let (commit, tree) = (revision.commit.clone(), Some(revision.tree.clone()));
+                    result.first_seen.push((name.clone(), SeenTag { tag, commit, tree }));
                 }
                 let trust = match approved(fetched, &revision, trust, policy, accepted, now, &mut result)? {
                     Some(trust) => trust,
@@ -108,6 +113,14 @@ pub(super) fn target(fetched: &Fetched, id: &str) -> Option<CommitId> {
     match parse(kind, &raw).ok()?.what {
         What::Tag { commit, .. } => Some(commit),
         What::Commit { .. } | What::TagOfTag { .. } => None,
+    }
+}
+
+/// A commit's tree, if it can be read.
+pub(super) fn tree_of(fetched: &Fetched, commit: &CommitId) -> Option<TreeId> {
+    match commit_in(&fetched.store, commit.as_str(), Trail::SILENT).ok()?.ok()?.what {
+        What::Commit { tree, .. } => Some(tree),
+        What::Tag { .. } | What::TagOfTag { .. } => None,
     }
 }
 
@@ -139,7 +152,8 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
         Err((rule, _)) if is_of_time(rule) && standing.is_some() => None,
         Err((rule, message)) => return refuse(rule, message),
     };
-    let (commit, tree, verdict) = commit_of(&fetched.store, commit.as_str(), Some(signers), now)?;
+    let mut look = Look::new(&fetched.store, signers, now, &[accepted.head.as_ref().map(|head| head.as_str())]);
+    let (commit, tree, verdict) = commit_of(&fetched.store, commit.as_str(), Some(&mut look))?;
     let verdict = match verdict {
         Ok(verdict) => Some(verdict),
         Err((rule, _)) if is_of_time(rule) && standing.is_some() => None,

@@ -57,7 +57,8 @@ impl Release {
 
     fn judge(&self, accepted: &Accepted) -> Verification {
         let approvals = Some(ApprovalPolicy { rules: self.rules.clone(), cluster: "prod-eu-1".into() });
-        let policy = Policy::Production(ProductionPolicy { signers: self.signers.clone(), approvals });
+        let policy =
+            Policy::Production(ProductionPolicy { signers: self.signers.clone(), approvals, versions: Versions::default() });
         judged(
             &self.repository,
             Follow::Tags { release_branch: "main".into(), approvals: true, evidence: false },

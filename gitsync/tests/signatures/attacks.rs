@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use tk8s_core::Timestamp;
 use tk8s_gitsync::{
-    Accepted, Error, Follow, Policy, ProductionPolicy, Revocations, Rule, Signers, Source, Verification, explain_range, fetch,
-    verify,
+    Accepted, Error, Follow, Policy, ProductionPolicy, Revocations, Rule, Signers, Source, Verification, Versions, explain_range,
+    fetch, verify,
 };
 
 use crate::support::{self, KeyType, Repository, Signer, verify_object};
@@ -61,7 +61,11 @@ impl Release {
         let url = format!("file://{}", self.repository.bare.display()).parse().unwrap();
         let follow = Follow::Tags { release_branch: "main".into(), approvals: false, evidence: false };
         let source = Source::new(url, self.repository.home().join("mirror.git"), follow);
-        let policy = Policy::Production(ProductionPolicy { signers: self.signers.clone(), approvals: None });
+        let policy = Policy::Production(ProductionPolicy {
+            signers: self.signers.clone(),
+            approvals: None,
+            versions: Versions::default(),
+        });
         verify(&fetch(&source).unwrap(), &policy, &Accepted::default()).unwrap()
     }
 }

@@ -172,6 +172,17 @@ impl Repository {
         run(self.command().args(arguments))
     }
 
+    /// With further variables in its environment.
+    pub fn git_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+        run(self.command().envs(environment.iter().copied()).args(arguments))
+    }
+
+    /// What it prints, if it says that all is well.
+    pub fn try_git(&self, arguments: &[&str]) -> Option<String> {
+        let output = self.command().args(arguments).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    }
+
     pub fn git_signed(&self, signer: &Signer, arguments: &[&str]) -> String {
         let key = format!("user.signingkey={}", signer.private.display());
         run(self.command().args(["-c", "gpg.format=ssh", "-c", &key]).args(arguments))

@@ -333,7 +333,11 @@ fn what_became_of_a_workload_is_written_down_once_for_each_cause_and_fills_no_di
 fn a_tag_is_remembered_as_it_was_first_seen() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(dir.path());
-    let seen = |number: u32| SeenTag { tag: format!("{number:040x}").parse().unwrap(), commit: revision(number).commit };
+    let seen = |number: u32| SeenTag {
+        tag: format!("{number:040x}").parse().unwrap(),
+        commit: revision(number).commit,
+        tree: Some(revision(number).tree),
+    };
     history.first_seen("v1.0.0", seen(1), at(1)).unwrap();
     history.first_seen("v1.0.0", seen(1), at(2)).unwrap();
     assert!(matches!(history.first_seen("v1.0.0", seen(2), at(3)), Err(Error::TagMoved(_))));
@@ -615,7 +619,7 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
             history.refuse(refusal, at(11)).unwrap();
         }
         Step::See(n) => {
-            let seen = SeenTag { tag: "0".repeat(40).parse().unwrap(), commit: revision(n.into()).commit };
+            let seen = SeenTag { tag: "0".repeat(40).parse().unwrap(), commit: revision(n.into()).commit, tree: None };
             drop(history.first_seen("v1", seen, at(12)));
         }
         Step::Reopen => {

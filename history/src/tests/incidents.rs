@@ -4,7 +4,11 @@ use super::*;
 use crate::{Error, Incident, SeenTag, replay_equals_view};
 
 fn seen(digit: u8) -> SeenTag {
-    SeenTag { tag: format!("{digit:040x}").parse().unwrap(), commit: format!("{:040x}", digit + 100).parse().unwrap() }
+    SeenTag {
+        tag: format!("{digit:040x}").parse().unwrap(),
+        commit: format!("{:040x}", digit + 100).parse().unwrap(),
+        tree: None,
+    }
 }
 
 fn rewritten(id: &str) -> Incident {

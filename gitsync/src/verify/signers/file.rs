@@ -5,7 +5,7 @@ use tk8s_core::Timestamp;
 
 use super::{Credential, Key, Role, Signer, SignerKind, SignerState, Signers, with_release};
 use crate::Error;
-use crate::verify::{openpgp, ssh, x509};
+use crate::verify::{ForgeCommits, openpgp, ssh, x509};
 
 /// The beginning of everything that is armoured as OpenPGP demands.
 const OPENPGP: &str = "-----BEGIN PGP ";
@@ -68,7 +68,7 @@ impl Signers {
         }
         if openpgp::is_binary(bytes) {
             let signers = certificates(bytes).map_err(|why| fail(&why))?;
-            return Ok(Signers { signers, revoked: None });
+            return Ok(Signers { signers, revoked: None, forge: ForgeCommits::default() });
         }
         let text = std::str::from_utf8(bytes).map_err(|_| fail("it is not UTF-8"))?;
         let signers = match first_words(text) {
@@ -88,7 +88,7 @@ impl Signers {
         if signers.iter().all(|signer| signer.keys.is_empty()) {
             return Err(fail("it names no key: nobody may sign"));
         }
-        Ok(Signers { signers, revoked: None })
+        Ok(Signers { signers, revoked: None, forge: ForgeCommits::default() })
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tk8s_core::Timestamp;
 
 use super::signature::{Asked, Broken, Signed};
-use super::{Revocations, Rule, openpgp, ssh, x509};
+use super::{ForgeCommits, Revocations, Rule, openpgp, ssh, x509};
 
 /// What a signer may do. One that no rule asks for is a mistake, so there is no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +127,7 @@ pub(super) enum Fit {
 pub struct Signers {
     signers: Vec<Signer>,
     revoked: Option<Revocations>,
+    forge: ForgeCommits,
 }
 
 /// Who made a signature.
@@ -166,9 +167,19 @@ impl Signers {
         Signers { revoked: Some(revoked), ..self }
     }
 
+    /// The same people, of whom those of kind `forge` are taken at their word for this.
+    #[must_use]
+    pub fn taking(self, forge: ForgeCommits) -> Signers {
+        Signers { forge, ..self }
+    }
+
+    pub(super) fn forge(&self) -> ForgeCommits {
+        self.forge
+    }
+
     #[cfg(test)]
     pub(super) fn of(signers: Vec<Signer>) -> Signers {
-        Signers { signers, revoked: None }
+        Signers { signers, revoked: None, forge: ForgeCommits::default() }
     }
 
     pub(super) fn revoked(&self) -> Option<&Revocations> {
