@@ -1,6 +1,8 @@
-//! Whom the agent believes: the whole agent with signers, approvals and what becomes of both.
+//! Whom the agent believes: the whole agent with signers, approvals, rewritten refs and the word of other instances.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod approving;
+mod incidents;
+mod promoting;
 mod states;

@@ -1,7 +1,5 @@
 //! Refs that are not what they were, and a Git server that says nothing new: the whole agent, with what a person does about it.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
 use serde_json::Value;
 use tk8s_tests::system::{System, git};
 

@@ -1,8 +1,6 @@
 //! From staging to production: two agents that follow one repository, and what one says of what ran well there, carried to the
 //! other by git and as files.
 
-#![allow(missing_docs, clippy::unwrap_used)]
-
 use std::process::Command;
 
 use serde_json::Value;
