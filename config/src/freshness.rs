@@ -29,7 +29,7 @@ mod tests {
 
     fn given(freshness: &str) -> Result<FreshnessConfig, String> {
         let text = format!(
-            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: staging\nrepository: {{url: 'https://h/x', interval: 60s}}\ntrust: {{signersFile: /s{freshness}}}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\n"
+            "apiVersion: agent.tk8s.io/v1alpha1\nkind: AgentConfig\ncluster: c\nenvironment: staging\nrepository: {{url: 'https://h/x', interval: 60s}}\ntrust: {{signersFile: /s, commits: head{freshness}}}\nhistory: {{dir: /d, identityKeyFile: /i, encryptionKeyFile: /k}}\n"
         );
         AgentConfig::parse(&text, "x").map(|config| config.trust.freshness).map_err(|problems| problems.to_string())
     }

@@ -18,7 +18,7 @@ impl Story {
     async fn new(name: &str) -> Story {
         let mut staging = System::new(&format!("{name}-staging")).await;
         staging.sign_tags();
-        staging.trust.0 = "staging";
+        staging.trust = ("staging", staging.trust.1.replacen('{', "{commits: head, ", 1));
         let mut production = System::new(&format!("{name}-production")).await;
         production.repository_url = staging.repository_url.clone();
         for system in [&mut staging, &mut production] {
