@@ -513,6 +513,8 @@ async fn a_view_that_is_damaged_is_made_anew_and_says_the_same() {
         system.stop();
         files(&system.file("history/view")).iter().for_each(|path| damage(path));
         system.start();
+        // Until then the status is what the history remembers, and what it takes up has not begun.
+        system.until_looked(1).await;
         system.until_all("Healthy");
         assert_eq!((releases(&system, "one"), releases(&system, "two")), before, "{what}");
         system.kubectl(&["delete", "configmap", "one"]);
