@@ -19,7 +19,6 @@ mod known_hosts;
 mod mirror;
 mod offline;
 mod pack;
-mod range;
 mod sealed;
 mod source;
 mod ssh;

@@ -10,7 +10,7 @@ use crate::verify::{
     Broken, Look, Notes, ObjectVerdict, Questioned, Refusal, Rule, Signers, Trail, What, commit_along, judge_object, parse,
     parse_along, verify_along,
 };
-use crate::{Error, range};
+use crate::Error;
 
 /// Yes, with what was verified; or the rule that says no.
 pub type Judged = Result<Vec<ObjectVerdict>, Refusal>;
@@ -63,7 +63,7 @@ pub fn explain_range(
 ) -> Result<usize, Error> {
     let store = open(repository)?;
     let end = |name: &str| commit_named(&store, &resolve(&store, name)?);
-    let commits = range::between(&store, &end(from)?, &end(to)?)?;
+    let commits = store.since(&end(to)?, &[&end(from)?])?;
     for id in &commits {
         let notes = Notes::default();
         let named = Named { reference: id.clone(), id: id.clone() };

@@ -12,10 +12,10 @@ use crate::Error;
 use crate::store::{Store, time_and_parents};
 
 impl Store {
-    /// The commits that can be reached from `head` and not from those that are known, some of the newest first, `head` being
-    /// the very first unless it is known itself.
+    /// The commits that can be reached from `head` and not from those that are known, as `git log KNOWN..HEAD` lists them: the
+    /// newest first, `head` being the very first unless it is known itself.
     ///
-    /// Whoever made the commits may have made their times, so that one of them may be known after all: ask
+    /// Whoever made the commits may have made their times, and with times that lie one of them may be known after all: ask
     /// [`Store::is_ancestor`] before holding anything against it. None that is new is ever left out.
     pub(crate) fn since(&self, head: &str, known: &[&str]) -> Result<Vec<String>, Error> {
         let mut walk = Walk::new(self, head, |from| from.left && !from.right)?;
@@ -24,6 +24,7 @@ impl Store {
             walk.paint(u64::MAX, read_id(known)?, From { right: true, ..From::default() });
         }
         walk.finish()?;
+        walk.sort_out()?;
         let new: Vec<ObjectId> = walk.order.iter().copied().filter(|id| !walk.seen[id].from.right).collect();
         if let Some(cut) = new.iter().find(|id| walk.shallow.contains(&id.to_string())) {
             let why = "history is cut off behind it, where more that is new may be: fetch all of it".into();
@@ -83,7 +84,7 @@ struct Seen {
     read: Option<(u64, Vec<ObjectId>)>,
 }
 
-/// A walk from two sides at once. It ends when nothing that is open waits any more.
+/// A walk from two sides at once.
 struct Walk<'a> {
     store: &'a Store,
     start: &'a str,
@@ -92,7 +93,9 @@ struct Walk<'a> {
     seen: HashMap<ObjectId, Seen>,
     waiting: BinaryHeap<(u64, ObjectId)>,
     open_waiting: usize,
-    /// What was reached from the left, in the order in which it was.
+    /// The oldest of the open ones that were read, as they say.
+    oldest: u64,
+    /// What was read when it was open, in this order.
     order: Vec<ObjectId>,
 }
 
@@ -100,7 +103,7 @@ impl<'a> Walk<'a> {
     fn new(store: &'a Store, start: &'a str, open: fn(From) -> bool) -> Result<Walk<'a>, Error> {
         let shallow = store.shallow(start)?;
         let (seen, waiting) = (HashMap::new(), BinaryHeap::new());
-        Ok(Walk { store, start, shallow, open, seen, waiting, open_waiting: 0, order: Vec::new() })
+        Ok(Walk { store, start, shallow, open, seen, waiting, open_waiting: 0, oldest: u64::MAX, order: Vec::new() })
     }
 
     /// A commit is reached. What was known of it already goes on from it once more, if there is more now.
@@ -109,9 +112,6 @@ impl<'a> Walk<'a> {
         let (before, after) = (seen.from, seen.from.and(from));
         if before == after {
             return;
-        }
-        if after.left && !before.left {
-            self.order.push(id);
         }
         seen.from = after;
         if seen.waits && (self.open)(before) {
@@ -125,15 +125,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Until nothing that is open waits any more.
     fn finish(&mut self) -> Result<(), Error> {
         while self.open_waiting > 0 {
             let Some((_, id)) = self.waiting.pop() else { return Ok(()) };
-            let (time, parents) = self.take(id)?;
-            let from = self.seen[&id].from;
-            let from = From { behind: from.behind || (from.left && from.right), ..from };
-            for parent in parents {
-                self.paint(time, parent, from);
-            }
+            self.step(id)?;
             if self.seen.len() > self.store.most_commits() {
                 return Err(Error::LongHistory { commit: self.start.into(), limit: self.store.most_commits() });
             }
@@ -141,11 +137,34 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Goes on with what is not open as long as it may still close what was: what is older than all of that can't, unless times
+    /// lie.
+    fn sort_out(&mut self) -> Result<(), Error> {
+        while let Some((_, id)) = self.waiting.peek().copied().filter(|(time, _)| *time >= self.oldest) {
+            self.waiting.pop();
+            self.step(id)?;
+            if self.seen.len() > self.store.most_commits() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a commit, and tells its parents from where it was reached.
+    fn step(&mut self, id: ObjectId) -> Result<(), Error> {
+        let (time, parents) = self.take(id)?;
+        let from = self.seen[&id].from;
+        let from = From { behind: from.behind || (from.left && from.right), ..from };
+        parents.into_iter().for_each(|parent| self.paint(time, parent, from));
+        Ok(())
+    }
+
     /// A commit's time and parents; it does not wait any more.
     fn take(&mut self, id: ObjectId) -> Result<(u64, Vec<ObjectId>), Error> {
         let seen = self.seen.entry(id).or_default();
         seen.waits = false;
-        if (self.open)(seen.from) {
+        let is_open = (self.open)(seen.from);
+        if is_open {
             self.open_waiting -= 1;
         }
         if let Some(read) = &seen.read {
@@ -160,6 +179,10 @@ impl<'a> Walk<'a> {
         let parents = if self.shallow.contains(&name) { Vec::new() } else { parents };
         let read = (time, parents.iter().map(|parent| read_id(parent)).collect::<Result<Vec<_>, _>>()?);
         seen.read = Some(read.clone());
+        if is_open {
+            self.oldest = self.oldest.min(time);
+            self.order.push(id);
+        }
         Ok(read)
     }
 }

@@ -209,6 +209,17 @@ fn what_is_in_a_range_is_what_git_lists() {
     for (from, to) in [("at0", "at5"), ("at5", "at0"), ("at2", "at3"), ("at3", "at2"), ("at1", "main"), ("main", "at1")] {
         honest.agree(from, to);
     }
+    // A long old line meets the short new one long after nothing new is left to read.
+    honest.repository.git(&["checkout", "-q", "-b", "long", "at0"]);
+    for day in 2..8 {
+        honest.repository.write("long.yaml", &format!("a: {day}\n"));
+        honest.repository.commit_at(&day.to_string(), &honest.alice, &format!("2024-01-0{day}T00:00:00Z"));
+    }
+    honest.repository.git(&["checkout", "-q", "-b", "short", "at0"]);
+    honest.repository.write("short.yaml", "a: 1\n");
+    honest.repository.commit_at("short", &honest.alice, "2024-02-01T00:00:00Z");
+    honest.agree("long", "short");
+    honest.agree("short", "long");
 }
 
 #[test]
