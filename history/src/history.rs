@@ -704,10 +704,15 @@ impl History {
         states.into_iter().rev().map(ReleaseView::from).collect()
     }
 
+    /// One of them.
+    pub fn release(&self, release: &ReleaseId) -> Option<ReleaseView> {
+        let state: Option<ReleaseState> = self.look(|view| get(view, &fold::release(&release.component, release.number)));
+        state.map(ReleaseView::from)
+    }
+
     /// The digest of a kept release's objects, as in [`Release::content`].
     pub fn content_of(&self, release: &ReleaseId) -> Option<Digest> {
-        let state: Option<ReleaseState> = self.look(|view| get(view, &fold::release(&release.component, release.number)));
-        state.map(|state| state.release.content)
+        self.release(release).map(|known| known.release.content)
     }
 
     /// The hooks that came to their end for the content of this release, unless another content ran hooks since.

@@ -58,8 +58,7 @@ fn recall(shared: &Shared, name: &str, release: &str) -> Result<(ReleaseView, Ve
     })?;
     let id = ReleaseId { component, number };
     let history = &shared.engine.history;
-    let found = disk(|| history.releases(&id.component)).into_iter().find(|known| known.release.id == id);
-    let found = found.ok_or_else(|| Error::UnknownRelease(id.clone()))?;
+    let found = disk(|| history.release(&id)).ok_or_else(|| Error::UnknownRelease(id.clone()))?;
     let recalled = Desired::from(disk(|| history.recall(&id)).map_err(Error::from)?);
     Ok((found, recalled.into_parts().1))
 }

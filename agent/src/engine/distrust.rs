@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tk8s_core::{ComponentName, ReleaseId};
 use tk8s_gitsync::Signers;
-use tk8s_history::Release;
 
 use super::Engine;
 use super::alarms::{Cause, Reason};
@@ -17,9 +16,9 @@ impl Engine {
     /// Refuses to go back to a release whose signature nobody believes any more, by the files as they are now: also where they
     /// can't be read.
     pub(super) fn is_believed(&self, release: &ReleaseId) -> Result<(), Error> {
-        let Some(known) = self.known(release) else { return Ok(()) };
+        let Some(known) = disk(|| self.history.release(release)) else { return Ok(()) };
         let Some(signers) = trust::all_signers(&self.config())? else { return Ok(()) };
-        trust::is_believed(&signers, &known.trust).map_err(|why| Error::NotBelieved { release: release.clone(), why })
+        trust::is_believed(&signers, &known.release.trust).map_err(|why| Error::NotBelieved { release: release.clone(), why })
     }
 
     /// Who may sign by the files as they are now, for the alarms.
@@ -38,14 +37,9 @@ impl Engine {
         let signers = self.world().signers.clone().filter(|signers| signers.doubts_any());
         let cause = signers.and_then(|signers| {
             let running = disk(|| self.history.component(component))?.current?;
-            let why: Disbelief = trust::is_believed(&signers, &self.known(&running)?.trust).err()?;
+            let why: Disbelief = trust::is_believed(&signers, &disk(|| self.history.release(&running))?.release.trust).err()?;
             Some(Cause { object: format!("release {}", running.number), message: format!("it runs, and {why}") })
         });
         self.alarm(Reason::SignerNotBelieved, Some(component), cause.into_iter().collect());
-    }
-
-    fn known(&self, release: &ReleaseId) -> Option<Release> {
-        let releases = disk(|| self.history.releases(&release.component));
-        releases.into_iter().map(|known| known.release).find(|known| known.id == *release)
     }
 }

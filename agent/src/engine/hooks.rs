@@ -69,8 +69,7 @@ impl Engine {
     pub(super) fn failed_hook(&self, release: &ReleaseId) -> Option<String> {
         let hooks = disk(|| self.history.hooks(release));
         let failed = hooks.iter().find(|hook| !hook.succeeded && hook.moment != Moment::OnFailure)?;
-        let releases = disk(|| self.history.releases(&release.component));
-        let outcome = releases.into_iter().find(|known| known.release.id == *release).and_then(|known| known.outcome);
+        let outcome = disk(|| self.history.release(release)).and_then(|known| known.outcome);
         Some(outcome.map_or_else(|| format!("{} failed", failed.key), |outcome| outcome.message))
     }
 

@@ -341,7 +341,7 @@ impl Engine {
     }
 
     pub(super) fn content_of(&self, name: &ComponentName, number: tk8s_core::ReleaseNumber) -> Option<Digest> {
-        self.history.releases(name).into_iter().find(|view| view.release.id.number == number).map(|view| view.release.content)
+        self.history.content_of(&ReleaseId { component: name.clone(), number })
     }
 
     /// Whether what failed was to bring content that is not staged.

@@ -341,9 +341,7 @@ impl Engine {
             (unit, world.broken.get(name).cloned(), world.units.is_some())
         };
         let current = view.as_ref().and_then(|view| view.current.clone());
-        let release = current.as_ref().and_then(|current| {
-            disk(|| self.history.releases(name)).into_iter().find(|known| known.release.id == *current).map(|known| known.release)
-        });
+        let release = current.as_ref().and_then(|current| disk(|| self.history.release(current))).map(|known| known.release);
         let (health, worst) = self.health_of(name);
         let hold = view.as_ref().and_then(|view| view.hold.as_ref());
         let progress = self.slot(name).progress();

@@ -98,8 +98,7 @@ impl Engine {
             }
             let begun = disk(|| self.history.was_begun(&view.latest.id));
             let running = if begun { Some(view.latest.id.clone()) } else { view.current.clone() };
-            let releases = disk(|| self.history.releases(&component));
-            match running.and_then(|running| releases.into_iter().find(|known| known.release.id == running)) {
+            match running.and_then(|running| disk(|| self.history.release(&running))) {
                 Some(release) => known.push((unit, view, release)),
                 None => leave("nothing of it runs".into()),
             }
