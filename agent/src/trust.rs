@@ -75,8 +75,7 @@ fn rules(approvals: &ApprovalsConfig) -> ApprovalRules {
 
 /// Who is still missing, for people: `security-officer (1 of 2)`.
 pub fn still_missing(missing: &[Missing]) -> String {
-    let told = missing.iter().map(|missing| format!("{} ({} of {})", missing.role.name(), missing.have, missing.need));
-    told.collect::<Vec<_>>().join(", ")
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Everybody who may sign, with what is revoked, as the files are now; none where nobody has to.
@@ -129,10 +128,11 @@ pub fn is_believed(signers: &Signers, trust: &Trust) -> Result<(), Disbelief> {
 /// commit's key is revoked, or approvals have run out or are not good any more. `let_in`: a person let it in without approvals.
 pub fn still_counts(config: &AgentConfig, trust: &Trust, let_in: bool) -> Result<(), Error> {
     let Trust::Signed { approvals, .. } = trust else { return Ok(()) };
-    let Some(signers) = all_signers(config)? else { return Ok(()) };
-    is_believed(&signers, trust)?;
-    let asked = match policy(config)? {
-        Policy::Production(policy) => policy.approvals,
+    let policy = policy(config)?;
+    let Some(signers) = signers_of(&policy) else { return Ok(()) };
+    is_believed(signers, trust)?;
+    let asked = match &policy {
+        Policy::Production(policy) => policy.approvals.as_ref(),
         Policy::Dev(_) | Policy::Staging(_) => None,
     };
     let Some(ApprovalPolicy { rules, .. }) = asked.filter(|_| !let_in) else { return Ok(()) };
@@ -159,10 +159,10 @@ pub fn accepted(history: &History) -> Accepted {
         .map(|(name, seen)| (name, SeenTag { tag: seen.tag, commit: seen.commit, tree: seen.tree }))
         .collect();
     let standing = known.revision.clone().zip(known.trust);
-    let unapproved = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
+    let let_in = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
     let incidents = disk(|| history.incidents()).into_iter().filter(|known| known.accepted.is_some());
     let incidents = incidents.map(|known| known.incident.id).collect();
-    Accepted { head: known.head, version, tags, unapproved, standing, incidents }
+    Accepted { head: known.head, version, tags, let_in, standing, incidents }
 }
 
 /// A tag at first sight, as history writes it down.

@@ -5,12 +5,12 @@ use std::path::Path;
 use gix::objs::Kind;
 use tk8s_core::{CommitId, Timestamp};
 
+use crate::Error;
 use crate::store::Store;
 use crate::verify::{
     Broken, Look, Notes, ObjectVerdict, Questioned, Refusal, Rule, Signers, Trail, What, commit_along, judge_object, parse,
     parse_along, verify_along,
 };
-use crate::Error;
 
 /// Yes, with what was verified; or the rule that says no.
 pub type Judged = Result<Vec<ObjectVerdict>, Refusal>;

@@ -147,7 +147,7 @@ impl Approve {
             }
             Some(waiting) => {
                 for missing in &waiting.missing {
-                    line(&format!("missing: {} ({} of {})", missing.role, missing.have, missing.need));
+                    line(&format!("missing: {missing}"));
                 }
             }
             None => line(&format!("the agent does not wait for approvals of {} (yet, or any more)", self.release)),

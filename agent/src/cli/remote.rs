@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::output::{self, Format, line, table};
 use super::{Agent, Exit};
 use crate::engine::{InstanceStatus, State};
+use crate::trust::still_missing;
 
 /// How long an answer is waited for: a little longer than the agent itself keeps a caller waiting.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(130);
@@ -128,8 +129,7 @@ fn print_status(status: &InstanceStatus) {
         line(&format!("  nothing is written, drift is reported only, until `tk8s-agent resume {}`", suspension.scope.argument()));
     }
     for unapproved in &status.unapproved {
-        let missing = unapproved.missing.iter().map(|it| format!("{} ({} of {})", it.role, it.have, it.need));
-        line(&format!("{} waits for approvals: {}", unapproved.tag, missing.collect::<Vec<_>>().join(", ")));
+        line(&format!("{} waits for approvals: {}", unapproved.tag, still_missing(&unapproved.missing)));
         for approval in &unapproved.approvals {
             line(&format!("  {} said yes as {}", approval.signer, approval.role));
         }

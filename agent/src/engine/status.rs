@@ -96,30 +96,17 @@ pub struct UnapprovedView {
     #[serde(default)]
     pub id: Option<tk8s_core::TagId>,
     /// The roles in which somebody is still missing.
-    pub missing: Vec<MissingView>,
+    pub missing: Vec<tk8s_gitsync::Missing>,
     /// Who said yes.
     pub approvals: Vec<tk8s_core::ApprovedBy>,
 }
 
-/// A role in which somebody is still missing.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct MissingView {
-    pub role: String,
-    pub have: usize,
-    pub need: usize,
-}
-
 impl From<&tk8s_gitsync::Unapproved> for UnapprovedView {
     fn from(unapproved: &tk8s_gitsync::Unapproved) -> UnapprovedView {
-        let view = |missing: &tk8s_gitsync::Missing| MissingView {
-            role: missing.role.name().into(),
-            have: missing.have,
-            need: missing.need,
-        };
         UnapprovedView {
             tag: unapproved.tag.name.clone(),
             id: Some(unapproved.tag.id.clone()),
-            missing: unapproved.missing.iter().map(view).collect(),
+            missing: unapproved.missing.clone(),
             approvals: unapproved.given.clone(),
         }
     }

@@ -2,7 +2,7 @@
 
 use tk8s_core::{Environment, Revision, Timestamp, Trust};
 
-use super::commits::Look;
+use super::commits::{Look, short};
 use super::policy::{Accepted, Commits, Verification, Waiver, is_of_time, refused};
 use super::reading::commit_of;
 use super::signature::Broken;
@@ -72,8 +72,7 @@ fn elsewhere(
         && !descends_from(before)?
         && !accepted.waives(Rule::NotDescendant, reference, Some(&fetched.head), before)
     {
-        let before = before.get(..10).unwrap_or(before);
-        return Ok(Some((Rule::NotDescendant, format!("it does not descend from {before}, which was accepted"))));
+        return Ok(Some((Rule::NotDescendant, format!("it does not descend from {}, which was accepted", short(before)))));
     }
     // Of what was accepted it is not asked at every look: the way back to the baseline grows longer with time.
     if let Some(baseline) = baseline.filter(|_| before != Some(fetched.head.as_str()))

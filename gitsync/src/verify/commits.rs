@@ -177,6 +177,7 @@ impl<'a> Look<'a> {
     }
 }
 
-fn short(id: &str) -> &str {
+/// The first digits of an id, for people.
+pub(super) fn short(id: &str) -> &str {
     id.get(..10).unwrap_or(id)
 }

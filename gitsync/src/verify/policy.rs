@@ -100,7 +100,7 @@ pub struct Accepted {
     pub tags: BTreeMap<String, SeenTag>,
     /// Releases that a person let in though approvals are missing.
     #[serde(default)]
-    pub unapproved: BTreeSet<TagId>,
+    pub let_in: BTreeSet<TagId>,
     /// The revision that was accepted last, and why. It was judged when it was first seen: that its signer retired or a key
     /// ran out since then doesn't change the verdict.
     pub standing: Option<(Revision, Trust)>,

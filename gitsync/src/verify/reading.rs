@@ -58,11 +58,22 @@ pub(super) fn commit_in(store: &Store, id: &str, trail: Trail<'_>) -> Result<Res
     Ok(is_commit.and_then(|()| parse_along(kind, &raw, trail)))
 }
 
+/// The bytes of a tag object.
+pub(super) fn tag_in(store: &Store, id: &str) -> Result<Result<Vec<u8>, Broken>, Error> {
+    if let Err(refused) = bounded(store, id) {
+        return Ok(Err(refused));
+    }
+    Ok(match store.read(id)? {
+        (Kind::Tag, raw) => Ok(raw),
+        _ => Err((Rule::LightweightTag, "it is not an annotated tag".into())),
+    })
+}
+
 /// The largest commit or tag that is read. Anybody who may push can make larger ones, signed by nobody.
 const LARGEST: u64 = 1024 * 1024;
 
 /// Refuses what is too large to be a commit or a tag, before it is read.
-pub(super) fn bounded(store: &Store, id: &str) -> Result<(), Broken> {
+fn bounded(store: &Store, id: &str) -> Result<(), Broken> {
     bounded_along(store, id, Trail::SILENT)
 }
 

@@ -7,7 +7,7 @@ use super::approvals::approved;
 use super::commits::Look;
 use super::object::What;
 use super::policy::{Accepted, ProductionPolicy, SeenTag, Verification, is_of_time};
-use super::reading::{bounded, commit_in, commit_of};
+use super::reading::{commit_in, commit_of, tag_in};
 use super::versions::{Named, named};
 use super::{Refusal, Rule, Signers, Trail, parse, verify_parsed};
 use crate::Error;
@@ -108,9 +108,8 @@ pub(super) fn tags(
 
 /// The commit that a tag object names; none if it is no tag object, or not one that can be read.
 pub(super) fn target(fetched: &Fetched, id: &str) -> Option<CommitId> {
-    bounded(&fetched.store, id).ok()?;
-    let (kind, raw) = fetched.store.read(id).ok()?;
-    match parse(kind, &raw).ok()?.what {
+    let raw = tag_in(&fetched.store, id).ok()?.ok()?;
+    match parse(Kind::Tag, &raw).ok()?.what {
         What::Tag { commit, .. } => Some(commit),
         What::Commit { .. } | What::TagOfTag { .. } => None,
     }
@@ -130,14 +129,7 @@ type Passed = Result<(Revision, Trust), (Rule, String)>;
 /// One version tag: the tag and its commit are signed, and the commit is where it should be.
 fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Passed, Error> {
     let refuse = |rule: Rule, message: String| Ok(Err((rule, message)));
-    if let Err((rule, message)) = bounded(&fetched.store, id) {
-        return refuse(rule, message);
-    }
-    let (kind, raw) = fetched.store.read(id)?;
-    if kind != Kind::Tag {
-        return refuse(Rule::LightweightTag, "it is not an annotated tag".into());
-    }
-    let parsed = match parse(kind, &raw) {
+    let parsed = match tag_in(&fetched.store, id)?.and_then(|raw| parse(Kind::Tag, &raw)) {
         Ok(parsed) => parsed,
         Err((rule, message)) => return refuse(rule, message),
     };

@@ -175,6 +175,6 @@ fn glass_is_broken_by_a_tag_where_that_is_allowed_and_by_nobody_who_made_the_rel
     assert_eq!(release.missing(), [SECURITY, LEAD]);
     // What a person let in stays so, and is told once.
     let tag = verification.let_in[0].tag.id.clone();
-    let again = release.judge(&Accepted { unapproved: [tag].into(), ..Accepted::default() });
+    let again = release.judge(&Accepted { let_in: [tag].into(), ..Accepted::default() });
     assert!(again.revision.is_some() && again.let_in.is_empty());
 }

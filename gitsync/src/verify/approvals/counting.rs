@@ -5,7 +5,9 @@
 //! run out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use tk8s_core::{ApprovedBy, TagRef, Timestamp};
 
 use crate::verify::Role;
@@ -55,8 +57,8 @@ pub struct LetIn {
     pub by: ApprovedBy,
 }
 
-/// A role in which somebody is still missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A role in which somebody is still missing. For people: `security-officer (1 of 2)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// The role.
     pub role: Role,
@@ -64,6 +66,12 @@ pub struct Missing {
     pub have: usize,
     /// How many there have to be.
     pub need: usize,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} of {})", self.role.name(), self.have, self.need)
+    }
 }
 
 impl ApprovalRules {

@@ -5,7 +5,6 @@ mod counting;
 
 use std::collections::BTreeSet;
 
-use gix::objs::Kind;
 use tk8s_core::{ApprovedBy, Environment, Revision, TagRef, Timestamp, Trust};
 
 pub(crate) use self::approval::PREFIX;
@@ -13,8 +12,8 @@ pub use self::approval::{approval_name, check_approval};
 pub use self::counting::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved};
 use super::object::parse_approval;
 use super::policy::{Accepted, ApprovalPolicy, ProductionPolicy, Verification};
-use super::reading::bounded;
-use super::{Refusal, Role, Rule, Signers};
+use super::reading::tag_in;
+use super::{Refusal, Role, Signers};
 use crate::Error;
 use crate::sealed::Fetched;
 
@@ -40,7 +39,7 @@ pub(super) fn approved(
     given.retain(|approval| !makers.contains(&approval.signer));
     let missing = asked.rules.missing(&given, &makers, now);
     let broken = given.iter().find(|approval| asked.rules.break_glass && approval.role == Role::BREAK_GLASS.name()).cloned();
-    if missing.is_empty() || accepted.unapproved.contains(&release.id) {
+    if missing.is_empty() || accepted.let_in.contains(&release.id) {
         // It is approved, or was let in before.
     } else if let Some(by) = broken {
         result.let_in.push(LetIn { tag: release.clone(), missing, by });
@@ -67,16 +66,8 @@ fn given(
     let mut given = Vec::new();
     for name in fetched.approvals.keys().filter(about).take(MOST_APPROVALS) {
         let id = &fetched.approvals[name];
-        let judged = match bounded(&fetched.store, id) {
-            Err(broken) => Err(broken),
-            Ok(()) => match fetched.store.read(id)? {
-                (Kind::Tag, raw) => {
-                    parse_approval(&raw).and_then(|parsed| approval::judge(name, id, &parsed, wanted, signers, now))
-                }
-                _ => Err((Rule::LightweightTag, "it is not an annotated tag".into())),
-            },
-        };
-        match judged {
+        let parsed = tag_in(&fetched.store, id)?.and_then(|raw| parse_approval(&raw));
+        match parsed.and_then(|parsed| approval::judge(name, id, &parsed, wanted, signers, now)) {
             Ok(approval) => given.push(approval),
             Err((rule, message)) => {
                 refused.push(Refusal { reference: format!("refs/tags/{name}"), object: Some(id.clone()), rule, message });

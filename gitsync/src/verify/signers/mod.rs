@@ -6,7 +6,7 @@
 
 mod file;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tk8s_core::Timestamp;
 
 use super::signature::{Asked, Broken, Signed};
@@ -28,6 +28,12 @@ impl Role {
     /// As it is written.
     pub fn name(self) -> &'static str {
         self.0
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 
