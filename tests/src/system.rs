@@ -279,7 +279,12 @@ lease: {{namespace: {name}}}
 
     /// Starts the agent and waits until it listens.
     pub fn start(&mut self) {
-        self.configure(&self.configuration());
+        self.start_with(&self.configuration());
+    }
+
+    /// The same with another agent's file, which has to name the instance's own `address`.
+    pub fn start_with(&mut self, configuration: &str) {
+        self.configure(configuration);
         std::fs::remove_file(self.file("address")).ok();
         let log = std::fs::File::options().create(true).append(true).open(self.file("agent.log")).expect("because it is ours");
         let mut command = Command::new(program("tk8s-agent"));

@@ -59,7 +59,7 @@ labels:
 {{- /* Keys of the agent's file that are in force after a restart only. All others are taken up while it runs. */ -}}
 {{- define "tk8s-agent.restarts-with" -}}
 {{- $config := .Values.config -}}
-{{- $keys := pick $config "instance" "cluster" "environment" "history" "api" "render" "lease" -}}
+{{- $keys := pick $config "instance" "cluster" "environment" "history" "api" "render" "lease" "watch" -}}
 {{- set $keys "url" (dig "repository" "url" "" $config) | toJson | sha256sum -}}
 {{- end -}}
 
