@@ -8,6 +8,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, RoleRef, Subje
 use kube::api::{ListParams, PostParams};
 use tk8s_core::{ObjectKey, ServiceAccount};
 use tk8s_deploy::Own;
+use tk8s_diff::live::Scope;
 
 /// What a bound token says of the Pod that it was made for.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -53,9 +54,10 @@ impl Identity {
     }
 }
 
-/// The roles that are bound to whoever this is, or to a group that it is in. None where it may not look.
-pub async fn roles_of(client: &kube::Client, own: &Own) -> Result<BTreeSet<ObjectKey>, kube::Error> {
-    match bound_to(client, own).await {
+/// The roles that are bound to whoever this is, or to a group that it is in. None where it may not look. In some namespaces
+/// alone, those of these namespaces: no release gets at others.
+pub async fn roles_of(client: &kube::Client, own: &Own, scope: &Scope) -> Result<BTreeSet<ObjectKey>, kube::Error> {
+    match bound_to(client, own, scope).await {
         Err(kube::Error::Api(status)) if status.code == 403 => {
             let said = &status.message;
             tracing::warn!(said, "the agent may not look which roles it has: only those are protected that are named like it");
@@ -65,17 +67,28 @@ pub async fn roles_of(client: &kube::Client, own: &Own) -> Result<BTreeSet<Objec
     }
 }
 
-async fn bound_to(client: &kube::Client, own: &Own) -> Result<BTreeSet<ObjectKey>, kube::Error> {
+async fn bound_to(client: &kube::Client, own: &Own, scope: &Scope) -> Result<BTreeSet<ObjectKey>, kube::Error> {
     let is_own = |subjects: &Option<Vec<Subject>>| {
         let mut subjects = subjects.iter().flatten();
         subjects.any(|subject| own.is_subject(&subject.kind, &subject.name, subject.namespace.as_deref()))
     };
     let mut roles = BTreeSet::new();
-    for binding in all(&kube::Api::<ClusterRoleBinding>::all(client.clone())).await? {
-        roles.extend(is_own(&binding.subjects).then(|| key(binding.role_ref, None)));
+    let mut bindings: Vec<kube::Api<RoleBinding>> = Vec::new();
+    match scope.namespaces() {
+        Some(namespaces) => {
+            bindings.extend(namespaces.iter().map(|namespace| kube::Api::namespaced(client.clone(), namespace)));
+        }
+        None => {
+            for binding in all(&kube::Api::<ClusterRoleBinding>::all(client.clone())).await? {
+                roles.extend(is_own(&binding.subjects).then(|| key(binding.role_ref, None)));
+            }
+            bindings.push(kube::Api::all(client.clone()));
+        }
     }
-    for binding in all(&kube::Api::<RoleBinding>::all(client.clone())).await? {
-        roles.extend(is_own(&binding.subjects).then(|| key(binding.role_ref, binding.metadata.namespace)));
+    for bindings in &bindings {
+        for binding in all(bindings).await? {
+            roles.extend(is_own(&binding.subjects).then(|| key(binding.role_ref, binding.metadata.namespace)));
+        }
     }
     Ok(roles)
 }

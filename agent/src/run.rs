@@ -39,7 +39,8 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let masker = Masker::new(&derived_key(&config, b"tk8s mask key\n")?);
     let judge = crate::rules::Judge::default();
     let judging = judge.clone();
-    let live = Live::new(cluster.clone(), config.instance.clone(), move |object| judging.judge(object), masker);
+    let scope = crate::engine::confining::scope(&config.watch);
+    let live = Live::of(scope, cluster.clone(), config.instance.clone(), move |object| judging.judge(object), masker);
     let holder = holder(&config.history.dir);
     let namespace = namespace(&config);
     let (keeper, tenure) = lease::Keeper::new(client.clone(), &namespace, &config.instance, holder.clone());

@@ -16,6 +16,7 @@ use crate::health::HealthConfig;
 use crate::installation::{self, InstallationConfig};
 use crate::refs::{self, RefsConfig};
 use crate::repository::{RepositoryConfig, repository};
+use crate::watch::{self, WatchConfig};
 use crate::{Problem, Problems};
 
 /// The agent's file, validated.
@@ -47,6 +48,8 @@ pub struct AgentConfig {
     pub apply: ApplyConfig,
     /// Where the Lease is.
     pub lease: LeaseConfig,
+    /// What of the cluster is looked at.
+    pub watch: WatchConfig,
     /// How healthy objects are, beside what is built in.
     pub health: HealthConfig,
     /// What is the agent's own.
@@ -211,6 +214,7 @@ impl AgentConfig {
             ("api.addressFile", api.address_file != other.api.address_file),
             ("render", self.render != other.render),
             ("lease.namespace", self.lease.namespace != other.lease.namespace),
+            ("watch", self.watch != other.watch),
         ];
         differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
@@ -295,6 +299,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
     let variables = crate::variables::read(&mut top);
     let apply = section(&mut top, "apply", &empty, apply, &[]);
     let lease = section(&mut top, "lease", &empty, |fields| LeaseConfig { namespace: fields.text("namespace") }, &[]);
+    let watch = section(&mut top, "watch", &empty, watch::read, &[("namespace", "write `namespaces`")]);
     let health = section(&mut top, "health", &empty, health, &[("rulesFiles", "write `rulesDir`: each of its files counts")]);
     let installation = section(&mut top, "installation", &empty, installation::read, &[]);
     top.finish(&[("name", "write `instance`"), ("images", "image policies are not supported yet")]);
@@ -312,6 +317,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         variables,
         apply,
         lease,
+        watch,
         health,
         installation,
     })

@@ -22,6 +22,7 @@ mod refs;
 mod reload;
 mod repository;
 mod variables;
+mod watch;
 mod windows;
 
 use std::fmt;
@@ -43,6 +44,7 @@ pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, 
 pub use refs::{MaxJumpConfig, RefsConfig};
 pub use reload::{FileWatch, WatchError};
 pub use repository::{AuthConfig, LimitsConfig, ProxyConfig, RepositoryConfig};
+pub use watch::WatchConfig;
 pub use windows::{Closed, Windows};
 
 /// One thing that is wrong with a file.

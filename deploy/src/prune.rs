@@ -239,7 +239,8 @@ async fn vanish(live: &Live, deleting: &mut Vec<&Prune>, gone: &mut Vec<ObjectKe
                 }
                 there
             });
-            if deleting.is_empty() || changes.changed().await.is_err() {
+            // What is out of sight is not waited for: the next run asks for it.
+            if deleting.iter().all(|prune| !live.scope().sees(&prune.key)) || changes.changed().await.is_err() {
                 return;
             }
         }
@@ -251,7 +252,7 @@ async fn vanish(live: &Live, deleting: &mut Vec<&Prune>, gone: &mut Vec<ObjectKe
 fn is_there(seen: &Seen, uid: &str) -> bool {
     match seen {
         Seen::Present(seen) => seen.uid == uid,
-        Seen::Unwatched => true,
+        Seen::Unwatched | Seen::OutOfSight => true,
         Seen::Absent => false,
     }
 }
@@ -259,6 +260,7 @@ fn is_there(seen: &Seen, uid: &str) -> bool {
 fn what_holds(live: &Live, prune: &Prune) -> String {
     match live.seen(&prune.key) {
         Seen::Present(seen) if seen.deleting => seen.health.message,
+        Seen::OutOfSight => "its deletion was accepted, and whether it is gone is out of sight: the next run asks".into(),
         _ => "its deletion was accepted, and the watches have not said that it is gone".into(),
     }
 }

@@ -88,6 +88,8 @@ impl Waiting {
             // What ends by itself, ended, and was tidied away has done its work; what was not touched ended long ago.
             Seen::Absent if ends && (self.finished.contains(key) || !(self.hooks || self.written.contains(key))) => return None,
             Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
+            // Nobody would ever say that it is healthy.
+            Seen::OutOfSight => return None,
             Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "the watch of its kind has not answered yet"),
         };
         Some(health)
@@ -97,7 +99,7 @@ impl Waiting {
         match live.seen(key) {
             Seen::Present(seen) => (self.hooks || self.written.contains(key)) && health::is_final(&seen.health),
             Seen::Absent => self.hooks && !self.finished.contains(key),
-            Seen::Unwatched => false,
+            Seen::Unwatched | Seen::OutOfSight => false,
         }
     }
 

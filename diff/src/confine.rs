@@ -1,4 +1,4 @@
-//! What a component may touch at all: `confine` of its layer and its own.
+//! What a component may touch at all: `confine` of its layer and its own, and where the agent looks.
 //!
 //! Pure. It is asked about every object of a release before the API server is, and about what would be deleted. Says
 //! nothing about rights: those are the service account's, and the API server keeps them.
@@ -6,9 +6,15 @@
 use globset::{Glob, GlobMatcher};
 use tk8s_core::ObjectKey;
 
+use crate::live::Scope;
+
 /// Several confinements that all count. Empty: everything may be touched.
 #[derive(Clone, Debug, Default)]
-pub struct Confinement(Vec<Bounds>);
+pub struct Confinement {
+    bounds: Vec<Bounds>,
+    /// Where the agent looks: what nobody would look after is not brought.
+    scope: Scope,
+}
 
 /// One confinement.
 #[derive(Clone, Debug)]
@@ -28,17 +34,34 @@ struct Globs {
 impl Confinement {
     /// What all of these let in.
     pub fn new(bounds: Vec<Bounds>) -> Confinement {
-        Confinement(bounds)
+        Confinement { bounds, scope: Scope::default() }
+    }
+
+    /// The same, within what the agent looks at. Kinds that are out of sight don't lie outside; namespaces do.
+    pub fn within(self, scope: Scope) -> Confinement {
+        Confinement { scope, ..self }
     }
 
     /// Whether there is anything that lies outside.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bounds.is_empty() && self.scope.namespaces().is_none()
     }
 
     /// Why an object lies outside, if it does. An object without a namespace is taken for one that has none by its kind.
     pub fn refuses(&self, key: &ObjectKey) -> Option<String> {
-        self.0.iter().find_map(|bounds| bounds.refuses(key))
+        self.bounds.iter().find_map(|bounds| bounds.refuses(key)).or_else(|| self.is_elsewhere(key))
+    }
+
+    fn is_elsewhere(&self, key: &ObjectKey) -> Option<String> {
+        let namespaces = self.scope.namespaces()?;
+        let it = match &key.namespace {
+            Some(namespace) if namespaces.contains(namespace) => return None,
+            Some(_) => "its namespace is not among those",
+            None => "it is in no namespace, and there are some",
+        };
+        let names: Vec<_> = namespaces.iter().map(String::as_str).collect();
+        let names = tk8s_core::printable(&names.join(", "), 200);
+        Some(format!("{it} that the agent looks at, which are all that it may touch (`watch.namespaces` in its file: {names})"))
     }
 }
 
@@ -187,6 +210,23 @@ mod tests {
             assert_eq!(some.refuses(&key(kind, place)).is_none(), inside, "{kind} {place}");
         }
         assert!(bounds(None, None, Some(&[])).refuses(&key("Namespace", "shop")).unwrap().contains("(none)"));
+    }
+
+    #[test]
+    fn where_the_agent_does_not_look_nobody_may_touch_anything() {
+        let scope = Scope::new(false, Some(["shop".into()].into()));
+        let confinement = Confinement::default().within(scope);
+        assert!(!confinement.is_empty());
+        assert_eq!(confinement.refuses(&key("ConfigMap", "shop/x")), None);
+        assert_eq!(confinement.refuses(&key("Secret", "shop/x")), None, "it is written, and not looked at");
+        for (kind, place, why) in [
+            ("ConfigMap", "bank/x", "its namespace is not among those that the agent looks at"),
+            ("Namespace", "shop", "it is in no namespace"),
+        ] {
+            let refused = confinement.refuses(&key(kind, place)).unwrap();
+            assert!(refused.contains(why) && refused.ends_with("(`watch.namespaces` in its file: shop)"), "{refused}");
+        }
+        assert!(Confinement::default().within(Scope::new(false, None)).is_empty());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What the cluster looks like now, as the watches tell it: one label-filtered watch for each kind that is owned, so that
 //! nothing has to be asked. Objects are masked and packed at the edge; what is kept of each is small.
 //!
-//! How a watch is kept open is told in `follow`, what finds what a watch missed in `check`.
+//! How a watch is kept open is told in `follow`, what finds what a watch missed in `check`, what is not looked at at all in
+//! `scope`.
 
 mod check;
 mod follow;
 pub(crate) mod list;
 mod packed;
+mod scope;
 mod touched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,6 +23,8 @@ use tokio::task::AbortHandle;
 
 pub use check::Checked;
 use packed::{Packed, Packer};
+use scope::Place;
+pub use scope::Scope;
 pub use touched::Touched;
 
 use crate::cluster::{Cluster, Resource};
@@ -84,6 +88,8 @@ pub struct Trouble {
 pub enum Seen {
     /// Its kind is not watched, the watch has not listed yet, or the kind is not served any more.
     Unwatched,
+    /// It is not looked at, and won't be: whoever runs the agent wants it so.
+    OutOfSight,
     /// It is not there, or not ours.
     Absent,
     /// It is there.
@@ -97,28 +103,37 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     instance: InstanceName,
+    scope: Scope,
     judge: Box<dyn Fn(&Value) -> Health + Send + Sync>,
     /// Counts up when rules change: what was judged before is judged again when it is looked at.
     rules: AtomicU64,
     masker: Masker,
     packer: Packer,
     state: Mutex<State>,
-    watched: Mutex<HashMap<(String, String), (Resource, AbortHandle)>>,
+    /// By group and kind.
+    watched: Mutex<HashMap<(String, String), Followed>>,
     changes: watch::Sender<u64>,
     touched: Mutex<Touched>,
     /// Wakes the watches that pause after a refusal.
     again: Arc<Notify>,
 }
 
+/// A kind that is watched, and who follows it, in each of its places.
+struct Followed {
+    resource: Resource,
+    tasks: Vec<AbortHandle>,
+}
+
 /// What the watches told, and what answers to our own applies told before them.
 #[derive(Default)]
 struct State {
+    scope: Scope,
     objects: HashMap<ObjectKey, SeenObject>,
-    /// By group and kind.
-    kinds: BTreeMap<(String, String), Told>,
+    /// By what one watch tells of.
+    places: BTreeMap<Place, Told>,
 }
 
-/// How far the watch of a kind is.
+/// How far a watch is.
 #[derive(Default)]
 struct Told {
     /// Whether the first list is complete.
@@ -130,8 +145,16 @@ struct Told {
 }
 
 impl State {
-    fn told(&mut self, resource: &Resource) -> &mut Told {
-        self.kinds.entry(kind_of(resource)).or_default()
+    fn told(&mut self, key: &ObjectKey) -> &mut Told {
+        self.told_at(self.scope.place_of(key))
+    }
+
+    fn told_at(&mut self, place: Place) -> &mut Told {
+        self.places.entry(place).or_default()
+    }
+
+    fn has_told(&self, key: &ObjectKey) -> Option<&Told> {
+        self.places.get(&self.scope.place_of(key))
     }
 
     fn knows_newer(&self, key: &ObjectKey, version: u64) -> bool {
@@ -139,9 +162,9 @@ impl State {
     }
 
     /// The watch says that an object is so.
-    fn told_of(&mut self, resource: &Resource, key: ObjectKey, seen: SeenObject) {
+    fn told_of(&mut self, key: ObjectKey, seen: SeenObject) {
         let version = count(&seen.resource_version);
-        let told = self.told(resource);
+        let told = self.told(&key);
         told.until = told.until.max(version);
         if !self.knows_newer(&key, version) {
             self.objects.insert(key, seen);
@@ -149,19 +172,19 @@ impl State {
     }
 
     /// Whether the watch says only what is known: this version of the object, in this version of the API.
-    fn told_again(&mut self, resource: &Resource, key: &ObjectKey, version: &str, api_version: &str) -> bool {
+    fn told_again(&mut self, key: &ObjectKey, version: &str, api_version: &str) -> bool {
         let known = self.objects.get(key);
         if known.is_none_or(|known| known.resource_version != version || *known.api_version != *api_version) {
             return false;
         }
-        let told = self.told(resource);
+        let told = self.told(key);
         told.until = told.until.max(count(version));
         true
     }
 
     /// The watch says that an object was deleted, by this version.
-    fn told_of_end(&mut self, resource: &Resource, key: &ObjectKey, version: u64) {
-        let told = self.told(resource);
+    fn told_of_end(&mut self, key: &ObjectKey, version: u64) {
+        let told = self.told(key);
         told.until = told.until.max(version);
         if !self.knows_newer(key, version) {
             self.objects.remove(key);
@@ -169,9 +192,9 @@ impl State {
     }
 
     /// An answer of the API server says that an object is so. The watch may be ahead of it already.
-    fn answered(&mut self, resource: &Resource, key: ObjectKey, seen: SeenObject) {
+    fn answered(&mut self, key: ObjectKey, seen: SeenObject) {
         let version = count(&seen.resource_version);
-        let told = self.told(resource);
+        let told = self.told(&key);
         let gone = told.listed && version <= told.until && !self.objects.contains_key(&key);
         if !gone && !self.knows_newer(&key, version) {
             self.objects.insert(key, seen);
@@ -180,14 +203,14 @@ impl State {
 
     /// A list is complete. What it does not hold is gone, unless it is newer than everything that the list holds: the list
     /// says nothing about that, and it has to be asked for.
-    fn listed(&mut self, resource: &Resource, list: &HashSet<ObjectKey>, version: u64) -> Vec<ObjectKey> {
-        let told = self.told(resource);
+    fn listed(&mut self, place: &Place, list: &HashSet<ObjectKey>, version: u64) -> Vec<ObjectKey> {
+        let told = self.told_at(place.clone());
         (told.listed, told.trouble) = (true, None);
         told.until = told.until.max(version);
         let until = told.until;
         let mut unsure = Vec::new();
         self.objects.retain(|key, seen| {
-            if !is_of(resource, key) || list.contains(key) {
+            if !place.holds(key) || list.contains(key) {
                 return true;
             }
             let newer = count(&seen.resource_version) > until;
@@ -204,15 +227,9 @@ fn kind_of(resource: &Resource) -> (String, String) {
     (resource.kind.group.clone(), resource.kind.kind.clone())
 }
 
-fn is_of(resource: &Resource, key: &ObjectKey) -> bool {
-    key.group == resource.kind.group && key.kind == resource.kind.kind
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        for (_, task) in lock(&self.watched).values() {
-            task.abort();
-        }
+        lock(&self.watched).values().flat_map(|followed| &followed.tasks).for_each(AbortHandle::abort);
     }
 }
 
@@ -221,8 +238,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// No watch yet. `judge` says how healthy an object is; it gets no secrets to see.
+    /// No watch yet, of all that the instance owns. `judge` says how healthy an object is; it gets no secrets to see.
     pub fn new(
+        cluster: Cluster,
+        instance: InstanceName,
+        judge: impl Fn(&Value) -> Health + Send + Sync + 'static,
+        masker: Masker,
+    ) -> Live {
+        Live::of(Scope::default(), cluster, instance, judge, masker)
+    }
+
+    /// The same, of what is in this scope.
+    pub fn of(
+        scope: Scope,
         cluster: Cluster,
         instance: InstanceName,
         judge: impl Fn(&Value) -> Health + Send + Sync + 'static,
@@ -231,11 +259,12 @@ impl Live {
         Live(Arc::new(Inner {
             cluster,
             instance,
+            state: Mutex::new(State { scope: scope.clone(), ..State::default() }),
+            scope,
             judge: Box::new(judge),
             rules: AtomicU64::new(0),
             masker,
             packer: Packer::new(),
-            state: Mutex::default(),
             watched: Mutex::default(),
             changes: watch::Sender::new(0),
             touched: Mutex::default(),
@@ -250,38 +279,49 @@ impl Live {
         }
     }
 
-    /// Watches a kind in exactly this version: what is compared has to be read as it was applied.
+    /// Watches a kind in exactly this version: what is compared has to be read as it was applied. A kind that is out of sight
+    /// isn't watched.
     pub fn watch_in(&self, resource: &Resource) {
-        let mut watched = lock(&self.0.watched);
-        let before = watched.get(&kind_of(resource));
-        if before.is_some_and(|(before, _)| before == resource) {
+        let places = self.0.scope.places(resource);
+        if places.is_empty() {
             return;
         }
-        if let Some((_, task)) = before {
-            task.abort();
-            lock(&self.0.state).kinds.remove(&kind_of(resource));
+        let mut watched = lock(&self.0.watched);
+        let before = watched.get(&kind_of(resource));
+        if before.is_some_and(|before| before.resource == *resource) {
+            return;
         }
-        let task = tokio::spawn(follow::follow(Arc::downgrade(&self.0), Arc::clone(&self.0.again), resource.clone()));
-        watched.insert(kind_of(resource), (resource.clone(), task.abort_handle()));
+        if let Some(before) = before {
+            before.tasks.iter().for_each(AbortHandle::abort);
+            let mut state = lock(&self.0.state);
+            places.iter().for_each(|place| drop(state.places.remove(place)));
+        }
+        let follow = |place: Place| {
+            let following = follow::follow(Arc::downgrade(&self.0), Arc::clone(&self.0.again), resource.clone(), place);
+            tokio::spawn(following).abort_handle()
+        };
+        let tasks = places.into_iter().map(follow).collect();
+        watched.insert(kind_of(resource), Followed { resource: resource.clone(), tasks });
     }
 
     /// Every kind that is watched.
     pub fn watched(&self) -> Vec<Resource> {
-        let mut watched: Vec<_> = lock(&self.0.watched).values().map(|(resource, _)| resource.clone()).collect();
+        let mut watched: Vec<_> = lock(&self.0.watched).values().map(|followed| followed.resource.clone()).collect();
         watched.sort();
         watched
     }
 
-    /// Waits until these kinds have been listed or can't be, or the time is over; true if all have been.
+    /// Waits until these kinds, as far as they are in sight, have been listed or can't be, or the time is over; true if all
+    /// have been.
     pub async fn synced(&self, resources: &[Resource], deadline: Duration) -> bool {
         let mut changes = self.changes();
-        let wanted: HashSet<_> = resources.iter().map(kind_of).collect();
+        let wanted: HashSet<_> = resources.iter().flat_map(|resource| self.0.scope.places(resource)).collect();
         let complete = async {
             loop {
                 let (mut listed, mut decided) = (true, true);
                 {
                     let state = lock(&self.0.state);
-                    for told in wanted.iter().map(|kind| state.kinds.get(kind)) {
+                    for told in wanted.iter().map(|place| state.places.get(place)) {
                         listed &= told.is_some_and(|told| told.listed);
                         decided &= told.is_some_and(|told| told.listed || told.trouble.is_some());
                     }
@@ -303,18 +343,26 @@ impl Live {
     pub fn resource_of(&self, key: &ObjectKey) -> Option<Resource> {
         let served = self.trouble(key).is_none_or(|trouble| !trouble.unserved);
         let watched = lock(&self.0.watched);
-        watched.get(&(key.group.clone(), key.kind.clone())).filter(|_| served).map(|(resource, _)| resource.clone())
+        watched.get(&(key.group.clone(), key.kind.clone())).filter(|_| served).map(|followed| followed.resource.clone())
     }
 
     /// Why the kind of an object can't be watched, if it can't.
     pub fn trouble(&self, key: &ObjectKey) -> Option<Trouble> {
-        lock(&self.0.state).kinds.get(&(key.group.clone(), key.kind.clone()))?.trouble.clone()
+        lock(&self.0.state).has_told(key)?.trouble.clone()
     }
 
-    /// Every kind that can't be watched, by group and kind, and why.
+    /// Every kind that can't be watched, by group and kind, and why. In several namespaces it is told of one.
     pub fn troubles(&self) -> Vec<((String, String), Trouble)> {
         let state = lock(&self.0.state);
-        state.kinds.iter().filter_map(|(kind, told)| Some((kind.clone(), told.trouble.clone()?))).collect()
+        let of_place = |(place, told): (&Place, &Told)| Some(((place.group.clone(), place.kind.clone()), told.trouble.clone()?));
+        let mut troubles: Vec<_> = state.places.iter().filter_map(of_place).collect();
+        troubles.dedup_by(|(one, _), (other, _)| one == other);
+        troubles
+    }
+
+    /// What is looked at.
+    pub fn scope(&self) -> &Scope {
+        &self.0.scope
     }
 
     /// `judge` follows other rules from now on. Needs no request: what is kept of an object is the object, and it is judged
@@ -345,8 +393,11 @@ impl Live {
     }
 
     fn last_told(&self, key: &ObjectKey) -> Seen {
+        if !self.0.scope.sees(key) {
+            return Seen::OutOfSight;
+        }
         let state = lock(&self.0.state);
-        let told = state.kinds.get(&(key.group.clone(), key.kind.clone()));
+        let told = state.has_told(key);
         match state.objects.get(key) {
             // A kind that is not served says nothing of its objects: they may be there all the same.
             Some(_) if told.is_some_and(|told| told.trouble.as_ref().is_some_and(|trouble| trouble.unserved)) => Seen::Unwatched,
@@ -364,10 +415,13 @@ impl Live {
         foreign.filter(|foreign| foreign.grave).cloned().collect()
     }
 
-    /// An answer to an apply of ours. Usually newer than what the watch said so far.
+    /// An answer to an apply of ours. Usually newer than what the watch said so far. Nothing is kept of what no watch would
+    /// tell more of.
     pub fn answered(&self, resource: &Resource, answer: &Value) {
         let Some((key, seen)) = self.0.read(resource, answer.clone()) else { return };
-        lock(&self.0.state).answered(resource, key.clone(), seen);
+        if self.0.scope.sees(&key) {
+            lock(&self.0.state).answered(key.clone(), seen);
+        }
         if key.kind == "CustomResourceDefinition" {
             self.try_again();
         }
@@ -427,32 +481,32 @@ impl Inner {
     fn told_of(&self, resource: &Resource, object: Value) -> Option<ObjectKey> {
         let (key, version) = (key_of(resource, &object)?, version_of(&object)?);
         // Our own writes come back: what the answer told already is not read once more.
-        if lock(&self.state).told_again(resource, &key, &version, api_version_of(&object)) {
+        if lock(&self.state).told_again(&key, &version, api_version_of(&object)) {
             return Some(key);
         }
         let seen = self.reduce(object)?;
-        lock(&self.state).told_of(resource, key.clone(), seen);
+        lock(&self.state).told_of(key.clone(), seen);
         Some(key)
     }
 
     /// The watch says that an object was deleted.
     fn told_of_end(&self, resource: &Resource, object: Value) -> Option<ObjectKey> {
         let (key, version) = (key_of(resource, &object)?, version_of(&object)?);
-        lock(&self.state).told_of_end(resource, &key, count(&version));
+        lock(&self.state).told_of_end(&key, count(&version));
         Some(key)
     }
 
     /// A list is complete; those that it can't know of.
-    fn listed(&self, resource: &Resource, list: &HashSet<ObjectKey>, version: &str) -> Vec<ObjectKey> {
+    fn listed(&self, place: &Place, list: &HashSet<ObjectKey>, version: &str) -> Vec<ObjectKey> {
         // A version that is no number says nothing of what is newer: then everything is asked for.
-        lock(&self.state).listed(resource, list, version.parse().unwrap_or(0))
+        lock(&self.state).listed(place, list, version.parse().unwrap_or(0))
     }
 
     /// A kind can't be watched.
-    fn troubled(&self, resource: &Resource, code: Option<u16>, message: &str) {
+    fn troubled(&self, resource: &Resource, place: &Place, code: Option<u16>, message: &str) {
         let (unserved, message) = (code == Some(404), tk8s_core::printable(message, 300));
         let mut state = lock(&self.state);
-        let told = state.told(resource);
+        let told = state.told_at(place.clone());
         let before = told.trouble.as_ref().map(|trouble| (trouble.since, trouble.unserved));
         let since = before.map_or_else(Timestamp::now, |(since, _)| since);
         told.trouble = Some(Trouble { since, unserved, message: message.clone() });
@@ -462,16 +516,18 @@ impl Inner {
                 // What is known of the group's kinds is of another time.
                 self.cluster.forget(&resource.kind.group);
             }
-            tracing::warn!(kind = %resource.kind, message, "the kind can't be watched");
+            let namespace = place.namespace.as_deref();
+            tracing::warn!(kind = %resource.kind, namespace, message, "the kind can't be watched");
             self.much_changed();
         }
     }
 
     /// The watch of a kind is open.
-    fn is_well(&self, resource: &Resource) {
-        let was = lock(&self.state).told(resource).trouble.take();
+    fn is_well(&self, resource: &Resource, place: &Place) {
+        let was = lock(&self.state).told_at(place.clone()).trouble.take();
         if was.is_some() {
-            tracing::info!(kind = %resource.kind, "the kind is watched again");
+            let namespace = place.namespace.as_deref();
+            tracing::info!(kind = %resource.kind, namespace, "the kind is watched again");
             self.much_changed();
         }
     }
@@ -540,7 +596,7 @@ async fn make_sure(live: &Inner, resource: &Resource, unsure: Vec<ObjectKey>) {
                 let seen = found.and_then(|found| live.read(resource, found));
                 let mut state = lock(&live.state);
                 match seen {
-                    Some((key, seen)) => state.answered(resource, key, seen),
+                    Some((key, seen)) => state.answered(key, seen),
                     None => drop(state.objects.remove(&key)),
                 }
             }
@@ -556,12 +612,10 @@ fn label<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use tk8s_core::GroupVersionKind;
-
     use super::*;
 
-    fn maps() -> Resource {
-        Resource { kind: GroupVersionKind::new("v1", "ConfigMap"), plural: "configmaps".into(), namespaced: true }
+    fn maps() -> Place {
+        Scope::default().place_of(&key("any"))
     }
 
     fn key(name: &str) -> ObjectKey {
@@ -595,7 +649,7 @@ mod tests {
     fn listed(names: &[(&str, u64)]) -> State {
         let mut state = State::default();
         for (name, version) in names {
-            state.told_of(&maps(), key(name), seen("u", *version));
+            state.told_of(key(name), seen("u", *version));
         }
         let list = names.iter().map(|(name, _)| key(name)).collect();
         let newest = names.iter().map(|(_, version)| *version).max().unwrap_or(0);
@@ -606,40 +660,40 @@ mod tests {
     #[test]
     fn an_older_event_never_replaces_a_newer_answer_whatever_its_uid() {
         let mut state = listed(&[("a", 5)]);
-        state.answered(&maps(), key("a"), seen("new", 9));
-        state.told_of(&maps(), key("a"), seen("u", 7));
-        state.told_of_end(&maps(), &key("a"), 8);
+        state.answered(key("a"), seen("new", 9));
+        state.told_of(key("a"), seen("u", 7));
+        state.told_of_end(&key("a"), 8);
         assert_eq!(versions(&state), [("a".into(), "9".into())]);
-        state.told_of_end(&maps(), &key("a"), 10);
+        state.told_of_end(&key("a"), 10);
         assert!(versions(&state).is_empty());
     }
 
     #[test]
     fn an_answer_that_the_watch_has_overtaken_brings_nothing_back() {
         let mut state = listed(&[("a", 5)]);
-        state.told_of_end(&maps(), &key("b"), 8);
-        state.answered(&maps(), key("b"), seen("b", 7));
+        state.told_of_end(&key("b"), 8);
+        state.answered(key("b"), seen("b", 7));
         assert_eq!(versions(&state), [("a".into(), "5".into())]);
-        state.answered(&maps(), key("b"), seen("b", 9));
+        state.answered(key("b"), seen("b", 9));
         assert_eq!(versions(&state), [("a".into(), "5".into()), ("b".into(), "9".into())]);
     }
 
     #[test]
     fn what_an_answer_told_already_is_not_read_again_but_counts_as_told() {
         let mut state = listed(&[("a", 5)]);
-        state.answered(&maps(), key("a"), seen("u", 9));
-        assert!(!state.told_again(&maps(), &key("a"), "10", "v1") && !state.told_again(&maps(), &key("a"), "9", "v2"));
-        assert!(!state.told_again(&maps(), &key("b"), "9", "v1"));
-        assert!(state.told_again(&maps(), &key("a"), "9", "v1"));
-        state.answered(&maps(), key("b"), seen("v", 9));
+        state.answered(key("a"), seen("u", 9));
+        assert!(!state.told_again(&key("a"), "10", "v1") && !state.told_again(&key("a"), "9", "v2"));
+        assert!(!state.told_again(&key("b"), "9", "v1"));
+        assert!(state.told_again(&key("a"), "9", "v1"));
+        state.answered(key("b"), seen("v", 9));
         assert_eq!(versions(&state), [("a".into(), "9".into())], "the watch is past the version of that answer");
     }
 
     #[test]
     fn what_a_list_can_not_know_of_is_asked_for_and_the_rest_is_gone() {
         let mut state = listed(&[("a", 5), ("old", 4)]);
-        state.answered(&maps(), key("fresh"), seen("f", 9));
-        state.told_of(&maps(), key("a"), seen("u", 8));
+        state.answered(key("fresh"), seen("f", 9));
+        state.told_of(key("a"), seen("u", 8));
         assert_eq!(state.listed(&maps(), &HashSet::from([key("a")]), 8), [key("fresh")]);
         assert_eq!(versions(&state), [("a".into(), "8".into()), ("fresh".into(), "9".into())]);
     }
@@ -647,8 +701,8 @@ mod tests {
     #[test]
     fn an_answer_before_the_first_list_is_kept() {
         let mut state = State::default();
-        state.answered(&maps(), key("a"), seen("u", 3));
-        state.told_of(&maps(), key("b"), seen("v", 4));
+        state.answered(key("a"), seen("u", 3));
+        state.told_of(key("b"), seen("v", 4));
         assert!(state.listed(&maps(), &HashSet::from([key("b")]), 4).is_empty(), "the list is newer: it is gone");
         assert_eq!(versions(&state), [("b".into(), "4".into())]);
     }

@@ -157,11 +157,11 @@ fn intruded(key: &ObjectKey, seen: &SeenObject, rules: &FieldRules) -> Option<Ve
     Some(found.map(|one| (one.field, Some(one.manager))).collect()).filter(|items: &Vec<_>| !items.is_empty())
 }
 
-/// Compares an object with what is remembered of it, without asking. An object that is not watched yet says nothing; a
+/// Compares an object with what is remembered of it, without asking. An object that is not watched says nothing; a
 /// finished Job or Pod that is gone did its work.
 pub fn compare(known: &Known, key: &ObjectKey, seen: &Seen, rules: &FieldRules) -> Compared {
     let seen = match seen {
-        Seen::Unwatched => return Compared::AsLeft,
+        Seen::Unwatched | Seen::OutOfSight => return Compared::AsLeft,
         Seen::Absent if known.ends() => return Compared::AsLeft,
         Seen::Absent => return Compared::Drifted(Drift::Gone),
         Seen::Present(seen) => seen,

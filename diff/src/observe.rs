@@ -284,7 +284,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
             // Told elsewhere; what stands in Git has not changed.
             Compared::Drifted(_) => rules.fields.drift != DriftMode::Repair,
         };
-        known.desired == desired && !matches!(seen, Seen::Unwatched) && as_left
+        known.desired == desired && !matches!(seen, Seen::Unwatched | Seen::OutOfSight) && as_left
     });
     if untouched {
         return Ok(Finding::AsKnown(key.clone()));
@@ -601,7 +601,7 @@ async fn leaving(
         let object = match seen {
             Seen::Present(seen) => Some((seen.uid.clone(), seen.object(), seen.only_ours)),
             Seen::Absent => None,
-            Seen::Unwatched => match cluster.get(&resource, &key).await {
+            Seen::Unwatched | Seen::OutOfSight => match cluster.get(&resource, &key).await {
                 Err(Error::Unserved(_)) => {
                     keep("the cluster does not serve its kind");
                     continue;

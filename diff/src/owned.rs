@@ -11,7 +11,7 @@ use tk8s_core::{COMPONENT_LABEL, ComponentName, INSTANCE_LABEL, InstanceName, Ob
 
 use crate::Error;
 use crate::cluster::{Cluster, Resource};
-use crate::live::{key_of, list};
+use crate::live::{Scope, key_of, list};
 use crate::ownership::Managed;
 
 /// What was found.
@@ -26,18 +26,28 @@ pub struct Owned {
 /// Objects that are taken note of. Beyond them something else is wrong than a lost memory.
 const MOST: usize = 200_000;
 
-/// Looks for everything that bears the labels of an instance.
-pub async fn owned(cluster: &Cluster, instance: &InstanceName) -> Result<Owned, Error> {
+/// Why a kind was not listed that could be.
+const OUT_OF_SIGHT: &str = "the agent's file keeps it out of sight (`watch`)";
+
+/// Looks for everything in a scope that bears the labels of an instance.
+pub async fn owned(cluster: &Cluster, instance: &InstanceName, scope: &Scope) -> Result<Owned, Error> {
     let selector = format!("{INSTANCE_LABEL}={instance}");
     let (mut found, mut count) = (Owned::default(), 0);
     for resource in cluster.kinds().await? {
         let mut of_kind = Vec::new();
-        let listed = list::pages(cluster, &resource, &selector, |object| of_kind.extend(ours(&resource, &object))).await;
-        match listed {
-            Ok(_) => {}
-            // A version that discovery still names, or an object that is never listed.
-            Err(Error::Refused { code: 404 | 405, .. }) => {}
-            Err(error) => found.unread.push((resource.kind.to_string(), chain(&error))),
+        // Where only some namespaces are looked at, no kind of the cluster's own is, and the file says so once for all.
+        if !scope.looks_at(&resource) && (resource.namespaced || scope.namespaces().is_none()) {
+            found.unread.push((resource.kind.to_string(), OUT_OF_SIGHT.into()));
+        }
+        for place in scope.places(&resource) {
+            let namespace = place.namespace.as_deref();
+            let each = |object| of_kind.extend(ours(&resource, &object));
+            match list::pages(cluster, &resource, namespace, &selector, each).await {
+                Ok(_) => {}
+                // A version that discovery still names, or an object that is never listed.
+                Err(Error::Refused { code: 404 | 405, .. }) => {}
+                Err(error) => found.unread.push((resource.kind.to_string(), chain(&error))),
+            }
         }
         for (component, key, uid) in of_kind {
             count += 1;

@@ -41,12 +41,13 @@ pub(super) async fn diff(mut arguments: Diff, format: Format) -> Exit {
         Err(exit) => return exit,
     };
     let renderers = working::renderers(config.as_ref(), std::mem::take(&mut arguments.given));
+    let scope = working::scope(config.as_ref());
     let mut rendered = Vec::new();
     let keep = |shown: Shown<'_>| {
         rendered.push((shown.spec.clone(), shown.preview));
         Ok(())
     };
-    let looked = match working::look(Path::new(&arguments.directory), None, &renderers, keep) {
+    let looked = match working::look(Path::new(&arguments.directory), None, &renderers, &scope, keep) {
         Ok(looked) => looked,
         Err(exit) => return exit,
     };
@@ -66,7 +67,7 @@ pub(super) async fn diff(mut arguments: Diff, format: Format) -> Exit {
     let masker = Masker::new(&rand::random::<[u8; 32]>());
     let mut answers: Vec<(ComponentName, ObjectKey, Result<PreviewDiff, tk8s_diff::Error>)> = Vec::new();
     for (spec, preview) in rendered {
-        let confinement = confinement(&spec.confine);
+        let confinement = confinement(&spec.confine, &scope);
         let objects = tk8s_diff::in_order(preview.into_objects()).into_iter().map(|placed| placed.manifest);
         // Complained about already: nobody is asked about what the agent would not ask about.
         let objects: Vec<Manifest> = objects.filter(|manifest| confinement.refuses(manifest.key()).is_none()).collect();

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tk8s_config::AgentConfig;
 use tk8s_core::{ComponentName, LayerId, chain};
+use tk8s_diff::live::Scope;
 use tk8s_diff::mask::Masker;
 use tk8s_render::Renderers;
 
@@ -63,7 +64,7 @@ pub(super) fn check(directory: Option<&Path>, config: Option<&Path>, given: Give
             objects += shown.preview.objects().len();
             Ok(())
         };
-        working::look(directory, None, &working::renderers(agent.as_ref(), given), count)
+        working::look(directory, None, &working::renderers(agent.as_ref(), given), &working::scope(agent.as_ref()), count)
     });
     let (mut report, seen) = match looked {
         Some(Ok(looked)) => {
@@ -102,10 +103,10 @@ fn survey_config(path: &Path, report: &mut Report) -> Result<Option<AgentConfig>
     Ok(read)
 }
 
-/// The programs of a command that looks at a working tree, as the agent's file says if one is named.
-fn renderers(config: Option<&Path>, given: Given) -> Result<Renderers, Exit> {
+/// The programs of a command that looks at a working tree, and what the agent looks at, as its file says if one is named.
+fn renderers(config: Option<&Path>, given: Given) -> Result<(Renderers, Scope), Exit> {
     let config = config.map(read_config).transpose()?;
-    Ok(working::renderers(config.as_ref(), given))
+    Ok((working::renderers(config.as_ref(), given), working::scope(config.as_ref())))
 }
 
 /// `tk8s-agent crds`.
@@ -130,8 +131,8 @@ pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
         component: ComponentName,
         notes: String,
     }
-    let renderers = match renderers(arguments.config.as_deref(), std::mem::take(&mut arguments.given)) {
-        Ok(renderers) => renderers,
+    let (renderers, scope) = match renderers(arguments.config.as_deref(), std::mem::take(&mut arguments.given)) {
+        Ok(both) => both,
         Err(exit) => return exit,
     };
     let masker = Masker::new(&rand::random::<[u8; 32]>());
@@ -153,7 +154,7 @@ pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
         }
         Ok(())
     };
-    let report = match working::look(&arguments.directory, arguments.component.as_ref(), &renderers, print) {
+    let report = match working::look(&arguments.directory, arguments.component.as_ref(), &renderers, &scope, print) {
         Ok(looked) => looked.report,
         Err(exit) => return exit,
     };

@@ -173,6 +173,12 @@ fn print_status(status: &InstanceStatus) {
     }
     table(&rows);
     for component in &status.components {
+        if component.out_of_sight > 0 {
+            line(&format!(
+                "{}: {} of its objects out of sight (`watch` in the agent's file): nobody sees whether they drift, and how they are",
+                component.name, component.out_of_sight
+            ));
+        }
         for drift in &component.drift {
             let undone = drift.undone.map(|times| format!(" (put back {times} times already)")).unwrap_or_default();
             line(&format!("{}: {} is not as it was left: {}{undone}", component.name, drift.object, drift.message));

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tk8s_config::{AgentConfig, ComponentSpec, Platform, Problems};
 use tk8s_core::{ComponentName, Origin, TreePath, chain};
+use tk8s_diff::live::Scope;
 use tk8s_render::{Component, Options, Preview, Renderers, VariableSource, Warning, WorkingDirectory};
 
 use super::finding::{Finding, Report};
@@ -70,12 +71,18 @@ pub(super) fn renderers(config: Option<&AgentConfig>, given: Given) -> Renderers
     materials.give(Renderers::new(options), &rand::random())
 }
 
+/// What an agent with this file looks at; everything, where there is none.
+pub(super) fn scope(config: Option<&AgentConfig>) -> Scope {
+    config.map(|config| crate::engine::confining::scope(&config.watch)).unwrap_or_default()
+}
+
 /// Renders every component of a directory, or one of them, in apply order. One that renders is handed to `take`, and not
-/// kept.
+/// kept. What lies outside of where the agent looks is told as what lies outside of a component's confinement.
 pub(super) fn look(
     directory: &Path,
     only: Option<&ComponentName>,
     renderers: &Renderers,
+    scope: &Scope,
     mut take: impl FnMut(Shown<'_>) -> Result<(), tk8s_render::Error>,
 ) -> Result<Looked, Exit> {
     let unreadable = |why: String| {
@@ -112,7 +119,7 @@ pub(super) fn look(
                 for warning in preview.warnings() {
                     looked.report.note(Finding::warning(Some(&spec.name), warning));
                 }
-                let confinement = confinement(&spec.confine);
+                let confinement = confinement(&spec.confine, scope);
                 for placed in preview.objects() {
                     if let Some(why) = confinement.refuses(placed.manifest.key()) {
                         looked.report.note(Finding::outside(&spec.name, &placed.manifest, &why));

@@ -30,6 +30,8 @@ const AT_THE_END: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(60);
 /// After how long without success people are told that the anchor is not kept.
 const SILENT: Duration = Duration::from_secs(60);
+/// How many kinds are named that could not be read.
+const NAMED: usize = 5;
 /// How long a gap is an alarm: long enough that nobody misses it over a night.
 const TOLD: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
@@ -129,7 +131,7 @@ impl Engine {
     async fn go_behind(&self, behind: Behind) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Behind { lost, anchored, limits, accepted } = behind;
         tracing::error!(reason = lost.reason(), anchored = anchored.size, "the history does not hold what was anchored");
-        let owned = tk8s_diff::owned(&self.cluster, &self.instance).await?;
+        let owned = tk8s_diff::owned(&self.cluster, &self.instance, self.live.scope()).await?;
         let object = |(key, uid)| FoundObject { key, uid };
         let found: BTreeMap<_, Vec<_>> =
             owned.objects.into_iter().map(|(name, objects)| (name, objects.into_iter().map(object).collect())).collect();
@@ -140,9 +142,15 @@ impl Engine {
             anchored.size,
             limits.len()
         );
-        for (kind, why) in &owned.unread {
+        for (position, (kind, why)) in owned.unread.iter().enumerate() {
             tracing::error!(kind, why, "could not look for objects of this kind");
-            message.push_str(&format!("; {kind} could not be read"));
+            if position < NAMED {
+                message.push_str(&format!("; {kind} could not be read"));
+            }
+        }
+        // An agent without other rights than it needs may not look at most kinds.
+        if let Some(more @ 1..) = owned.unread.len().checked_sub(NAMED) {
+            message.push_str(&format!("; nor could {more} other kinds, which the log names"));
         }
         let (reason, anchored) = (lost.reason().to_owned(), Some(anchored));
         disk(|| self.history.mend(Gap { reason, message, anchored, limits, accepted, found }, Timestamp::now()))?;

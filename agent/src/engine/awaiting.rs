@@ -66,7 +66,7 @@ impl Engine {
             let until = match self.live.seen(key) {
                 Seen::Present(seen) if seen.health.state == HealthState::Healthy => return None,
                 Seen::Present(seen) => ends_at(&seen.object()).unwrap_or(until),
-                Seen::Absent | Seen::Unwatched => until,
+                Seen::Absent | Seen::Unwatched | Seen::OutOfSight => until,
             };
             Some(AwaitedHook { object: key.to_string(), moment, until })
         });

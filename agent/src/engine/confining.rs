@@ -1,8 +1,9 @@
 //! What a component may touch, by the platform that is in force, and for which runs that counts.
 
-use tk8s_config::ConfineSpec;
+use tk8s_config::{ConfineSpec, WatchConfig};
 use tk8s_core::{Manifest, ReleaseId};
 use tk8s_deploy::Trigger;
+use tk8s_diff::live::Scope;
 use tk8s_diff::{Bounds, Confinement};
 use tk8s_history::{Desired, Release};
 
@@ -32,7 +33,7 @@ impl Engine {
 
     /// Whether a release that lay outside of its component's confinement does not any more.
     pub(super) fn is_let_in_by_now(&self, unit: &Unit, release: &ReleaseId) -> bool {
-        let confinement = confinement(&unit.spec.confine);
+        let confinement = confinement(&unit.spec.confine, self.live.scope());
         let is_inside = |manifest: &Manifest| {
             // By now it is known where its kind lives.
             let known = self.cluster.known_resource(manifest.kind());
@@ -47,9 +48,14 @@ impl Engine {
     }
 }
 
-/// What a component may touch.
-pub(crate) fn confinement(specs: &[ConfineSpec]) -> Confinement {
+/// What a component may touch, where the agent looks.
+pub(crate) fn confinement(specs: &[ConfineSpec], scope: &Scope) -> Confinement {
     let bounds =
         |spec: &ConfineSpec| Bounds::new(spec.namespaces.as_deref(), spec.kinds.as_deref(), spec.cluster_scoped.as_deref());
-    Confinement::new(specs.iter().map(bounds).collect())
+    Confinement::new(specs.iter().map(bounds).collect()).within(scope.clone())
+}
+
+/// What the agent looks at, as its file says it.
+pub(crate) fn scope(watch: &WatchConfig) -> Scope {
+    Scope::new(watch.secrets, watch.namespaces.as_ref().map(|namespaces| namespaces.iter().cloned().collect()))
 }

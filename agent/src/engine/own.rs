@@ -22,7 +22,7 @@ impl Engine {
         self.identity.get_or_try_init(|| answered("who the agent is", Identity::ask(client))).await?;
         let mut own = self.own();
         if judged && has_roles(desired) {
-            own.roles = answered("the agent's own roles", crate::identity::roles_of(client, &own)).await?;
+            own.roles = answered("the agent's own roles", crate::identity::roles_of(client, &own, self.live.scope())).await?;
         }
         Ok(own)
     }

@@ -32,9 +32,9 @@ pub struct Unit {
 }
 
 impl Unit {
-    pub fn rules(&self) -> tk8s_diff::Rules {
+    pub fn rules(&self, scope: &tk8s_diff::live::Scope) -> tk8s_diff::Rules {
         let (prune, protect) = (self.spec.prune.enabled, self.spec.prune.protect.clone());
-        let (fields, confine) = (self.fields.clone(), super::confining::confinement(&self.spec.confine));
+        let (fields, confine) = (self.fields.clone(), super::confining::confinement(&self.spec.confine, scope));
         tk8s_diff::Rules { prune, protect, fields, confine, ..Default::default() }
     }
 }

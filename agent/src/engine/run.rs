@@ -331,7 +331,7 @@ impl Engine {
     pub(super) fn rules(&self, unit: &Unit, desired: &Desired, trigger: &Trigger, manner: Option<Manner>) -> tk8s_diff::Rules {
         let comes_in = self.comes_in(&desired.release().id, trigger);
         let wanted_elsewhere = self.wanted_elsewhere(&unit.spec.name, desired);
-        let mut rules = tk8s_diff::Rules { wanted_elsewhere, comes_in, ..unit.rules() };
+        let mut rules = tk8s_diff::Rules { wanted_elsewhere, comes_in, ..unit.rules(self.live.scope()) };
         if let Some(Removal { protect, .. }) = &desired.release().removal {
             (rules.prune, rules.protect) = (true, protect.clone());
         }

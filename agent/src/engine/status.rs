@@ -180,6 +180,9 @@ pub struct ComponentStatus {
     #[serde(default)]
     pub awaited: Vec<AwaitedHook>,
     pub objects: usize,
+    /// How many of them nobody looks at, as the agent's file wants it: whether they drift, and how healthy they are, is unknown.
+    #[serde(default)]
+    pub out_of_sight: usize,
     /// What is not as it was left, where it is not put back at once.
     #[serde(default)]
     pub drift: Vec<DriftView>,
@@ -401,6 +404,7 @@ impl Engine {
             message,
             awaited,
             objects: self.memory.keys_of_component(name).len(),
+            out_of_sight: self.memory.keys_of_component(name).iter().filter(|key| !self.live.scope().sees(key)).count(),
             drift,
             left_out: hold.and(current.as_ref()).map(|current| self.left_out_of(current)).unwrap_or_default(),
             foreign_fields: self.foreign_of(name),
@@ -517,6 +521,7 @@ impl Engine {
                 // What ends by itself and is gone did its work.
                 Seen::Absent if known.ends() => continue,
                 Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
+                Seen::OutOfSight => continue,
                 Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "its kind is not watched yet"),
             };
             if health.state > worst.0 {

@@ -185,7 +185,8 @@ impl Engine {
         self.memory.left_behind(name).iter().any(|(key, known)| match self.live.seen(key) {
             Seen::Absent => true,
             Seen::Present(seen) => seen.uid != known.uid,
-            Seen::Unwatched => false,
+            // The next run asks.
+            Seen::Unwatched | Seen::OutOfSight => false,
         })
     }
 
@@ -205,11 +206,12 @@ impl Engine {
         });
     }
 
-    /// Whether the watches call every owned object healthy.
+    /// Whether the watches call every owned object healthy that is in sight.
     pub(super) fn all_healthy(&self, name: &ComponentName) -> bool {
         self.memory.of_component(name).iter().all(|(key, known)| match self.live.seen(key) {
             Seen::Present(seen) => seen.health.is_settled(),
             Seen::Unwatched => false,
+            Seen::OutOfSight => true,
             // What ends by itself and is gone did its work.
             Seen::Absent => known.ends(),
         })

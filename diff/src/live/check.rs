@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tk8s_core::ObjectKey;
 
-use super::{Live, count, is_of, key_of, list, lock, make_sure, version_of};
+use super::{Live, Place, count, key_of, list, lock, make_sure, version_of};
 use crate::Error;
 use crate::cluster::Resource;
 
@@ -26,9 +26,19 @@ impl Live {
     /// Lists a kind that is watched, once, and takes over what the watch did not tell. Whatever goes wrong changes nothing:
     /// a list that is not complete says of nothing that it is gone.
     pub async fn check(&self, resource: &Resource) -> Result<Checked, Error> {
-        let before = self.versions_of(resource);
+        let mut all = Checked::default();
+        for place in self.0.scope.places(resource) {
+            let Checked { objects, missed } = self.check_in(resource, &place).await?;
+            all.objects += objects;
+            all.missed.extend(missed);
+        }
+        Ok(all)
+    }
+
+    async fn check_in(&self, resource: &Resource, place: &Place) -> Result<Checked, Error> {
+        let before = self.versions_of(place);
         let (mut listed, mut others, mut objects) = (HashSet::new(), Vec::new(), 0);
-        let version = list::pages(&self.0.cluster, resource, &self.0.selector(), |object| {
+        let version = list::pages(&self.0.cluster, resource, place.namespace.as_deref(), &self.0.selector(), |object| {
             objects += 1;
             let (Some(key), Some(version)) = (key_of(resource, &object), version_of(&object)) else { return };
             if before.get(&key) != Some(&version) {
@@ -42,7 +52,7 @@ impl Live {
             return Ok(Checked { objects, missed: Vec::new() });
         }
         tokio::time::sleep(LAG).await;
-        let told = self.versions_of(resource);
+        let told = self.versions_of(place);
         let is_news = |key: &ObjectKey, version: &str| told.get(key).is_none_or(|told| count(told) < count(version));
         let (mut missed, mut unsure) = (Vec::new(), Vec::new());
         for (key, version, object) in others {
@@ -52,9 +62,9 @@ impl Live {
                 missed.push(key);
             }
         }
-        unsure.extend(self.0.listed(resource, &listed, &version));
+        unsure.extend(self.0.listed(place, &listed, &version));
         make_sure(&self.0, resource, unsure).await;
-        let there = self.versions_of(resource);
+        let there = self.versions_of(place);
         missed.extend(absent.into_iter().filter(|key| told.contains_key(key) && !there.contains_key(key)));
         if !missed.is_empty() {
             self.0.much_changed();
@@ -62,10 +72,10 @@ impl Live {
         Ok(Checked { objects, missed })
     }
 
-    /// The versions of all objects of a kind, as they are known.
-    fn versions_of(&self, resource: &Resource) -> HashMap<ObjectKey, String> {
+    /// The versions of all objects of a kind in one place, as they are known.
+    fn versions_of(&self, place: &Place) -> HashMap<ObjectKey, String> {
         let state = lock(&self.0.state);
-        let of_kind = state.objects.iter().filter(|(key, _)| is_of(resource, key));
+        let of_kind = state.objects.iter().filter(|(key, _)| place.holds(key));
         of_kind.map(|(key, seen)| (key.clone(), seen.resource_version.clone())).collect()
     }
 }

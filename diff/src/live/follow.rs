@@ -1,4 +1,4 @@
-//! One watch of one kind: lists, then follows, and begins again by itself.
+//! One watch of one kind, everywhere or in one namespace: lists, then follows, and begins again by itself.
 //!
 //! Promises: a list counts only when all of it was read, so that one that is cut off says of nothing that it is gone; a
 //! stream that ends is resumed where it was, without a list; after anything that may have cost an event it lists again; one
@@ -16,7 +16,7 @@ use tk8s_core::Pauses;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Inner, list, make_sure, version_of};
+use super::{Inner, Place, list, make_sure, version_of};
 use crate::cluster::{Cluster, Resource};
 
 /// How long the API server keeps a stream open, in seconds; what clients everywhere ask for.
@@ -49,6 +49,7 @@ enum Ended {
 struct Follower {
     live: Weak<Inner>,
     resource: Resource,
+    place: Place,
     /// Whether the server streams lists.
     streams: bool,
     /// The version up to which everything was heard; none before the first complete list.
@@ -56,8 +57,8 @@ struct Follower {
 }
 
 /// Follows a kind for as long as anybody looks.
-pub(super) async fn follow(live: Weak<Inner>, again: Arc<Notify>, resource: Resource) {
-    let mut follower = Follower { live, resource, streams: true, at: None };
+pub(super) async fn follow(live: Weak<Inner>, again: Arc<Notify>, resource: Resource, place: Place) {
+    let mut follower = Follower { live, resource, place, streams: true, at: None };
     let (mut pauses, mut troubled) = (PAUSES, Instant::now());
     loop {
         let opened = Instant::now();
@@ -79,7 +80,7 @@ pub(super) async fn follow(live: Weak<Inner>, again: Arc<Notify>, resource: Reso
             Ended::Refused { code, message } => {
                 let Some(live) = follower.live.upgrade() else { return };
                 tracing::debug!(%kind, message, "the kind can't be watched: it is tried again");
-                live.troubled(&follower.resource, code, &message);
+                live.troubled(&follower.resource, &follower.place, code, &message);
             }
         }
         if troubled.elapsed() > CALM {
@@ -112,7 +113,8 @@ impl Follower {
             ..WatchParams::default()
         };
         // Without a version the list is as new as can be, not as old as the server's cache may be.
-        let request = Request::new(self.resource.path(None)).watch(&params, self.at.as_deref().unwrap_or_default());
+        let request = Request::new(self.resource.path(self.place.namespace.as_deref()))
+            .watch(&params, self.at.as_deref().unwrap_or_default());
         let Ok(request) = request else { return Ended::Unwanted };
         let mut events = match tokio::time::timeout(QUIET, cluster.client().request_events::<Value>(request)).await {
             Ok(Ok(events)) => Box::pin(events),
@@ -123,7 +125,7 @@ impl Follower {
         let mut list = self.at.is_none().then(HashSet::new);
         if list.is_none() {
             let Some(live) = self.live.upgrade() else { return Ended::Unwanted };
-            live.is_well(&self.resource);
+            live.is_well(&self.resource, &self.place);
         }
         loop {
             let event = match tokio::time::timeout(QUIET, events.next()).await {
@@ -176,7 +178,7 @@ impl Follower {
     async fn list_in_pages(&self, cluster: &Cluster) -> Result<String, Ended> {
         let Some(live) = self.live.upgrade() else { return Err(Ended::Unwanted) };
         let (mut list, selector) = (HashSet::new(), live.selector());
-        let read = list::pages(cluster, &self.resource, &selector, |object| {
+        let read = list::pages(cluster, &self.resource, self.place.namespace.as_deref(), &selector, |object| {
             list.extend(live.told_of(&self.resource, object));
         });
         match read.await {
@@ -196,7 +198,7 @@ impl Follower {
     }
 
     async fn listed(&self, live: &Inner, list: &HashSet<tk8s_core::ObjectKey>, version: &str) {
-        let unsure = live.listed(&self.resource, list, version);
+        let unsure = live.listed(&self.place, list, version);
         make_sure(live, &self.resource, unsure).await;
         live.much_changed();
     }

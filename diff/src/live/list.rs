@@ -1,4 +1,4 @@
-//! A list of all objects of a kind that are ours, page by page: all of it, or an error.
+//! A list of all objects of a kind that are ours, in one namespace or everywhere, page by page: all of it, or an error.
 
 use http::Request;
 use serde_json::Value;
@@ -17,10 +17,11 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 pub(crate) async fn pages(
     cluster: &Cluster,
     resource: &Resource,
+    namespace: Option<&str>,
     selector: &str,
     mut each: impl FnMut(Value),
 ) -> Result<String, Error> {
-    let (path, mut limit) = (resource.path(None), PAGE.0);
+    let (path, mut limit) = (resource.path(namespace), PAGE.0);
     let about = format!("the list of {}", resource.kind);
     let broken = |why: &str| Error::NoAnswer { about: about.clone(), why: why.into() };
     let mut next: Option<String> = None;
