@@ -24,6 +24,7 @@ mod promotion;
 mod recorded;
 mod reload;
 mod report;
+mod rights;
 mod rules;
 mod run;
 mod source;

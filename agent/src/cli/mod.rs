@@ -14,6 +14,7 @@ mod notes;
 mod offline;
 mod output;
 mod people;
+mod rbac;
 mod remote;
 mod strays;
 mod verify;
@@ -76,6 +77,11 @@ enum Command {
     ///
     /// An agent that may write definitions brings it along.
     Crds,
+    /// Print the rights that a platform needs: roles, accounts and bindings, for `kubectl apply --server-side -f -`.
+    ///
+    /// Exit code 0: printed. 1: something is refused, or nobody says how a kind is called. 2: it could not look. What is not
+    /// granted without a person's word is said on standard error.
+    Rbac(rbac::Rbac),
     /// Judge objects from files as the agent judges them in the cluster. Needs no cluster.
     ///
     /// Exit code 0: judged. 1: with `--exit-code`, something is neither Healthy nor Suspended. 2: it could not look. 64: a rule
@@ -247,6 +253,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Verify(verify) => verify::verify(&verify, format),
         Command::Diff(diff) => difference::diff(diff, format).await,
         Command::Crds => offline::crds(format),
+        Command::Rbac(arguments) => rbac::rbac(arguments, format).await,
         Command::Health(judge) => health::health(&judge, format),
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,
