@@ -3,6 +3,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "confining/rights.rs"]
+mod rights;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
