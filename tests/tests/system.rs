@@ -854,6 +854,32 @@ async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_thr
     assert!(!confirm(&system, &plan).status.success(), "nothing waits for it any more");
 }
 
+/// It was never begun, because the release before it counted as what failed; and whatever went after it waited for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_not_healthy_is_taken_away_like_any_other() {
+    let mut system = System::new("leaving-broken").await;
+    let layers = |components: &str| {
+        format!(
+            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n{components}  - {{number: 2, name: rest, components: []}}\n"
+        )
+    };
+    let keys = "namespace: leaving-broken, deletion: delete, healthTimeout: 2s";
+    let components = format!(
+        "  - {{number: 0, name: base, {keys}, components: [{{name: one, path: one}}]}}\n  - {{number: 1, name: top, {keys}, components: [{{name: broken, path: broken}}]}}\n"
+    );
+    system.write("tk8s.yaml", &layers(&components));
+    system.write_map("one", "first");
+    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: silent}\nspec:\n  serviceName: silent\n  selector: {matchLabels: {app: silent}}\n  template: {metadata: {labels: {app: silent}}, spec: {serviceAccountName: nobody, containers: [{name: run, image: 'run:1'}]}}\n";
+    system.write("broken/all.yaml", set);
+    system.commit("one that never gets well");
+    system.start();
+    system.until_says("broken", "Failed", "did not become healthy in time");
+    system.write("tk8s.yaml", &layers(""));
+    system.commit("both leave");
+    system.until_all("Removed");
+    assert_eq!(system.kubectl(&["get", "statefulset/silent", "configmap/one", "--ignore-not-found", "-o", "name"]), "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_leaves_the_platform_takes_its_objects_along_only_if_the_platform_said_so() {
     let mut system = System::new("leaving").await;

@@ -13,6 +13,7 @@ use tk8s_gitsync::VerifiedTree;
 
 use super::Engine;
 use super::platform::{self, Unit};
+use super::slot::Progress;
 use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
@@ -40,6 +41,11 @@ impl Engine {
             }
             let resolved = pipeline::remove(tree, name, removal_of(spec))?;
             disk(|| self.history.stage_for(resolved, spec.service_account.clone(), Timestamp::now()))?;
+            // What failed was another release. This one was not tried, and whatever goes after it waits for it.
+            let slot = self.slot(name);
+            if matches!(slot.progress(), Progress::Failed { .. }) {
+                slot.set(Progress::Settled);
+            }
             tracing::info!(component = %name, "the platform takes the component away: its objects are to be deleted");
         }
         Ok(())
