@@ -12,6 +12,7 @@ const NOT_HERE: &[(&str, &str, &str)] = &[
     ("tokenreviews", "create", "callers of the API that come with a token of the cluster's"),
     ("subjectaccessreviews", "create", "the same"),
     ("events", "patch", "what is said again later, as one Event"),
+    ("components", "update", "a resource off which somebody took the instance's label"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,4 +138,49 @@ async fn the_agent_runs_with_the_rendered_file_and_uses_every_right_of_its_own_a
     }
     plane.kubectl(&["delete", "crd", "components.agent.tk8s.io"]);
     plane.kubectl(&["delete", "clusterrole", "tk8s-viewer", "tk8s-operator", "tk8s-confirmer"]);
+}
+
+/// Each right of some roles by itself: group, resource, name, verb.
+fn each(roles: &[Value]) -> BTreeSet<[String; 4]> {
+    let texts = |rule: &Value, field: &str| -> Vec<String> {
+        rule[field].as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let mut all = BTreeSet::new();
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
+        let names = texts(rule, "resourceNames");
+        let names = if names.is_empty() { vec![String::new()] } else { names };
+        for (group, resource) in texts(rule, "apiGroups").iter().zip(std::iter::repeat(texts(rule, "resources"))) {
+            for (resource, name) in resource.iter().flat_map(|resource| names.iter().map(move |name| (resource, name))) {
+                let of = |verb| [group.clone(), resource.clone(), name.clone(), verb];
+                all.extend(texts(rule, "verbs").into_iter().map(of));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn the_rights_of_the_agent_itself_are_those_that_it_says_it_needs() {
+    let printed =
+        std::process::Command::new(tk8s_tests::program("tk8s-agent")).args(["rbac", "--own", "--output", "json"]).output();
+    let printed: Value = serde_json::from_slice(&printed.unwrap().stdout).unwrap();
+    let needed = each(printed["grants"].as_array().unwrap());
+    // The definition comes with the installation; which roles it has, it asks where a platform has roles.
+    let definition: BTreeSet<_> =
+        needed.iter().filter(|[_, resource, ..]| resource == "customresourcedefinitions").cloned().collect();
+    assert_eq!(definition.len(), 4);
+    let bindings = |right: &&[String; 4]| right[1].ends_with("rolebindings") && right[3] == "list";
+    let own = |objects: Vec<Value>| -> Vec<Value> {
+        let is_own = |object: &Value| {
+            ["Role", "ClusterRole"].contains(&object["kind"].as_str().unwrap()) && object["metadata"]["name"] == "tk8s-agent"
+        };
+        objects.into_iter().filter(is_own).collect()
+    };
+    for (what, objects) in [("chart", Tools::new().objects(&example())), ("base", Tools::new().kustomize(&part("install/base")))]
+    {
+        let given = each(&own(objects));
+        let more: Vec<_> = given.difference(&needed).filter(|right| !bindings(right)).collect();
+        let less: Vec<_> = needed.difference(&given).filter(|right| !definition.contains(*right)).collect();
+        assert_eq!((more, less), (vec![], vec![]), "{what}");
+    }
 }
