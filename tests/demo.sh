@@ -127,7 +127,7 @@ repository:
   auth: {sshKeyFile: $home/deploy, knownHostsFile: $home/known_hosts}
 trust: {signersFile: $home/signers.yaml$more}
 history: {dir: $home/$1.history, identityKeyFile: $home/identity.pem, encryptionKeyFile: $home/history.key}
-api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: $home/token, addressFile: $home/$1.address}
+api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tls: none, tokenFile: $home/token, addressFile: $home/$1.address}
 webhook: {secretFile: $home/webhook}
 lease: {namespace: $1-agent}
 YAML

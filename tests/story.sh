@@ -51,7 +51,7 @@ environment: dev
 repository: {url: "file://$home/repo", branch: main, interval: 1s}
 trust: {waive: {reason: "a test of crashes"}}
 history: {dir: $home/history, identityKeyFile: $home/identity.pem, encryptionKeyFile: $home/history.key}
-api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: $home/token, addressFile: $home/address}
+api: {listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tls: none, tokenFile: $home/token, addressFile: $home/address}
 lease: {namespace: crash}
 YAML
 run_agent() {

@@ -18,11 +18,13 @@ use tk8s_render::Renderers;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::endpoint::certificate::Certificates;
+use crate::endpoint::published;
 use crate::engine::{Engine, Rendering};
 use crate::memory::Remembered;
 use crate::metrics::Metrics;
 use crate::report::Writer;
-use crate::{api, lease};
+use crate::{api, endpoint, lease};
 
 /// How long the process waits for runs to write down what they did after it was told to stop: what a write may take, and a
 /// little. With giving the lease up that stays below the 30 s that Kubernetes gives a Pod.
@@ -43,16 +45,24 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let live = Live::of(scope, cluster.clone(), config.instance.clone(), move |object| judging.judge(object), masker);
     let holder = holder(&config.history.dir);
     let namespace = namespace(&config);
+    let certificates = Certificates::new(&config.api.tls, &namespace).context("the API has no certificate")?;
     let (keeper, tenure) = lease::Keeper::new(client.clone(), &namespace, &config.instance, holder.clone());
     let lease_stop = CancellationToken::new();
     let mut keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));
     let rendering = Rendering::new(renderers(&config)?, derived_key(&config, b"tk8s variables key\n")?);
+    let leading = tenure.clone();
     let engine = Engine::new(config, history, memory, cluster, live, judge, tenure, Metrics::default(), rendering, stop.clone());
     let config = engine.config();
     let listeners = Listeners::bind(&config).await?;
     tokio::spawn(crate::reload::follow(file.into(), Arc::clone(&engine)));
     let _watching = crate::triggers::watch_file_repository(&engine)?;
-    let serving = listeners.serve(&engine, &stop);
+    if let Some(certificates) = &certificates {
+        tokio::spawn(Arc::clone(certificates).follow(stop.clone()));
+        let (instance, told) = (config.instance.clone(), certificates.told());
+        tokio::spawn(published::keep(client.clone(), namespace.clone(), instance, told, leading, stop.clone()));
+    }
+    let access = api::Access::new(client.clone(), namespace.clone());
+    let serving = listeners.serve(&engine, access, certificates, &stop);
     tracing::info!(instance = %config.instance, environment = %config.environment, repository = %config.repository.url, "tk8s-agent runs");
     let running = tokio::spawn(Arc::clone(&engine).run());
     let report_stop = CancellationToken::new();
@@ -209,7 +219,13 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn serve(self, engine: &Arc<Engine>, stop: &CancellationToken) -> tokio::task::JoinHandle<()> {
+    fn serve(
+        self,
+        engine: &Arc<Engine>,
+        access: api::Access,
+        certificates: Option<Arc<Certificates>>,
+        stop: &CancellationToken,
+    ) -> tokio::task::JoinHandle<()> {
         let serve = |listener: TcpListener, router: Router| {
             let stop = stop.clone();
             async move {
@@ -218,7 +234,8 @@ impl Listeners {
                 }
             }
         };
-        let api = serve(self.api, api::router(Arc::clone(engine)));
+        let router = api::router(Arc::clone(engine), access);
+        let api = endpoint::serve(self.api, router, certificates, stop.clone());
         let health = serve(self.health, api::health_router(Arc::clone(engine)));
         let metrics = serve(self.metrics, api::metrics_router(Arc::clone(engine)));
         tokio::spawn(async move {

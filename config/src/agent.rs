@@ -9,6 +9,7 @@ use tk8s_core::{Environment, InstanceName};
 
 use crate::approvals::{self, ApprovalsConfig};
 use crate::document::{self, Node};
+use crate::endpoint::{self, TlsConfig};
 use crate::evidence::{self, EvidenceConfig};
 use crate::fields::Fields;
 use crate::freshness::{self, FreshnessConfig};
@@ -104,7 +105,11 @@ pub struct ApiConfig {
     pub health_listen: SocketAddr,
     /// Default `127.0.0.1:9090`.
     pub metrics_listen: SocketAddr,
-    /// The file with the API's token; without it the API refuses everybody.
+    /// How what is said there is protected; default: by a certificate of its own.
+    pub tls: TlsConfig,
+    /// For whom the tokens of the cluster's identities have to be made; default [`endpoint::AUDIENCE`].
+    pub audiences: Vec<String>,
+    /// A file with a token that is nobody's in the cluster, and may everything; off without it.
     pub token_file: Option<PathBuf>,
     /// Where the real addresses are written, as JSON: for listeners on port 0.
     pub address_file: Option<PathBuf>,
@@ -212,6 +217,7 @@ impl AgentConfig {
             ("api.healthListen", api.health_listen != other.api.health_listen),
             ("api.metricsListen", api.metrics_listen != other.api.metrics_listen),
             ("api.addressFile", api.address_file != other.api.address_file),
+            ("api.tls", api.tls != other.api.tls),
             ("render", self.render != other.render),
             ("lease.namespace", self.lease.namespace != other.lease.namespace),
             ("watch", self.watch != other.watch),
@@ -283,7 +289,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<AgentConfig> {
         top.problem("trust", "freshness.look: Git is looked at once in `repository.interval`, so it has to be longer than that");
     }
     let history = section(&mut top, "history", &empty, history, &[]);
-    let api = section(&mut top, "api", &empty, api, &[]);
+    let api = section(&mut top, "api", &empty, |fields| api(fields, &empty), &[("audience", "write `audiences`")]);
     let webhook = match top.node("webhook") {
         Some(_) => section(
             &mut top,
@@ -429,12 +435,15 @@ fn history(fields: &mut Fields<'_>) -> Option<HistoryConfig> {
     Some(HistoryConfig { dir: dir?, releases, identity_key_file: identity?, encryption_key_file: encryption? })
 }
 
-fn api(fields: &mut Fields<'_>) -> ApiConfig {
+fn api(fields: &mut Fields<'_>, empty: &Node) -> ApiConfig {
     let address = |text: &str| text.parse().expect("because it is a valid address");
+    let listen = fields.parse("listen").unwrap_or_else(|| address("127.0.0.1:8443"));
     ApiConfig {
-        listen: fields.parse("listen").unwrap_or_else(|| address("127.0.0.1:8443")),
+        listen,
         health_listen: fields.parse("healthListen").unwrap_or_else(|| address("127.0.0.1:8081")),
         metrics_listen: fields.parse("metricsListen").unwrap_or_else(|| address("127.0.0.1:9090")),
+        tls: endpoint::tls(fields, listen, empty),
+        audiences: endpoint::audiences(fields),
         token_file: fields.parse("tokenFile"),
         address_file: fields.parse("addressFile"),
     }

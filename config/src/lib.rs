@@ -11,6 +11,7 @@ mod approvals;
 mod confine;
 mod cron;
 mod document;
+mod endpoint;
 mod evidence;
 mod fields;
 mod freshness;
@@ -35,6 +36,7 @@ pub use agent::{
 };
 pub use approvals::ApprovalsConfig;
 pub use confine::ConfineSpec;
+pub use endpoint::{AUDIENCE, TlsConfig};
 pub use evidence::EvidenceConfig;
 pub use freshness::FreshnessConfig;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};

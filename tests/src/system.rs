@@ -248,7 +248,7 @@ environment: {environment}
 repository: {{url: "{url}", branch: main, interval: {interval}, timeout: {timeout}{auth}}}
 trust: {trust}
 history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}}}
-api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}}}
+api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tls: none, tokenFile: {token}, addressFile: {address}}}
 webhook: {{secretFile: {webhook}}}
 lease: {{namespace: {name}}}
 {more}

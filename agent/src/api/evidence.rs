@@ -2,15 +2,15 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
 
-use super::{Problem, Shared, known};
+use super::{Problem, Route, Shared, known};
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/api/v1/evidence", get(|State(shared): State<Shared>| async move { Json(shared.engine.evidence(None)) }))
-        .route("/api/v1/components/{name}/evidence", get(of_component))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::read("/api/v1/evidence", |State(shared): State<Shared>| async move { Json(shared.engine.evidence(None)) }),
+        Route::read("/api/v1/components/{name}/evidence", of_component),
+    ]
 }
 
 async fn of_component(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {

@@ -1,7 +1,7 @@
-//! The HTTP API: what people and programs may see and ask for. Every route but webhooks, health and metrics asks for the
-//! token.
+//! The HTTP API: what people and programs may see and ask for. Every route but webhooks, health and metrics asks who calls,
+//! and whether they may ([`access`]).
 
-mod auth;
+mod access;
 mod evidence;
 mod people;
 mod recorded;
@@ -18,6 +18,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+
+pub use self::access::Access;
+use self::access::{Caller, Route, Verb};
 use tk8s_core::{Class, Classified, ComponentName, chain};
 use tower_http::timeout::TimeoutLayer;
 
@@ -33,32 +36,38 @@ const LONGEST_CALL: Duration = Duration::from_secs(120);
 /// How long a Git server is kept waiting for what was found: GitHub gives up after ten seconds.
 const SHORT_CALL: Duration = Duration::from_secs(5);
 
+/// The reason of a refusal that a token could end.
+const UNAUTHENTICATED: &str = "Unauthenticated";
+
 /// What every route can reach.
 #[derive(Clone)]
 struct Shared {
     engine: Arc<Engine>,
+    access: Arc<Access>,
+}
+
+/// Every route that asks who calls.
+fn routes() -> Vec<Route> {
+    let own = vec![
+        Route::read("/api/v1/status", status),
+        Route::act(Verb::Sync, "/api/v1/sync", sync),
+        Route::read("/api/v1/components/{name}", component),
+        Route::act(Verb::Confirm, "/api/v1/plans/{deletions}/confirm", confirm),
+        Route::act(Verb::Confirm, "/api/v1/releases/{tag}/break-glass", break_glass),
+        Route::act(Verb::Confirm, "/api/v1/releases/{tag}/acknowledge", acknowledge),
+        Route::read("/ledger/checkpoint", checkpoint),
+        Route::read("/ledger/{*path}", tile),
+    ];
+    own.into_iter().chain(evidence::routes()).chain(people::routes()).chain(recorded::routes()).collect()
 }
 
 /// The API's routes.
-pub fn router(engine: Arc<Engine>) -> Router {
-    let shared = Shared { engine };
-    let guarded = Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/sync", post(sync))
-        .route("/api/v1/components/{name}", get(component))
-        .route("/api/v1/plans/{deletions}/confirm", post(confirm))
-        .route("/api/v1/releases/{tag}/break-glass", post(break_glass))
-        .route("/api/v1/releases/{tag}/acknowledge", post(acknowledge))
-        .route("/ledger/checkpoint", get(checkpoint))
-        .route("/ledger/{*path}", get(tile))
-        .merge(evidence::routes())
-        .merge(people::routes())
-        .merge(recorded::routes())
-        .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require_token));
+pub fn router(engine: Arc<Engine>, access: Access) -> Router {
+    let shared = Shared { engine, access: Arc::new(access) };
     let open = Router::new()
         .route("/webhooks/generic", post(|shared, headers, body| webhook(webhooks::Provider::Generic, shared, headers, body)))
         .route("/webhooks/github", post(|shared, headers, body| webhook(webhooks::Provider::GitHub, shared, headers, body)));
-    guarded
+    access::guarded(routes(), &shared)
         .merge(open)
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "NoSuchRoute", "there is nothing here: see the API's page in the docs")
@@ -144,19 +153,34 @@ impl Because {
     }
 }
 
-async fn confirm(State(shared): State<Shared>, Path(deletions): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+async fn confirm(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(deletions): Path<String>,
+    body: Body<Because>,
+) -> Result<Response, Problem> {
     let reason = body.read()?.given()?;
-    let release = shared.engine.confirm(&deletions, &reason, CALLER)?;
+    let release = shared.engine.confirm(&deletions, &reason, caller.name())?;
     Ok(Json(serde_json::json!({"confirmed": release.to_string()})).into_response())
 }
 
-async fn break_glass(State(shared): State<Shared>, Path(tag): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
-    let tag = shared.engine.break_glass(&tag, &body.read()?.given()?, CALLER)?;
+async fn break_glass(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(tag): Path<String>,
+    body: Body<Because>,
+) -> Result<Response, Problem> {
+    let tag = shared.engine.break_glass(&tag, &body.read()?.given()?, caller.name())?;
     Ok(Json(serde_json::json!({"letIn": tag})).into_response())
 }
 
-async fn acknowledge(State(shared): State<Shared>, Path(tag): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
-    let tag = shared.engine.acknowledge(&tag, &body.read()?.given()?, CALLER)?;
+async fn acknowledge(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(tag): Path<String>,
+    body: Body<Because>,
+) -> Result<Response, Problem> {
+    let tag = shared.engine.acknowledge(&tag, &body.read()?.given()?, caller.name())?;
     Ok(Json(serde_json::json!({"acknowledged": tag})).into_response())
 }
 
@@ -197,9 +221,6 @@ async fn webhook(
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({"accepted": true, "looked": looked, "unapproved": unapproved})))
         .into_response())
 }
-
-/// Who calls, as long as the API knows one token only.
-const CALLER: &str = "token";
 
 fn known(shared: &Shared, name: &str) -> Result<ComponentName, Problem> {
     let missing =
@@ -253,6 +274,15 @@ impl Problem {
     pub fn new(status: StatusCode, reason: &str, message: &str) -> Problem {
         Problem { status, reason: reason.into(), message: message.into() }
     }
+
+    fn unauthenticated(message: &str) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, UNAUTHENTICATED, message)
+    }
+
+    fn too_many() -> Problem {
+        let why = "too many callers are asked about at this moment: try again in a few seconds";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "TooManyCallers", why)
+    }
 }
 
 impl From<Error> for Problem {
@@ -281,6 +311,45 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self)).into_response()
+        let challenge = (self.reason == UNAUTHENTICATED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        let answer = (self.status, Json(self));
+        match challenge {
+            Some(challenge) => (challenge, answer).into_response(),
+            None => answer.into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the page about the API: method, path and right.
+    fn documented() -> Vec<(String, String, String)> {
+        let page = include_str!("../../../docs/api.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `GET ") || line.starts_with("| `POST "));
+        let mut found = Vec::new();
+        for row in rows {
+            let cells: Vec<_> = row.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+            for route in cells[0].split(", ") {
+                let (method, path) = route.trim_matches('`').split_once(' ').unwrap();
+                for whom in ["/api/v1/components/{name}", "/api/v1/layers/{name}", "/api/v1"] {
+                    found.push((method.to_owned(), path.replace("WHOM", whom), cells[1].trim_matches('`').to_owned()));
+                }
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn every_route_stands_in_its_page_with_the_right_that_it_asks_for() {
+        let method = |verb| if verb == Verb::Get { "GET" } else { "POST" }.to_owned();
+        let mut routes: Vec<_> =
+            routes().into_iter().map(|route| (method(route.verb), route.path, route.verb.word().to_owned())).collect();
+        routes.sort();
+        let documented: Vec<_> = documented().into_iter().filter(|(_, path, _)| !path.starts_with("/webhooks/")).collect();
+        assert_eq!(documented, routes);
     }
 }

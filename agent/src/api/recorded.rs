@@ -2,22 +2,22 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
 use tk8s_core::{Placed, ReleaseId, ReleaseNumber};
 use tk8s_history::{Desired, ReleaseView};
 
-use super::{Problem, Shared, known};
+use super::{Problem, Route, Shared, known};
 use crate::disk::disk;
 use crate::error::Error;
 use crate::recorded;
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/api/v1/components/{name}/history", get(history))
-        .route("/api/v1/components/{name}/releases/{release}", get(show))
-        .route("/api/v1/components/{name}/releases/{release}/export", get(export))
-        .route("/api/v1/components/{name}/releases/{release}/diff/{other}", get(difference))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::read("/api/v1/components/{name}/history", history),
+        Route::read("/api/v1/components/{name}/releases/{release}", show),
+        Route::read("/api/v1/components/{name}/releases/{release}/export", export),
+        Route::read("/api/v1/components/{name}/releases/{release}/diff/{other}", difference),
+    ]
 }
 
 async fn history(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {

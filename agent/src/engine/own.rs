@@ -36,7 +36,12 @@ impl Engine {
             account: installation.service_account.clone().or(account),
             user,
             deployment: installation.deployment.clone().or(deployment),
-            keys: [crate::lease::key(&namespace, &self.instance), crate::anchor::store::key(&namespace, &self.instance)].into(),
+            keys: [
+                crate::lease::key(&namespace, &self.instance),
+                crate::anchor::store::key(&namespace, &self.instance),
+                crate::endpoint::published::key(&namespace, &self.instance),
+            ]
+            .into(),
             roles: BTreeSet::new(),
             named: installation.objects.iter().filter_map(own_name).collect(),
         }
