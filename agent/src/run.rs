@@ -162,17 +162,21 @@ fn derived_key(config: &AgentConfig, purpose: &[u8]) -> Result<[u8; 32]> {
 
 /// A client from the file that was named, `KUBECONFIG`, or the pod's own account.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
-    let settings = match kubeconfig {
+    crate::client::client(settings(kubeconfig).await?).context("could not make a client for the cluster")
+}
+
+/// How to reach the cluster, and as whom.
+pub async fn settings(kubeconfig: Option<&Path>) -> Result<kube::Config> {
+    match kubeconfig {
         Some(path) => {
             let kubeconfig =
                 kube::config::Kubeconfig::read_from(path).with_context(|| format!("could not read `{}`", path.display()))?;
             kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
                 .await
-                .with_context(|| format!("`{}` is not usable", path.display()))?
+                .with_context(|| format!("`{}` is not usable", path.display()))
         }
-        None => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod")?,
-    };
-    crate::client::client(settings).context("could not make a client for the cluster")
+        None => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod"),
+    }
 }
 
 /// Where the agent runs: as configured, else the namespace of the pod, or `default` outside of one.

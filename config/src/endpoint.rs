@@ -43,7 +43,13 @@ pub(crate) fn tls(fields: &mut Fields<'_>, listen: SocketAddr, empty: &Node) -> 
         Some(Value::Map(_)) => {
             let renamed =
                 [("certFile", "write `certificateFile`"), ("crt", "write `certificateFile`"), ("key", "write `keyFile`")];
-            let files = section(fields, "tls", empty, |fields| Some((path(fields, "certificateFile")?, path(fields, "keyFile")?)), &renamed);
+            let files = section(
+                fields,
+                "tls",
+                empty,
+                |fields| Some((path(fields, "certificateFile")?, path(fields, "keyFile")?)),
+                &renamed,
+            );
             files.map_or(TlsConfig::Own, |(certificate, key)| TlsConfig::Files { certificate, key })
         }
         Some(_) => {

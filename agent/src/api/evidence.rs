@@ -1,8 +1,8 @@
 //! What this instance says to others of what ran well here. Nothing of it is secret: it is made to be given away.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 
 use super::{Problem, Route, Shared, known};
 

@@ -1,10 +1,10 @@
 //! What people ask for over the API: rollback, hold, suspend, resume; of a component, a layer, or everything. And their word
 //! about refs that are not what they were.
 
+use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 
 use super::{Because, Body, Caller, Problem, Route, Shared, Verb, known};
 use crate::engine::{Asked, RollbackRequest};
@@ -40,7 +40,12 @@ impl FromRequestParts<Shared> for About {
 }
 
 /// A rollback, or only its plan.
-async fn rollback(State(shared): State<Shared>, caller: Caller, About(asked): About, body: Body<RollbackRequest>) -> Result<Response, Problem> {
+async fn rollback(
+    State(shared): State<Shared>,
+    caller: Caller,
+    About(asked): About,
+    body: Body<RollbackRequest>,
+) -> Result<Response, Problem> {
     let (engine, request) = (shared.engine, body.read()?);
     if request.despite_compromise {
         Because { reason: request.reason.clone() }.given()?;
@@ -51,24 +56,41 @@ async fn rollback(State(shared): State<Shared>, caller: Caller, About(asked): Ab
     // A caller who goes away, or has to be told that it takes long, does not stop it halfway.
     let ended = tokio::spawn(async move {
         match &asked {
-            Asked::Component(name) => engine.roll_back(name, &request, caller.name()).await.map(|done| Json(done).into_response()),
+            Asked::Component(name) => {
+                engine.roll_back(name, &request, caller.name()).await.map(|done| Json(done).into_response())
+            }
             _ => engine.roll_back_many(&asked, &request, caller.name()).await.map(|done| Json(done).into_response()),
         }
     });
     Ok(ended.await.map_err(|_| crate::error::Error::Panicked("rollback"))??)
 }
 
-async fn hold(State(shared): State<Shared>, caller: Caller, About(asked): About, body: Body<Because>) -> Result<Response, Problem> {
+async fn hold(
+    State(shared): State<Shared>,
+    caller: Caller,
+    About(asked): About,
+    body: Body<Because>,
+) -> Result<Response, Problem> {
     let reason = body.read()?.given()?;
     Ok(Json(shared.engine.hold(&asked, &reason, caller.name())?).into_response())
 }
 
-async fn suspend(State(shared): State<Shared>, caller: Caller, About(asked): About, body: Body<Because>) -> Result<Response, Problem> {
+async fn suspend(
+    State(shared): State<Shared>,
+    caller: Caller,
+    About(asked): About,
+    body: Body<Because>,
+) -> Result<Response, Problem> {
     let reason = body.read()?.given()?;
     Ok(Json(shared.engine.suspend(&asked, &reason, caller.name())?).into_response())
 }
 
-async fn accept(State(shared): State<Shared>, caller: Caller, Path(incident): Path<String>, body: Body<Because>) -> Result<Response, Problem> {
+async fn accept(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(incident): Path<String>,
+    body: Body<Because>,
+) -> Result<Response, Problem> {
     let reason = body.read()?.given()?;
     Ok(Json(shared.engine.accept_incident(&incident, &reason, caller.name())?).into_response())
 }

@@ -1,8 +1,8 @@
 //! Recorded releases over the API. What is secret in them is never told: whoever has the keys reads it from the volume.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use tk8s_core::{Placed, ReleaseId, ReleaseNumber};
 use tk8s_history::{Desired, ReleaseView};
 

@@ -55,7 +55,7 @@ pub(super) struct Approve {
     #[arg(long, value_name = "REVISION", conflicts_with_all = ["server", "token_file"])]
     from: Option<String>,
     #[command(flatten)]
-    agent: Option<Agent>,
+    agent: Agent,
 }
 
 /// Why it ended before its end; has been told, but for what is in it.
@@ -128,14 +128,13 @@ impl Approve {
 
     /// The commit that runs; none if nothing does yet.
     async fn what_runs(&self, tag: &str) -> Result<Option<String>, Ended> {
-        let Some(agent) = &self.agent else {
-            let Some(from) = &self.from else {
-                let why = "what runs? Name the agent (`--server`, `--token-file`), or the revision that runs (`--from v1.3.0`)";
-                return Err(why.to_owned().into());
-            };
+        if let Some(from) = &self.from {
             return Ok(Some(self.git(&["rev-parse", "--verify", "--quiet", &format!("{from}^{{commit}}")])?));
-        };
-        let status: InstanceStatus = ask(agent, hyper::Method::GET, "/api/v1/status", None).await.map_err(Ended::Told)?;
+        }
+        let status: InstanceStatus = ask(&self.agent, hyper::Method::GET, "/api/v1/status", None).await.map_err(|exit| {
+            eprintln!("what runs? The agent knows; or name the revision that runs (`--from v1.3.0`)");
+            Ended::Told(exit)
+        })?;
         match status.unapproved.iter().find(|waiting| waiting.tag == self.release) {
             Some(waiting) if waiting.id.as_ref().is_some_and(|id| id.as_str() != tag) => {
                 let id = waiting.id.as_ref().map(ToString::to_string).unwrap_or_default();

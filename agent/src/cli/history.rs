@@ -79,12 +79,8 @@ enum What {
 /// Where it is read: from a running agent, or from the history's own files.
 #[derive(Args)]
 struct From {
-    /// The agent's API, for example `http://127.0.0.1:8443`.
-    #[arg(long, env = "TK8S_SERVER", value_name = "URL")]
-    server: Option<String>,
-    /// The file that holds the API's token.
-    #[arg(long, env = "TK8S_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    agent: Agent,
     /// The history's directory, or a copy of it. Nothing in it is changed, and no agent need be there.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -97,38 +93,28 @@ struct From {
 }
 
 enum Source {
-    Running(Agent),
+    Running(Box<Agent>),
     Files(Box<Archive>),
 }
 
 impl From {
     fn open(self) -> Result<Source, Exit> {
-        let From { server, token_file, dir, encryption_key, config } = self;
-        let options = match (config, dir, server) {
-            (Some(file), dir, _) => {
+        let From { agent, dir, encryption_key, config } = self;
+        let options = match (config, dir) {
+            (Some(file), dir) => {
                 let config = read_config(&file)?;
                 let identity = Some((crate::run::origin(&config), key(&config.history.identity_key_file)?));
                 let encryption_key = key(&config.history.encryption_key_file)?;
                 ArchiveOptions { dir: dir.unwrap_or(config.history.dir), encryption_key, identity }
             }
-            (None, Some(dir), _) => {
+            (None, Some(dir)) => {
                 let Some(file) = encryption_key else {
                     eprintln!("name the key under which the history keeps objects: `--encryption-key FILE`");
                     return Err(Exit::Usage);
                 };
                 ArchiveOptions { dir, encryption_key: key(&file)?, identity: None }
             }
-            (None, None, Some(server)) => {
-                let Some(token_file) = token_file else {
-                    eprintln!("name the file that holds the API's token: `--token-file FILE`");
-                    return Err(Exit::Usage);
-                };
-                return Ok(Source::Running(Agent { server, token_file }));
-            }
-            (None, None, None) => {
-                eprintln!("name an agent with `--server`, or its files with `--config` or `--dir`");
-                return Err(Exit::Usage);
-            }
+            (None, None) => return Ok(Source::Running(Box::new(agent))),
         };
         Archive::open(&options).map(|archive| Source::Files(Box::new(archive))).map_err(|error| {
             complain(&format!("the history in `{}` can't be read", options.dir.display()), &error);

@@ -15,6 +15,7 @@ mod offline;
 mod output;
 mod people;
 mod rbac;
+mod reach;
 mod remote;
 mod strays;
 mod verify;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tk8s_core::ComponentName;
 
+use self::reach::Agent;
 use crate::telemetry::{self, LogFormat};
 
 /// Applies signed Git to Kubernetes, layer by layer, and goes back in an instant.
@@ -207,17 +209,6 @@ struct Given {
     /// A variable for components that substitute; wins over the agent's file. May be given again.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = crate::materials::variable)]
     variables: Vec<(String, serde_json::Value)>,
-}
-
-/// Where the agent is.
-#[derive(Args)]
-struct Agent {
-    /// The agent's API, for example `http://127.0.0.1:8443`.
-    #[arg(long, env = "TK8S_SERVER", value_name = "URL")]
-    server: String,
-    /// The file that holds the API's token.
-    #[arg(long, env = "TK8S_TOKEN_FILE", value_name = "FILE")]
-    token_file: PathBuf,
 }
 
 /// How a command ended, as its exit code says it.

@@ -1,54 +1,32 @@
 //! Commands that talk to a running agent.
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::output::{self, Format, line, table};
+use super::reach::{Answer, Error};
 use super::{Agent, Exit};
 use crate::engine::{InstanceStatus, State};
 use crate::trust::still_missing;
 
-/// How long an answer is waited for: a little longer than the agent itself keeps a caller waiting.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(130);
-/// The largest answer that is read.
-const LARGEST: usize = 64 * 1024 * 1024;
-
 /// Asks the agent; what went wrong is printed, and becomes the exit code.
 pub(super) async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, body: Option<Value>) -> Result<T, Exit> {
     let unreachable = |why: String| {
-        eprintln!("could not reach the agent at {}: {why}", agent.server);
+        eprintln!("could not reach the agent at {}: {why}", agent.place());
         Exit::Unreachable
     };
-    let token = std::fs::read_to_string(&agent.token_file).map_err(|error| {
-        eprintln!("could not read the token file `{}`: {error}", agent.token_file.display());
-        Exit::No
-    })?;
-    let mut request = Request::builder()
-        .method(method)
-        .uri(format!("{}{path}", agent.server.trim_end_matches('/')))
-        .header("authorization", format!("Bearer {}", token.trim()));
-    let body = match body {
-        Some(body) => {
-            request = request.header("content-type", "application/json");
-            Full::new(Bytes::from(body.to_string()))
+    let Answer { status, body } = agent.exchange(method, path, body).await.map_err(|error| match error {
+        Error::Read(..) => {
+            eprintln!("{}", tk8s_core::chain(&error));
+            Exit::No
         }
-        None => Full::default(),
-    };
-    let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let exchange = async {
-        let answer = client.request(request).await.map_err(|error| unreachable(tk8s_core::chain(&error)))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| unreachable(error.to_string()))?;
-        Ok((status, body.to_bytes()))
-    };
-    let answer = tokio::time::timeout(PATIENCE, exchange).await;
-    let (status, body) = answer.unwrap_or_else(|_| Err(unreachable("it does not answer".into())))?;
+        Error::Usage(why) => {
+            eprintln!("{why}");
+            Exit::Usage
+        }
+        Error::Unreachable(why) => unreachable(why),
+    })?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| unreachable(format!("its answer can't be read: {error}")));
     }

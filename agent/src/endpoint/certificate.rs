@@ -56,7 +56,10 @@ pub enum Error {
 enum Origin {
     /// Made here, for these names.
     Own(Vec<SanType>),
-    Files { certificate: PathBuf, key: PathBuf },
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
 }
 
 /// The certificate that is in force.

@@ -71,7 +71,9 @@ impl User {
             return Err("the user name of this token can't be written down".into());
         }
         if OURS.contains(&name.as_str()) {
-            return Err(format!("`{name}` is what the agent calls itself or the owner of its token file, so it is no user's name here"));
+            return Err(format!(
+                "`{name}` is what the agent calls itself or the owner of its token file, so it is no user's name here"
+            ));
         }
         Ok(User { name, uid: info.uid, groups: info.groups.unwrap_or_default(), extra: info.extra.unwrap_or_default() })
     }

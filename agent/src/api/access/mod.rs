@@ -15,8 +15,8 @@ mod reviews;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts as _, RawPathParams, Request, State};
 use axum::Router;
+use axum::extract::{FromRequestParts as _, RawPathParams, Request, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -283,11 +283,21 @@ mod tests {
 
     #[test]
     fn a_token_is_taken_from_one_authorization_and_from_nothing_else() {
-        for (values, token_of) in [(vec!["Bearer abc"], "abc"), (vec!["bearer  abc "], "abc"), (vec!["BEARER a.b-c_d~e+f/g="], "a.b-c_d~e+f/g=")] {
+        for (values, token_of) in
+            [(vec!["Bearer abc"], "abc"), (vec!["bearer  abc "], "abc"), (vec!["BEARER a.b-c_d~e+f/g="], "a.b-c_d~e+f/g=")]
+        {
             assert_eq!(token(&headers(&values)).unwrap(), token_of, "{values:?}");
         }
         let huge = format!("Bearer {}", "a".repeat(LARGEST + 1));
-        for values in [vec![], vec!["abc"], vec!["Bearer"], vec!["Bearer "], vec!["Basic YTpi"], vec!["Bearer a", "Bearer b"], vec![huge.as_str()]] {
+        for values in [
+            vec![],
+            vec!["abc"],
+            vec!["Bearer"],
+            vec!["Bearer "],
+            vec!["Basic YTpi"],
+            vec!["Bearer a", "Bearer b"],
+            vec![huge.as_str()],
+        ] {
             assert!(token(&headers(&values)).is_err(), "{values:?}");
         }
         let mut other = HeaderMap::new();
