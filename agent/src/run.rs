@@ -239,7 +239,7 @@ impl Listeners {
             }
         };
         let router = api::router(Arc::clone(engine), access);
-        let api = endpoint::serve(self.api, router, certificates, stop.clone());
+        let api = endpoint::serve(self.api, router, certificates, endpoint::Limits::default(), stop.clone());
         let health = serve(self.health, api::health_router(Arc::clone(engine)));
         let metrics = serve(self.metrics, api::metrics_router(Arc::clone(engine)));
         tokio::spawn(async move {

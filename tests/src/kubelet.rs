@@ -1,5 +1,6 @@
-//! A node with nothing on it but the one answer of a kubelet that the API server needs to tell logs. Pods that name the node
-//! are never run: what becomes of them is written into their status by the test.
+//! A node with nothing on it but the two answers of a kubelet that the API server needs to tell logs and to forward ports.
+//! Pods that name the node are never run: what becomes of them is written into their status by the test, and their ports are
+//! those of this machine.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -9,19 +10,70 @@ use tempfile::TempDir;
 
 use crate::cluster::ControlPlane;
 
-/// Answers every request with the same text, and writes down what was asked for.
+/// Answers every request with the same text, or forwards to the port that it names, and writes down what was asked for.
 const PROGRAM: &str = r#"
-import http.server, ssl, sys
+import base64, hashlib, http.server, select, socket, ssl, struct, sys, urllib.parse
 here = sys.argv[1]
 class Kubelet(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         with open(here + "/asked", "a") as asked:
             asked.write(self.path + "\n")
+        if self.path.startswith("/portForward/"):
+            return self.forward()
         body = open(here + "/log", "rb").read()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def forward(self):
+        port = int(urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)["port"][0])
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.protocol_version, self.close_connection = "HTTP/1.1", True
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.send_header("Sec-WebSocket-Protocol", "v4.channel.k8s.io")
+        self.end_headers()
+        self.wfile.flush()
+        line = self.connection
+        def send(channel, data):
+            size = 1 + len(data)
+            line.sendall(b"\x82" + (bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)) + bytes([channel]) + data)
+        for channel in (0, 1):
+            send(channel, struct.pack("<H", port))
+        try:
+            pod = socket.create_connection(("127.0.0.1", port))
+        except OSError as error:
+            return send(1, f"nobody listens on port {port}: {error}".encode())
+        read = b""
+        while True:
+            ready = [line] if line.pending() else select.select([line, pod], [], [])[0]
+            if pod in ready:
+                data = pod.recv(16384)
+                if not data:
+                    return line.sendall(b"\x88\x00")
+                send(0, data)
+            if line in ready:
+                data = line.recv(65536)
+                if not data:
+                    return
+                read += data
+                while len(read) >= 2:
+                    size, at = read[1] & 127, 2
+                    if size == 126:
+                        size, at = (struct.unpack(">H", read[2:4])[0] if len(read) >= 4 else 1 << 60), 4
+                    elif size == 127:
+                        size, at = (struct.unpack(">Q", read[2:10])[0] if len(read) >= 10 else 1 << 60), 10
+                    if len(read) < at + 4 + size:
+                        break
+                    mask, data = read[at:at + 4], read[at + 4:at + 4 + size]
+                    data = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+                    opcode, read = read[0] & 15, read[at + 4 + size:]
+                    if opcode == 8:
+                        return
+                    if opcode == 2 and data[:1] == b"\x00":
+                        pod.sendall(data[1:])
     def log_message(self, *_):
         pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Kubelet)

@@ -16,6 +16,9 @@ use crate::proxy::Proxy;
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Most scenarios are about something else than who calls, and read what goes over the line.
+const PLAIN: &str = "tls: none";
+
 /// An instance in `dev` that follows the branch `main` of its own repository, without signatures. Its name is also that of
 /// its namespace. The process ends with it.
 pub struct System {
@@ -34,6 +37,8 @@ pub struct System {
     pub timeout: &'static str,
     /// Further lines of the agent's file.
     pub more: String,
+    /// Further keys of its `api`.
+    pub api: String,
     /// What the agent logs, as `RUST_LOG` says it; its own choice if empty.
     pub logs: &'static str,
     /// The environment, and what is trusted in it.
@@ -87,6 +92,7 @@ impl System {
             interval: "1s",
             timeout: "3s",
             more: String::new(),
+            api: PLAIN.into(),
             logs: "",
             trust: ("dev", r#"{waive: {reason: "a test"}}"#.into()),
             variables: Vec::new(),
@@ -248,12 +254,13 @@ environment: {environment}
 repository: {{url: "{url}", branch: main, interval: {interval}, timeout: {timeout}{auth}}}
 trust: {trust}
 history: {{dir: {history}, identityKeyFile: {identity}, encryptionKeyFile: {key}}}
-api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tls: none, tokenFile: {token}, addressFile: {address}}}
+api: {{listen: "127.0.0.1:0", healthListen: "127.0.0.1:0", metricsListen: "127.0.0.1:0", tokenFile: {token}, addressFile: {address}, {api}}}
 webhook: {{secretFile: {webhook}}}
 lease: {{namespace: {name}}}
 {more}
 "#,
             more = self.more,
+            api = self.api,
             history = at("history"),
             identity = at("identity.pem"),
             key = at("history.key"),
@@ -442,15 +449,27 @@ lease: {{namespace: {name}}}
         self.plane.kubectl(&[&["-n", self.name.as_str()], arguments].concat())
     }
 
+    /// Waits until the agent's certificate is published, for everybody here to believe it.
+    pub fn believe(&self) -> String {
+        let name = format!("tk8s-agent-{}-api", self.name);
+        let published = || self.kubectl(&["get", "configmap", &name, "--ignore-not-found", "-o", r"jsonpath={.data.ca\.crt}"]);
+        self.until("its certificate is published", || !published().is_empty());
+        let certificate = published();
+        std::fs::write(self.file("ca.crt"), &certificate).expect("because it is ours");
+        certificate
+    }
+
     /// Runs a command that talks to the agent.
     pub fn tk8s(&self, arguments: &[&str]) -> Output {
-        Command::new(program("tk8s-agent"))
-            .args(arguments)
-            .args(["--server", &format!("http://{}", self.address("api"))])
-            .arg("--token-file")
-            .arg(self.file("token"))
-            .output()
-            .expect("because the agent is built")
+        let mut command = Command::new(program("tk8s-agent"));
+        match self.api.contains(PLAIN) {
+            true => command.args(arguments).args(["--server", &format!("http://{}", self.address("api"))]),
+            false => {
+                let server = format!("https://{}", self.address("api"));
+                command.args(arguments).args(["--server", &server, "--ca-file"]).arg(self.file("ca.crt"))
+            }
+        };
+        command.arg("--token-file").arg(self.file("token")).output().expect("because the agent is built")
     }
 
     /// Runs a command that needs no agent.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod approving;
+mod calling;
 mod incidents;
 mod promoting;
 mod states;

@@ -275,6 +275,11 @@ async fn is_of_file(token: &str, file: &std::path::Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http;
+
     use super::*;
 
     fn headers(values: &[&str]) -> HeaderMap {
@@ -320,5 +325,64 @@ mod tests {
         ] {
             assert_eq!(About::of(path), about, "{path}");
         }
+    }
+
+    /// An API server that knows the tokens that begin with `good`, and lets everybody do everything; and how often it was
+    /// asked about tokens and about rights.
+    fn mocked() -> (Access, Arc<[AtomicUsize; 2]>) {
+        let asked = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let counts = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let counts = Arc::clone(&counts);
+            async move {
+                let is_token = request.uri().path().ends_with("/tokenreviews");
+                counts[usize::from(!is_token)].fetch_add(1, Ordering::SeqCst);
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let mut review: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let is_good = review["spec"]["token"].as_str().is_some_and(|token| token.starts_with("good"));
+                review["status"] = match is_token {
+                    true => {
+                        serde_json::json!({"authenticated": is_good, "audiences": ["tk8s-agent"], "user": {"username": "alice"}})
+                    }
+                    false => serde_json::json!({"allowed": true}),
+                };
+                Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::from(review.to_string().into_bytes())))
+            }
+        });
+        (Access::new(kube::Client::new(service, "default"), "tk8s-system".into()), asked)
+    }
+
+    async fn call(access: &Access, token: &str) -> Result<(), u16> {
+        let headers = headers(&[&format!("Bearer {token}")]);
+        let caller = access.caller(&headers, None, &["tk8s-agent".into()]).await.map_err(|problem| problem.status.as_u16())?;
+        access.permit(&caller, Verb::Rollback, Some(&"web".parse().unwrap())).await.map_err(|problem| problem.status.as_u16())
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_not_asked_and_one_token_s_answer_is_never_another_s() {
+        let (access, asked) = mocked();
+        for _ in 0..5 {
+            assert_eq!(call(&access, "good-one").await, Ok(()));
+            assert_eq!(call(&access, "bad-one").await, Err(401));
+        }
+        assert_eq!((asked[0].load(Ordering::SeqCst), asked[1].load(Ordering::SeqCst)), (2, 1));
+        assert_eq!(call(&access, "good-two").await, Ok(()));
+        assert_eq!((asked[0].load(Ordering::SeqCst), asked[1].load(Ordering::SeqCst)), (3, 2));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_strangers_costs_the_api_server_little_and_leaves_room_for_those_who_are_known() {
+        let (access, asked) = mocked();
+        assert_eq!(call(&access, "good").await, Ok(()));
+        let begun = Instant::now();
+        let mut refused = 0;
+        for number in 0..2000 {
+            refused += usize::from(call(&access, &format!("bad-{number}")).await == Err(503));
+        }
+        let earned = (begun.elapsed().as_secs_f64() * 10.0) as usize;
+        assert!(asked[0].load(Ordering::SeqCst) <= 31 + earned && refused >= 2000 - 30 - earned, "{refused}");
+        // What was said of whoever is known is not believed any more, and is asked for all the same.
+        *locked(&access.tokens) = Remembered::new(TOKENS, BELIEVED);
+        assert_eq!(call(&access, "good").await, Ok(()));
     }
 }
