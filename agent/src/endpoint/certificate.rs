@@ -138,7 +138,8 @@ impl Certificates {
         }
     }
 
-    fn renew(&self) {
+    /// Makes or reads the next one; what can't be used leaves in force what was.
+    pub(super) fn renew(&self) {
         match self.origin.make() {
             Ok(next) => {
                 let pem = pem(&next);
