@@ -283,13 +283,13 @@ async fn a_caller_is_who_the_cluster_says_by_a_token_that_was_made_for_the_agent
         assert_eq!(call(&system, &headers, "GET", "/api/v1/status", "").0, 401, "{headers:?}");
     }
     // The ledger names people.
-    std::fs::write(system.file("token"), &good).unwrap();
-    assert!(system.tk8s(&["hold", "one", "--reason", "because"]).status.success());
+    system.bring("two", &["second"]);
+    let held = command_as(&system, &good, &["hold", "one", "--reason", "because"]);
+    assert!(held.status.success(), "{}", said(&held));
     let held = system.component("one")["hold"].clone();
     assert_eq!(held["by"], "system:serviceaccount:callers:operator", "{held}");
-    system.bring("two", &["second"]);
-    assert!(system.tk8s(&["rollback", "two", "--to", "1", "--reason", "because"]).status.success());
-    let story = String::from_utf8(system.tk8s(&["history", "show", "two", "1"]).stdout).unwrap();
+    assert!(command_as(&system, &good, &["rollback", "two", "--to", "1", "--reason", "because"]).status.success());
+    let story = said(&command_as(&system, &good, &["history", "show", "two", "1"]));
     assert!(story.contains("by system:serviceaccount:callers:operator"), "{story}");
 
     // Somebody who leaves, and somebody who loses a right.
@@ -309,6 +309,20 @@ fn until(expected: u16, is: impl Fn() -> u16) {
     }
 }
 
+/// A command of whoever has this token, by the agent's address.
+fn command_as(system: &System, token: &str, arguments: &[&str]) -> Output {
+    let file = system.file("token-of-a-caller");
+    std::fs::write(&file, token).unwrap();
+    Command::new(program("tk8s-agent"))
+        .args(arguments)
+        .args(["--server", &format!("https://{}", system.address("api")), "--ca-file"])
+        .arg(system.file("ca.crt"))
+        .arg("--token-file")
+        .arg(file)
+        .output()
+        .unwrap()
+}
+
 /// The token in the administrator's kubeconfig.
 fn administrator(system: &System) -> String {
     let text = std::fs::read_to_string(system.plane.kubeconfig()).unwrap();
@@ -325,8 +339,7 @@ async fn tokens_of_the_api_server_are_taken_only_where_the_agent_s_file_says_so(
         assert_eq!(status(&system, &token).0, 200);
     }
     assert_eq!(status(&system, &token(&system, "operator", Some("vault"))).0, 401);
-    std::fs::write(system.file("token"), administrator(&system)).unwrap();
-    assert!(system.tk8s(&["hold", "one", "--reason", "because"]).status.success());
+    assert!(command_as(&system, &administrator(&system), &["hold", "one", "--reason", "because"]).status.success());
     assert_eq!(system.component("one")["hold"]["by"], "admin");
     // The file says something else from now on: nothing that was known before counts.
     system.configure(&system.configuration().replace(", 'https://kubernetes.default.svc'", ""));
@@ -422,7 +435,7 @@ async fn a_command_finds_the_agent_through_the_kubeconfig_and_speaks_to_nobody_e
 
     // A token is asked for in the name of the account, and the ledger has that name.
     let held = command(&system, &admin, &[&["hold", "one", "--reason", "because"][..], &as_operator].concat());
-    assert_eq!(said(&held), "one is held at release 1\n");
+    assert_eq!(String::from_utf8_lossy(&held.stdout), "one is held at release 1\n", "{}", said(&held));
     assert_eq!(system.component("one")["hold"]["by"], "system:serviceaccount:found:operator");
     assert!(kubelet.asked().contains("/portForward/found/agent?port="), "{}", kubelet.asked());
 

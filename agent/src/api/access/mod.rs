@@ -216,10 +216,10 @@ impl Access {
         match said {
             Ok(user) => Ok(Caller::User { user, key }),
             Err(why) => {
-                let audiences = audiences.join("`, `");
+                let (all, first) = (audiences.join("`, `"), &audiences[0]);
                 Err(Problem::unauthenticated(&format!(
-                    "{why}: show one of this cluster that was made for `{audiences}`, for example `kubectl create token ACCOUNT \
-                     --audience tk8s-agent`"
+                    "{why}: show one of this cluster that was made for `{all}`, for example `kubectl create token ACCOUNT --audience \
+                     {first}`"
                 )))
             }
         }
