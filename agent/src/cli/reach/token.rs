@@ -53,7 +53,7 @@ async fn of_kubeconfig(agent: &Agent) -> Result<String, Error> {
         return Err(Error::Usage(format!("the kubeconfig logs in without a token, so it has none for the agent: {ways}")));
     };
     let made_for = audiences(&token);
-    if agent.kubeconfig_token || made_for.iter().any(|audience| *audience == agent.audience) {
+    if agent.kubeconfig_token || made_for.contains(&agent.audience) {
         return Ok(token);
     }
     let made_for = match made_for.is_empty() {
