@@ -407,6 +407,10 @@ async fn a_webhook_wakes_the_agent_only_if_it_was_signed() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(looks().await, before + 1, "those that were not signed woke nobody");
+        for (size, status) in [(1024 * 1024, 202), (1024 * 1024 + 1, 413)] {
+            let large = "a".repeat(size);
+            assert_eq!(post(route, header, &signature(secret.trim_ascii(), &large), &large).await, status);
+        }
     }
 }
 

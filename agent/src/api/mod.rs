@@ -10,20 +10,19 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
-
-pub use self::access::Access;
-use self::access::{Caller, Route, Verb};
 use tk8s_core::{Class, Classified, ComponentName, chain};
 use tower_http::timeout::TimeoutLayer;
 
+pub use self::access::Access;
+use self::access::{Caller, Route, Verb};
 use crate::disk::disk;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -202,19 +201,28 @@ async fn webhook(
     provider: webhooks::Provider,
     State(shared): State<Shared>,
     headers: HeaderMap,
-    body: Bytes,
+    mut body: axum::body::Body,
 ) -> Result<Response, Problem> {
     let config = shared.engine.config();
     let Some(path) = config.webhook.as_ref().map(|webhook| &webhook.secret_file) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "WebhooksOff", "no `webhook.secretFile` is configured"));
     };
     let secret = tokio::fs::read(path).await.unwrap_or_default();
-    if !webhooks::signed(provider, &headers, &body, secret.trim_ascii()) {
-        return Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "BadSignature",
-            "the payload was not signed with this agent's secret",
-        ));
+    let unsigned =
+        || Problem::new(StatusCode::UNAUTHORIZED, "BadSignature", "the payload was not signed with this agent's secret");
+    let mut claim = webhooks::Claim::of(provider, &headers, secret.trim_ascii()).ok_or_else(unsigned)?;
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "BadBody", &error.to_string()))?;
+        let bytes = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
+        size += bytes.len();
+        if size > LARGEST_BODY {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BadBody", "the payload is larger than 1 MiB"));
+        }
+        claim.read(bytes);
+    }
+    if !claim.holds() {
+        return Err(unsigned());
     }
     let looked = shared.engine.look_now(SHORT_CALL).await;
     let unapproved = shared.engine.unapproved();
