@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use tk8s_config::AgentConfig;
 use tk8s_core::{Secret, Timestamp};
 use tk8s_diff::cluster::Cluster;
@@ -162,20 +163,20 @@ fn derived_key(config: &AgentConfig, purpose: &[u8]) -> Result<[u8; 32]> {
 
 /// A client from the file that was named, `KUBECONFIG`, or the pod's own account.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<kube::Client> {
-    crate::client::client(settings(kubeconfig).await?).context("could not make a client for the cluster")
+    crate::client::client(settings(kubeconfig, None).await?).context("could not make a client for the cluster")
 }
 
-/// How to reach the cluster, and as whom.
-pub async fn settings(kubeconfig: Option<&Path>) -> Result<kube::Config> {
-    match kubeconfig {
-        Some(path) => {
-            let kubeconfig =
-                kube::config::Kubeconfig::read_from(path).with_context(|| format!("could not read `{}`", path.display()))?;
-            kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
-                .await
-                .with_context(|| format!("`{}` is not usable", path.display()))
+/// How to reach the cluster, and as whom: by the context that is named, or the current one.
+pub async fn settings(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Config> {
+    let options = KubeConfigOptions { context: context.map(String::from), ..KubeConfigOptions::default() };
+    match (kubeconfig, context) {
+        (Some(path), _) => {
+            let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("could not read `{}`", path.display()))?;
+            let settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            settings.with_context(|| format!("`{}` is not usable", path.display()))
         }
-        None => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod"),
+        (None, Some(_)) => kube::Config::from_kubeconfig(&options).await.context("the kubeconfig is not usable"),
+        (None, None) => kube::Config::infer().await.context("no cluster: give `--kubeconfig`, set KUBECONFIG, or run in a pod"),
     }
 }
 

@@ -487,6 +487,11 @@ async fn a_command_finds_the_agent_through_the_kubeconfig_and_speaks_to_nobody_e
     );
     assert!(command(&system, &both, &["status"]).status.success());
 
+    assert!(command(&system, &both, &["status", "--context", "c"]).status.success());
+    let nowhere = command(&system, &both, &["status", "--context", "nowhere"]);
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+    assert!(said(&nowhere).contains("nowhere"), "{}", said(&nowhere));
+
     // Another certificate than the published one: no token is sent, whoever it is who answers.
     let other = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tk8s-agent", "-keyout", "/dev/null"])

@@ -41,6 +41,9 @@ pub(in crate::cli) struct Agent {
     /// The cluster; otherwise KUBECONFIG, or the pod's own account.
     #[arg(long, value_name = "FILE", help_heading = REACHING)]
     kubeconfig: Option<PathBuf>,
+    /// Which of the kubeconfig's contexts; otherwise the current one.
+    #[arg(long, value_name = "NAME", help_heading = REACHING)]
+    context: Option<String>,
     /// The agent's namespace in the cluster.
     #[arg(long, env = "TK8S_NAMESPACE", value_name = "NAME", default_value = "tk8s-system", help_heading = REACHING)]
     namespace: String,
@@ -170,7 +173,7 @@ impl Agent {
 
     /// How the cluster is reached.
     async fn cluster(&self) -> Result<kube::Config, Error> {
-        let settings = crate::run::settings(self.kubeconfig.as_deref()).await;
+        let settings = crate::run::settings(self.kubeconfig.as_deref(), self.context.as_deref()).await;
         settings.map_err(|error| Error::Usage(format!("{error:#}; or name the agent's address: `--server URL`")))
     }
 }
