@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Only `deploy` writes to managed objects: no other crate may send a patch, a deletion or a creation. `diff` makes the
-# request of an apply, which it sends as a dry-run. In `agent` three places write what is the agent's own and of no release:
-# `lease.rs` its Lease, `anchor/store.rs` its ConfigMap, and `report/` what it tells of itself; `identity.rs` posts a
-# question, of which nothing is kept.
+# request of an apply, which it sends as a dry-run. In `agent` four places write what is the agent's own and of no release:
+# `lease.rs` its Lease, `anchor/store.rs` its ConfigMap, `endpoint/published.rs` its certificate, and `report/` what it tells
+# of itself. `identity.rs` and `api/access/reviews.rs` post questions, and `cli/reach/token.rs` asks for a token, as whoever
+# runs the command: of these nothing is kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|PostParams|\.replace\(&self\.name' --include='*.rs' */src \
-    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|identity|anchor/store|report/(write|definition))\.rs|^tests/' || true)"
+    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|identity|anchor/store|endpoint/published|api/access/reviews|cli/reach/token|report/(write|definition))\.rs|^tests/' || true)"
 if [ -n "$found" ]; then
     echo "writes outside of deploy:" >&2
     echo "$found" >&2
@@ -21,6 +22,13 @@ fi
 # Every apply that diff sends is a dry-run: the request of one that is none is made for `deploy` only.
 if grep -rnE 'apply_request\(|ownership_request\(' --include='*.rs' */src | grep -vE '^deploy/|^tests/|^diff/src/cluster\.rs:' ; then
     echo "an apply that is no dry-run outside of deploy" >&2
+    exit 1
+fi
+# What asks about callers asks nothing else, nor does what asks for a token.
+apis="$(grep -noE '(kube::)?Api::?<[^>]*>' agent/src/api/access/reviews.rs agent/src/cli/reach/token.rs | grep -vE '<(TokenReview|SubjectAccessReview|Account)>' || true)"
+if [ -n "$apis" ]; then
+    echo "more than a question about a caller:" >&2
+    echo "$apis" >&2
     exit 1
 fi
 # And what tells of the agent writes nothing else: definitions of its own resource, that resource, and Events.
