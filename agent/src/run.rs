@@ -46,7 +46,8 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     let live = Live::of(scope, cluster.clone(), config.instance.clone(), move |object| judging.judge(object), masker);
     let holder = holder(&config.history.dir);
     let namespace = namespace(&config);
-    let certificates = Certificates::new(&config.api.tls, &namespace).context("the API has no certificate")?;
+    let certificates =
+        Certificates::new(&config.api.tls, &namespace, config.instance.as_str()).context("the API has no certificate")?;
     let (keeper, tenure) = lease::Keeper::new(client.clone(), &namespace, &config.instance, holder.clone());
     let lease_stop = CancellationToken::new();
     let mut keeping = tokio::spawn(keeper.keep(lease_stop.clone().cancelled_owned()));

@@ -76,11 +76,11 @@ impl std::fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// The first one; none where the API is plain HTTP. `namespace`: of the Service by whose name the agent is called.
-    pub fn new(config: &TlsConfig, namespace: &str) -> Result<Option<Arc<Certificates>>, Error> {
+    /// The first one; none where the API is plain HTTP. Namespace and instance say by which name its Service is called.
+    pub fn new(config: &TlsConfig, namespace: &str, instance: &str) -> Result<Option<Arc<Certificates>>, Error> {
         let origin = match config {
             TlsConfig::None => return Ok(None),
-            TlsConfig::Own => Origin::Own(names(namespace)),
+            TlsConfig::Own => Origin::Own(names(namespace, instance)),
             TlsConfig::Files { certificate, key } => Origin::Files { certificate: certificate.clone(), key: key.clone() },
         };
         let first = origin.make()?;
@@ -188,11 +188,11 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// By which names the agent is called: by its Service, and on the machine or in the Pod where it runs.
-fn names(namespace: &str) -> Vec<SanType> {
-    let service = "tk8s-agent";
+fn names(namespace: &str, instance: &str) -> Vec<SanType> {
+    let service = if instance == "tk8s" { "tk8s-agent".to_owned() } else { format!("tk8s-agent-{instance}") };
     let hosts = [
         "localhost".to_owned(),
-        service.to_owned(),
+        service.clone(),
         format!("{service}.{namespace}"),
         format!("{service}.{namespace}.svc"),
         format!("{service}.{namespace}.svc.cluster.local"),

@@ -154,7 +154,7 @@ mod tests {
         async fn new(tls: &TlsConfig, limits: Limits) -> Served {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let certificates = Certificates::new(tls, "tk8s-system").unwrap().unwrap();
+            let certificates = Certificates::new(tls, "tk8s-system", "tk8s").unwrap().unwrap();
             let router = Router::new().fallback(|| async { "answered" });
             let stop = CancellationToken::new();
             tokio::spawn(serve(listener, router, Some(Arc::clone(&certificates)), limits, stop.clone()));
@@ -265,7 +265,8 @@ mod tests {
         served.certificates.renew();
         assert_eq!(text(&served.curl("second.example.com", &second, &[]).await), "answered");
         // At a start there is nothing that could stay in force.
-        let why = Certificates::new(&TlsConfig::Files { certificate: at("tls.crt"), key: at("tls.key") }, "x").unwrap_err();
+        let why =
+            Certificates::new(&TlsConfig::Files { certificate: at("tls.crt"), key: at("tls.key") }, "x", "tk8s").unwrap_err();
         assert!(why.to_string().contains("could not read") && why.to_string().contains("tls.crt"), "{why}");
     }
 

@@ -442,7 +442,7 @@ async fn a_command_finds_the_agent_through_the_kubeconfig_and_speaks_to_nobody_e
     // Somebody who has nothing but what the page about the API says, and what a command that may not is told.
     account(&system, "caller", &["get"], &[]);
     let rights =
-        include_str!("../../../docs/api.md").split("```yaml\n").find(|block| block.contains("name: tk8s-caller")).unwrap();
+        include_str!("../../../docs/api.md").split("```yaml\n").find(|block| block.contains("name: tk8s-agent-caller")).unwrap();
     let rights = rights
         .split("```")
         .next()
@@ -457,7 +457,7 @@ async fn a_command_finds_the_agent_through_the_kubeconfig_and_speaks_to_nobody_e
     let may_not = command(&system, &theirs, &[&["status"][..], &with_file].concat());
     assert!(said(&may_not).contains("commands need `get` and `list` on `pods`"), "{}", said(&may_not));
     system.plane.apply(&rights);
-    let binding = ["create", "rolebinding", "tk8s-caller", "--role=tk8s-caller", "--serviceaccount=found:caller"];
+    let binding = ["create", "rolebinding", "tk8s-agent-caller", "--role=tk8s-agent-caller", "--serviceaccount=found:caller"];
     system.kubectl(&binding);
     system.until("the right is in force", || command(&system, &theirs, &[&["status"][..], &with_file].concat()).status.success());
     let refused = command(&system, &theirs, &[&["resume", "one"][..], &with_file].concat());
