@@ -229,3 +229,21 @@ fn pem(certified: &CertifiedKey) -> String {
     let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_certificate_has_the_names_of_the_instance_s_service_and_of_the_machine() {
+        let of = |instance: &str| format!("{:?}", names("ops", instance));
+        for (instance, service) in [("tk8s", "tk8s-agent"), ("edge", "tk8s-agent-edge")] {
+            for host in [format!("\"{service}\""), format!("\"{service}.ops.svc\""), "\"localhost\"".into(), "127.0.0.1".into()] {
+                assert!(of(instance).contains(&host), "{instance}: {host}: {}", of(instance));
+            }
+        }
+        assert!(!of("edge").contains("\"tk8s-agent\""));
+        // What is no name is left out, and nothing else.
+        assert!(!names("no name!\u{7f}ü", "tk8s").is_empty());
+    }
+}
