@@ -14,6 +14,9 @@ command -v gpgsm >/dev/null || missing+=(gpgsm)
 command -v sqv >/dev/null || missing+=(sqv)
 # Some distributions have a Python without most of its library.
 python3 -c 'import http.server, json, ssl' 2>/dev/null || missing+=(python3)
+# The image is pushed to a registry, and run in a network of its own.
+command -v docker-registry >/dev/null || missing+=(docker-registry)
+command -v ip >/dev/null || missing+=(iproute2)
 # Not the shell's own.
 type -P kill >/dev/null || missing+=(procps)
 command -v flock >/dev/null || missing+=(util-linux)
