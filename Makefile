@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
 FUZZ_TARGETS = yaml kustomization tree object known_hosts allowed_signers krl ssh_signature openpgp cms
 
-.PHONY: help build programs demo cluster test bench lint fuzz
+.PHONY: help build programs demo cluster test bench image lint fuzz
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,10 +37,15 @@ bench: programs ## measure the agent beside a bare client and git (OBJECTS=10000
 	@TK8S_ASSETS=$$(cat bin/programs) $(CARGO_TARGET_DIR)-release/release/bench \
 		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(JSON),--json $(JSON)) $(if $(PART),--part $(PART))
 
+image: programs ## build the image without a daemon, and measure it as root (OUT=bin/image, PLATFORM=linux/arm64, IMAGE_NAME=...): see docs/image.md
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-release install/image/build.sh $(or $(OUT),bin/image) $(PLATFORM)
+	@[ -n "$(PLATFORM)" ] || TK8S_ASSETS=$$(cat bin/programs) install/image/measure.sh $(or $(OUT),bin/image)
+
 lint: ## what a change must pass besides the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cd install/image && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./...
 	scripts/writes.sh
 	scripts/deny.sh
 
