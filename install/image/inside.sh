@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the image's program as a container would: the image's files and no others, read-only, as the image's user, without any
-# right and without a way to get one. What a container runtime mounts besides is mounted: /proc, /dev/null, scratch on /tmp,
-# and the volumes that are named.
+# right and without a way to get one. What a container runtime mounts besides is mounted: /proc, devices, scratch on /tmp, and
+# the volumes that are named.
 #
 #   install/image/inside.sh IMAGE ROOM [HOST:INSIDE...] -- [ARGUMENT...]
 #
@@ -41,7 +41,8 @@ for layer in "${layers[@]}"; do tar --extract --gzip --same-owner --same-permiss
 mount --bind "$root" "$root"
 mkdir -p "$root/proc" "$root/dev"
 mount -t proc proc "$root/proc"
-volumes+=(/dev/null:/dev/null)
+# Some of those that every runtime brings.
+for device in null zero full random urandom; do volumes+=("/dev/$device:/dev/$device"); done
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 for volume in "${volumes[@]}"; do
     host="${volume%%:*}" inside="$root${volume#*:}"
