@@ -58,6 +58,11 @@ pub enum Error {
     Behind { release: ReleaseId, ran: Option<ReleaseNumber> },
     #[error("{0} waits: nobody knows what the platform lets its component touch until Git can be reached")]
     PlatformUnknown(ReleaseId),
+    #[error(
+        "`{tag}` can't bring `{component}`: {why}; a tag of a component brings what is in its directory, and a release of the \
+         platform moves, adds and removes directories"
+    )]
+    OwnTag { component: ComponentName, tag: String, why: String },
     #[error("something newer was asked for")]
     Superseded,
     #[error(
@@ -199,6 +204,7 @@ impl Classified for Error {
             Error::Stopping => "Stopping",
             Error::Behind { .. } => "OlderThanAnchored",
             Error::PlatformUnknown(_) => "PlatformUnknown",
+            Error::OwnTag { .. } => "TagCantBringComponent",
             Error::Superseded => "Superseded",
             Error::CompromisedSigner(_) => "CompromisedSigner",
             Error::KeyRevoked(_) => "KeyRevoked",

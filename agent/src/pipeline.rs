@@ -5,13 +5,14 @@
 
 mod ending;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tk8s_core::{ComponentName, InstanceName, Removal, Timestamp};
 use tk8s_deploy::{self as deploy, ApplyOptions, GateRules, Trigger};
 use tk8s_diff::{self as diff, cluster::Cluster, fence::Fence, fence::Gate, live::Live};
-use tk8s_gitsync::{self as gitsync, Accepted, Policy, Source, Verification, VerifiedTree};
+use tk8s_gitsync::{self as gitsync, Accepted, OwnRevision, Policy, Source, Verification, VerifiedTree};
 use tk8s_history::{Desired, History, LeftOut, Outcome, Status};
 use tk8s_images::{self as images, Resolved};
 use tk8s_render::{self as render, Component, Renderers};
@@ -24,17 +25,49 @@ use crate::memory::Remembered;
 use crate::metrics::Metrics;
 use ending::{causes, close, outcome, unpruned};
 
-/// What a look at Git brings: what was decided, the verified tree if there is one, and what other instances say.
-pub type Looked = (Verification, Option<Arc<VerifiedTree>>, Vec<gitsync::Evidence>);
+/// What a look at Git brings.
+pub struct Looked {
+    /// What was decided; its revisions are in the trees.
+    pub verification: Verification,
+    /// The verified trees, if the platform has one.
+    pub trees: Option<Trees>,
+    /// What other instances say.
+    pub evidence: Vec<gitsync::Evidence>,
+}
 
-/// Steps 1 to 3, from the remote to a verified tree: network and disk, no cluster.
-pub fn source(source: &Source, policy: &Policy, accepted: &Accepted) -> Result<Looked, Error> {
+/// The tree that the platform comes from, and what components follow that are ahead of it.
+pub struct Trees {
+    pub platform: Arc<VerifiedTree>,
+    /// A tree of its own; or none, where the component stays as it is.
+    pub own: BTreeMap<ComponentName, Option<Arc<VerifiedTree>>>,
+}
+
+/// Steps 1 to 3, from the remote to verified trees: network and disk, no cluster. `names`: which components a tree has.
+pub fn source(
+    source: &Source,
+    policy: &Policy,
+    accepted: &Accepted,
+    names: impl Fn(&VerifiedTree) -> Result<BTreeSet<ComponentName>, Error>,
+) -> Result<Looked, Error> {
     let fetched = gitsync::fetch(source)?; //                                       1  network, disk
     let mut verification = gitsync::verify(&fetched, policy, accepted)?; //         2  pure, but for the mirror
     let evidence = gitsync::evidence(&fetched);
-    let Some(revision) = verification.revision.take() else { return Ok((verification, None, evidence)) };
-    let tree = gitsync::tree(&Arc::new(revision))?; //                              3  the mirror
-    Ok((verification, Some(Arc::new(tree)), evidence))
+    let Some(revision) = verification.revision.take() else { return Ok(Looked { verification, trees: None, evidence }) };
+    let revision = Arc::new(revision);
+    let platform = Arc::new(gitsync::tree(&revision)?); //                          3  the mirror
+    let mut own = BTreeMap::new();
+    if gitsync::has_component_tags(&fetched, accepted) {
+        let more = gitsync::verify_components(&fetched, policy, accepted, &revision, &names(&platform)?)?; // 2
+        verification = verification.and(more);
+        for (name, followed) in std::mem::take(&mut verification.components) {
+            let tree = match followed {
+                OwnRevision::Verified(revision) => Some(Arc::new(gitsync::tree(&Arc::new(*revision))?)), //     3
+                OwnRevision::Kept => None,
+            };
+            own.insert(name, tree);
+        }
+    }
+    Ok(Looked { verification, trees: Some(Trees { platform, own }), evidence })
 }
 
 /// Steps 4 and 5, from a verified tree to judged objects: no cluster.

@@ -6,8 +6,8 @@ use std::path::Path;
 use tk8s_config::{AgentConfig, ApprovalsConfig, RefsConfig};
 use tk8s_core::{Environment, Timestamp, Trust};
 use tk8s_gitsync::{
-    Accepted, ApprovalPolicy, ApprovalRules, Commits, DevPolicy, Exclusion, ForgeCommits, MaxJump, Missing, Policy,
-    ProductionPolicy, Revocations, Role, SeenTag, Signers, StagingPolicy, Versions, Waiver,
+    Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Commits, DevPolicy, Exclusion, ForgeCommits, MaxJump, Missing,
+    Policy, ProductionPolicy, Revocations, Role, SeenTag, Signers, StagingPolicy, Versions, Waiver,
 };
 use tk8s_history::History;
 
@@ -162,7 +162,11 @@ pub fn accepted(history: &History) -> Accepted {
     let let_in = disk(|| history.broken_glass()).into_iter().map(|glass| glass.tag.id).collect();
     let incidents = disk(|| history.incidents()).into_iter().filter(|known| known.accepted.is_some());
     let incidents = incidents.map(|known| known.incident.id).collect();
-    Accepted { head: known.head, version, tags, let_in, standing, incidents }
+    let components = known.components.into_iter().map(|(name, own)| {
+        let tk8s_history::AcceptedComponent { revision, trust, ahead } = own;
+        (name, AcceptedComponent { revision, trust, ahead })
+    });
+    Accepted { head: known.head, version, tags, let_in, standing, incidents, components: components.collect(), passed: None }
 }
 
 /// A tag at first sight, as history writes it down.

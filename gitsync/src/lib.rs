@@ -36,10 +36,10 @@ pub use offline::{Explained, Judged, explain_object, explain_range, explain_revi
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
 pub use verify::{
-    Accepted, ApprovalPolicy, ApprovalRules, Check, Commits, DevPolicy, Exclusion, ForgeCommits, Incident, LetIn, MaxJump,
-    Missing, ObjectKind, ObjectVerdict, Policy, ProductionPolicy, Questioned, Refusal, Revocations, Role, Rule, SeenTag, Signer,
-    SignerKind, SignerState, Signers, StagingPolicy, Unapproved, Verification, Versions, Waiver, approval_name, check_approval,
-    verify, verify_object,
+    Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Check, Commits, DevPolicy, Exclusion, ForgeCommits, Incident,
+    LetIn, MaxJump, Missing, ObjectKind, ObjectVerdict, OwnRevision, Policy, ProductionPolicy, Questioned, Refusal, Revocations,
+    Role, Rule, SeenTag, Signer, SignerKind, SignerState, Signers, StagingPolicy, Unapproved, Verification, Versions, Waiver,
+    approval_name, check_approval, has_component_tags, released_component, verify, verify_components, verify_object,
 };
 
 /// Keys, tokens, certificates, lists of hosts: what is larger is not that.

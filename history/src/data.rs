@@ -137,6 +137,20 @@ pub struct Accepted {
     pub trust: Option<Trust>,
     /// Every tag that was ever seen, as it was first seen, by name.
     pub tags: BTreeMap<String, SeenTag>,
+    /// What components follow, or followed, by tags of their own.
+    pub components: BTreeMap<ComponentName, AcceptedComponent>,
+}
+
+/// What was accepted last of a component by a tag of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedComponent {
+    /// Its revision.
+    pub revision: Revision,
+    /// Why it was accepted.
+    pub trust: Trust,
+    /// Whether what was accepted last of the platform does not hold it.
+    pub ahead: bool,
 }
 
 /// A component is pinned to a release.

@@ -4,6 +4,8 @@
 //! object and no secret. Lists of objects that don't fit are spread over several events of one append, so that the
 //! ledger alone can be replayed, without blobs or keys.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
     ComponentName, Digest, InstanceName, ObjectKey, ReleaseId, ReleaseNumber, Revision, TagRef, Timestamp, Trust, canonical_json,
@@ -30,6 +32,15 @@ pub(crate) enum Event {
         encryption: String,
     },
     Accepted {
+        revision: Revision,
+        trust: Trust,
+        /// The components that go on following a tag of their own, which it does not hold.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        ahead: BTreeSet<ComponentName>,
+    },
+    /// A component follows a revision of its own.
+    AcceptedComponent {
+        component: ComponentName,
         revision: Revision,
         trust: Trust,
     },
@@ -202,6 +213,7 @@ impl Event {
         match self {
             Event::Created { .. } => "created",
             Event::Accepted { .. } => "accepted",
+            Event::AcceptedComponent { .. } => "acceptedComponent",
             Event::Refused { .. } => "refused",
             Event::RefusedAgain { .. } => "refusedAgain",
             Event::Seen { .. } => "seen",

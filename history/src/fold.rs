@@ -11,8 +11,8 @@ use crate::gap::{GapView, Limit};
 use crate::incident::{self, AcceptedBy};
 use crate::view::{Changes, ViewError};
 use crate::{
-    AppliedObject, BrokenGlass, EndedHook, Hold, InventoryEntry, LeftOut, Outcome, RefusedView, Release, ReleaseView,
-    RollbackRequest, Said, Scope, SeenTag, Status, Suspension,
+    AcceptedComponent, AppliedObject, BrokenGlass, EndedHook, Hold, InventoryEntry, LeftOut, Outcome, RefusedView, Release,
+    ReleaseView, RollbackRequest, Said, Scope, SeenTag, Status, Suspension,
 };
 
 /// The key of what was last accepted.
@@ -159,6 +159,9 @@ pub(crate) fn inventory_entry(component: &ComponentName, key: &ObjectKey) -> Str
     format!("{}{name}", inventory(component))
 }
 
+/// What components follow by tags of their own.
+pub(crate) const OWN: &str = "own/";
+
 pub(crate) const GLASS: &str = "glass/";
 
 pub(crate) fn glass(tag: &TagId) -> String {
@@ -185,15 +188,28 @@ pub(crate) fn blob_users(blob: &Digest) -> String {
 /// From this many objects on, an inventory is read at once instead of entry by entry.
 const MANY: usize = 16;
 
+/// What was refused of a ref that was accepted now.
+fn forget_refusals(reference: &str, changes: &mut Changes<'_>) -> Result<(), ViewError> {
+    for reference in [reference, MANY_REFUSED] {
+        for key in changes.keys(&refused_of(reference))? {
+            changes.remove(&key);
+        }
+    }
+    Ok(())
+}
+
 /// What an event does.
 pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), ViewError> {
     let at = record.at;
     match &record.event {
         Event::Created { .. } => Ok(()),
-        Event::Accepted { revision, trust } => {
-            for reference in [&revision.reference, MANY_REFUSED] {
-                for key in changes.keys(&refused_of(reference))? {
-                    changes.remove(&key);
+        Event::Accepted { revision, trust, ahead } => {
+            forget_refusals(&revision.reference, changes)?;
+            for key in changes.keys(OWN)? {
+                let is_ahead = key[OWN.len()..].parse().is_ok_and(|name: ComponentName| ahead.contains(&name));
+                match changes.get::<AcceptedComponent>(&key)? {
+                    Some(own) if own.ahead && !is_ahead => changes.put(&key, &AcceptedComponent { ahead: false, ..own })?,
+                    _ => {}
                 }
             }
             // With another trust it is still what was accepted before, and of that time.
@@ -204,6 +220,15 @@ pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), Vi
             let at = before.map_or(at, |before| before.at);
             let refused = changes.keys(REFUSED)?.len();
             changes.put(ACCEPTED, &AcceptedState { revision: revision.clone(), trust: trust.clone(), at, refused })
+        }
+        Event::AcceptedComponent { component, revision, trust } => {
+            forget_refusals(&revision.reference, changes)?;
+            let key = format!("{OWN}{component}");
+            let before = changes.get::<AcceptedComponent>(&key)?.filter(|before| before.revision == *revision);
+            if before.is_none() {
+                incident::over(&revision.reference, changes)?;
+            }
+            changes.put(&key, &AcceptedComponent { revision: revision.clone(), trust: trust.clone(), ahead: true })
         }
         Event::Refused { refusal } => {
             let key = refused(&refusal.reference, &refusal.object, &refusal.reason);

@@ -1,7 +1,7 @@
 //! What a history writes down when the cluster remembers more than it does: the gap, and the limits behind which nothing goes
 //! back by itself. What is missing is not invented: numbers and digests tell that something was there, not what it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{ComponentName, Digest, ObjectKey, ReleaseNumber, Revision, Timestamp, Trust};
@@ -57,6 +57,8 @@ pub struct Gap {
     pub limits: BTreeMap<ComponentName, Limit>,
     /// What was accepted last, where this history does not know of it.
     pub accepted: Option<(Revision, Trust)>,
+    /// What components followed by tags of their own, where this history does not know of it.
+    pub components: BTreeMap<ComponentName, (Revision, Trust)>,
     /// What was found in the cluster, by component.
     pub found: BTreeMap<ComponentName, Vec<FoundObject>>,
 }
@@ -73,18 +75,27 @@ pub struct GapView {
     pub at: Timestamp,
 }
 
+/// A tag that was accepted was seen.
+fn seen(revision: &Revision) -> Option<Event> {
+    let tag = revision.tag.as_ref()?;
+    let seen = crate::SeenTag { tag: tag.id.clone(), commit: revision.commit.clone(), tree: Some(revision.tree.clone()) };
+    Some(Event::Seen { name: tag.name.clone(), seen })
+}
+
 /// The events of a gap: what is not known comes before what is found, so that the limits are never without their reason.
 pub(crate) fn events(gap: Gap) -> Vec<Event> {
-    let Gap { reason, message, anchored, limits, accepted, found } = gap;
+    let Gap { reason, message, anchored, limits, accepted, components, found } = gap;
     let releases: BTreeMap<_, _> = limits.iter().map(|(component, limit)| (component.clone(), limit.latest)).collect();
     let mut events = vec![Event::Gap { reason, message, anchored }];
     events.extend(limits.into_iter().map(|(component, limit)| Event::Limited { component, limit }));
     if let Some((revision, trust)) = accepted {
-        if let Some(tag) = &revision.tag {
-            let seen = crate::SeenTag { tag: tag.id.clone(), commit: revision.commit.clone(), tree: Some(revision.tree.clone()) };
-            events.push(Event::Seen { name: tag.name.clone(), seen });
-        }
-        events.push(Event::Accepted { revision, trust });
+        events.extend(seen(&revision));
+        // What followed a tag of its own is said of each below.
+        events.push(Event::Accepted { revision, trust, ahead: BTreeSet::new() });
+    }
+    for (component, (revision, trust)) in components {
+        events.extend(seen(&revision));
+        events.push(Event::AcceptedComponent { component, revision, trust });
     }
     for (component, objects) in found {
         let release = releases.get(&component).copied().unwrap_or(ReleaseNumber(0));

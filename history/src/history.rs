@@ -37,8 +37,9 @@ use crate::view::recent::Recent;
 use crate::view::sled::{SledView, Watchdog};
 use crate::view::{self, Batch, Changes, Tree, View, ViewError};
 use crate::{
-    Accepted, AppliedObject, Begun, ComponentView, EndedHook, Error, Hold, Intent, Inventories, InventoryEntry, Outcome,
-    Recalled, Recorded, RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot, Staged, disk, set,
+    Accepted, AcceptedComponent, AppliedObject, Begun, ComponentView, EndedHook, Error, Hold, Intent, Inventories,
+    InventoryEntry, Outcome, Recalled, Recorded, RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot,
+    Staged, disk, set,
 };
 
 /// What a history is opened with.
@@ -349,13 +350,43 @@ impl History {
 
     /// Records that a revision was accepted. Accepting the same again is no event.
     pub fn accept(&self, revision: &Revision, trust: &Trust, now: Timestamp) -> Result<(), Error> {
+        self.accept_but_for(BTreeSet::new(), revision, trust, now)
+    }
+
+    /// The same, but for some components: they go on following a tag of their own, which it does not hold.
+    pub fn accept_but_for(
+        &self,
+        ahead: BTreeSet<ComponentName>,
+        revision: &Revision,
+        trust: &Trust,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut ledger = locked(&self.ledger);
         let before: Option<AcceptedState> = self.derived(&ledger, fold::ACCEPTED)?;
         if before.is_some_and(|before| before.revision == *revision && before.trust == *trust) {
             return Ok(());
         }
         locked(&self.repeats).clear();
-        self.append(&mut ledger, vec![Event::Accepted { revision: revision.clone(), trust: trust.clone() }], now, None)
+        let event = Event::Accepted { revision: revision.clone(), trust: trust.clone(), ahead };
+        self.append(&mut ledger, vec![event], now, None)
+    }
+
+    /// Records that a component follows a revision of its own from now on. The same again is no event.
+    pub fn accept_component(
+        &self,
+        component: &ComponentName,
+        revision: &Revision,
+        trust: &Trust,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut ledger = locked(&self.ledger);
+        let accepted = AcceptedComponent { revision: revision.clone(), trust: trust.clone(), ahead: true };
+        if self.derived(&ledger, &format!("{}{component}", fold::OWN))?.as_ref() == Some(&accepted) {
+            return Ok(());
+        }
+        let AcceptedComponent { revision, trust, .. } = accepted;
+        let event = Event::AcceptedComponent { component: component.clone(), revision, trust };
+        self.append(&mut ledger, vec![event], now, None)
     }
 
     /// Records that a revision was refused. The same object refused again for the same reason is counted; the ledger learns of
@@ -649,9 +680,15 @@ impl History {
                 Ok((key[fold::TAGS.len()..].to_owned(), seen))
             };
             let tags = view.scan(Tree::Derived, fold::TAGS)?.into_iter().map(tag).collect::<Result<_, ViewError>>()?;
+            let own = |(key, value): (String, Vec<u8>)| {
+                let own: AcceptedComponent = view::read(&key, &value)?;
+                Ok(key[fold::OWN.len()..].parse().ok().map(|name| (name, own)))
+            };
+            let components = view.scan(Tree::Derived, fold::OWN)?.into_iter().filter_map(|entry| own(entry).transpose());
+            let components = components.collect::<Result<_, ViewError>>()?;
             let (revision, trust) = state.map(|state| (state.revision, state.trust)).unzip();
             let head: Option<CommitId> = revision.as_ref().map(|revision: &Revision| revision.commit.clone());
-            Ok(Accepted { head, revision, trust, tags })
+            Ok(Accepted { head, revision, trust, tags, components })
         })
     }
 

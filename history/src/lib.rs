@@ -36,8 +36,8 @@ mod view;
 
 pub use archive::{Archive, ArchiveOptions};
 pub use data::{
-    Accepted, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, LeftOut, Outcome, Recorded,
-    RefusedRevision, RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
+    Accepted, AcceptedComponent, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, LeftOut, Outcome,
+    Recorded, RefusedRevision, RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,
 };
 pub use degraded::Degraded;
 pub use envelope::{IdentityKey, LARGEST_ENVELOPE, NotAKey, Unopened, open};

@@ -59,6 +59,8 @@ pub struct Behind {
     pub limits: BTreeMap<ComponentName, Limit>,
     /// What was accepted last, where the history does not say so.
     pub accepted: Option<(Revision, Trust)>,
+    /// What components followed by tags of their own, where the history does not say so.
+    pub own: BTreeMap<ComponentName, (Revision, Trust)>,
 }
 
 /// What seems to have happened to the volume.
@@ -117,10 +119,12 @@ pub fn decide(found: Found, local: Local) -> Decision {
         let latest = known.components.get(name).map_or(ReleaseNumber(0), |is| is.latest);
         limit.latest = limit.latest.max(latest);
     }
+    let own = anchored.own.into_iter().filter(|(name, was)| known.own.get(name).map(|is| &is.revision) != Some(&was.revision));
+    let own = own.map(|(name, was)| (name, (was.revision, was.trust))).collect();
     let known_revision = known.accepted.map(|accepted| accepted.revision);
     let accepted = anchored.accepted.filter(|accepted| known_revision.as_ref() != Some(&accepted.revision));
     let accepted = accepted.map(|accepted| (accepted.revision, accepted.trust));
-    Decision::Behind(Box::new(Behind { lost, anchored: anchored.ledger, limits, accepted }))
+    Decision::Behind(Box::new(Behind { lost, anchored: anchored.ledger, limits, accepted, own }))
 }
 
 /// Whether what runs, and whether it is held, is in the history as it was anchored. The same objects are the same objects,
@@ -162,7 +166,7 @@ mod tests {
         let trust = Trust::Waived { reason: "a test".into() };
         let accepted = (size > 1).then(|| Accepted { revision: revision(digit), trust, version: None });
         let components = components.iter().map(|(name, limit)| (name.parse().unwrap(), limit.clone())).collect();
-        Anchor { accepted, components, ledger: SizeAndRoot { size, root: root.into() } }
+        Anchor { accepted, own: BTreeMap::new(), components, ledger: SizeAndRoot { size, root: root.into() } }
     }
 
     fn compare(anchored: Option<Anchor>, known: Anchor, root_then: Option<&str>) -> Decision {

@@ -24,6 +24,9 @@ pub struct Anchor {
     /// What was accepted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
+    /// What components follow by tags of their own, and the platform's revision does not hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: BTreeMap<ComponentName, Accepted>,
     /// How each component is: what would be its limit if its history were lost.
     pub components: BTreeMap<ComponentName, Limit>,
     /// How far the ledger has come.
@@ -41,23 +44,29 @@ pub struct Accepted {
     pub version: Option<String>,
 }
 
+impl Accepted {
+    fn of(revision: Revision, trust: Trust) -> Accepted {
+        let version = revision.tag.as_ref().map(|tag| tag.name.trim_start_matches('v').to_owned());
+        Accepted { revision, trust, version }
+    }
+}
+
 impl Anchor {
     /// What there is to anchor of a history. Of components whose history was lost once it is still what was anchored then.
     /// `ran`: what ran when it was asked last.
     pub fn of(history: &History, ran: &mut BTreeMap<ComponentName, Ran>) -> Anchor {
         // Read first: what is added meanwhile is anchored the next time.
         let ledger = history.size_and_root();
-        let accepted = history.accepted();
-        let accepted = accepted.revision.zip(accepted.trust).map(|(revision, trust)| {
-            let version = revision.tag.as_ref().map(|tag| tag.name.trim_start_matches('v').to_owned());
-            Accepted { revision, trust, version }
-        });
+        let known = history.accepted();
+        let accepted = known.revision.zip(known.trust).map(|(revision, trust)| Accepted::of(revision, trust));
+        let own = known.components.into_iter().filter(|(_, own)| own.ahead);
+        let own = own.map(|(name, own)| (name, Accepted::of(own.revision, own.trust))).collect();
         let mut components = history.as_it_is(ran);
         for (name, limit) in history.limits() {
             let latest = components.get(&name).map_or(limit.latest, |known| known.latest.max(limit.latest));
             components.insert(name, Limit { latest, ..limit });
         }
-        Anchor { accepted, components, ledger }
+        Anchor { accepted, own, components, ledger }
     }
 
     /// The signed text.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use tk8s_core::printable;
-use tk8s_gitsync::{approval_name, check_approval};
+use tk8s_gitsync::{approval_name, check_approval, released_component};
 
 use super::output::line;
 use super::remote::ask;
@@ -151,13 +151,22 @@ impl Approve {
             }
             None => line(&format!("the agent does not wait for approvals of {} (yet, or any more)", self.release)),
         }
-        let Some(revision) = status.revision else { return Ok(None) };
-        let commit = revision.commit.to_string();
+        let Some(commit) = self.commit_of(&status)? else { return Ok(None) };
         let is_here = self.git(&["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_ok();
-        is_here.then_some(Some(commit)).ok_or_else(|| {
-            format!("{} runs ({}), which this repository does not have: fetch first", revision.label(), revision.commit.short())
-                .into()
-        })
+        is_here
+            .then_some(Some(commit.clone()))
+            .ok_or_else(|| format!("the commit {commit} runs, which this repository does not have: fetch first").into())
+    }
+
+    /// The commit that runs of what the tag releases: of one component, or of the platform.
+    fn commit_of(&self, status: &InstanceStatus) -> Result<Option<String>, String> {
+        let Some(name) = released_component(&self.release) else {
+            return Ok(status.revision.as_ref().map(|revision| revision.commit.to_string()));
+        };
+        let component = status.components.iter().find(|component| component.name == name);
+        let component = component.ok_or_else(|| format!("the agent has no component `{name}`, and would refuse its tag"))?;
+        line(&format!("it releases `{name}` only: what these commits change elsewhere waits for a release of the platform"));
+        Ok(component.commit.clone())
     }
 
     /// What the yes is to.

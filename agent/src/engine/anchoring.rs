@@ -129,7 +129,7 @@ impl Engine {
 
     /// Puts the limits of the anchor in force, and what is found in the cluster into the inventory.
     async fn go_behind(&self, behind: Behind) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Behind { lost, anchored, limits, accepted } = behind;
+        let Behind { lost, anchored, limits, accepted, own: components } = behind;
         tracing::error!(reason = lost.reason(), anchored = anchored.size, "the history does not hold what was anchored");
         let owned = tk8s_diff::owned(&self.cluster, &self.instance, self.live.scope()).await?;
         let object = |(key, uid)| FoundObject { key, uid };
@@ -153,7 +153,7 @@ impl Engine {
             message.push_str(&format!("; nor could {more} other kinds, which the log names"));
         }
         let (reason, anchored) = (lost.reason().to_owned(), Some(anchored));
-        disk(|| self.history.mend(Gap { reason, message, anchored, limits, accepted, found }, Timestamp::now()))?;
+        disk(|| self.history.mend(Gap { reason, message, anchored, limits, accepted, components, found }, Timestamp::now()))?;
         self.memory.doubt_everything();
         self.tell_of_gap();
         Ok(())
@@ -162,9 +162,12 @@ impl Engine {
     /// Writes down what was found out and changes nothing.
     fn say(&self, reason: &str, message: String) -> Result<(), tk8s_history::Error> {
         tracing::warn!(reason, "{message}");
-        let (limits, accepted, found) = Default::default();
+        let (limits, accepted, components, found) = Default::default();
         disk(|| {
-            self.history.mend(Gap { reason: reason.into(), message, anchored: None, limits, accepted, found }, Timestamp::now())
+            self.history.mend(
+                Gap { reason: reason.into(), message, anchored: None, limits, accepted, components, found },
+                Timestamp::now(),
+            )
         })
     }
 

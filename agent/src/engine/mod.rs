@@ -5,6 +5,7 @@
 //! never what writes.
 
 mod account;
+mod ahead;
 mod alarms;
 mod anchoring;
 mod attention;
@@ -112,6 +113,8 @@ struct World {
     /// Components that are being taken away.
     leaving: Vec<Arc<platform::Unit>>,
     refused: Vec<tk8s_gitsync::Refusal>,
+    /// Tags of components that the platform's release of this commit has reached.
+    passed: Option<(tk8s_core::CommitId, std::collections::BTreeSet<tk8s_core::TagId>)>,
     /// Releases that people still have to say yes to.
     unapproved: Vec<tk8s_gitsync::Unapproved>,
     /// Who may sign, as the last look at Git read it.

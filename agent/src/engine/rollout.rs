@@ -10,6 +10,7 @@ use tk8s_history::{ComponentView, Limit, RefusedRevision};
 use tk8s_images::Resolved;
 
 use super::Engine;
+use super::ahead;
 use super::attention::Attention;
 use super::platform::{self, Unit, Units};
 use super::run::Job;
@@ -18,7 +19,7 @@ use super::standing::Standing;
 use crate::disk::disk;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::pipeline;
+use crate::pipeline::{self, Looked, Trees};
 use crate::{source, trust};
 
 /// What a component needs, as the rollout decides it.
@@ -52,7 +53,7 @@ impl Engine {
         tracing::debug!(took_us = began.elapsed().as_micros(), "looked at Git");
         self.metrics.fetches.get_or_create(&Metrics::outcome(word)).inc();
         let result = match looked {
-            Ok(Some(tree)) => self.roll_out(&tree, asked).await,
+            Ok(Some(trees)) => self.roll_out(&trees, asked).await,
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -69,15 +70,17 @@ impl Engine {
     }
 
     /// Fetch and verify. What was refused is written down and shown; it changes nothing else.
-    async fn look(&self) -> Result<Option<Arc<VerifiedTree>>, Error> {
+    async fn look(&self) -> Result<Option<Trees>, Error> {
         let config = self.config();
         let source = source::source(&config, &self.tokens, |name| std::env::var(name).ok())?;
         let policy = trust::policy(&config)?;
         self.remember_signers(trust::signers_of(&policy).cloned());
-        let accepted = trust::accepted(&self.history);
-        let looked = tokio::task::spawn_blocking(move || pipeline::source(&source, &policy, &accepted)).await;
-        let (verification, tree, evidence) = looked.map_err(|_| Error::Panicked("fetch"))??;
+        let accepted = self.accepted_before();
+        let names = move |tree: &VerifiedTree| ahead::names(&config, tree);
+        let looked = tokio::task::spawn_blocking(move || pipeline::source(&source, &policy, &accepted, names)).await;
+        let Looked { verification, trees, evidence } = looked.map_err(|_| Error::Panicked("fetch"))??;
         self.hear(evidence);
+        self.remember_passed(&verification, trees.as_ref());
         for (name, seen) in &verification.first_seen {
             disk(|| self.history.first_seen(name, trust::seen(seen), Timestamp::now()))?;
         }
@@ -115,21 +118,17 @@ impl Engine {
             world.refused = verification.refused;
             world.unapproved = verification.unapproved;
         });
-        Ok(tree)
+        Ok(trees)
     }
 
     /// Reads the platform of a verified tree and starts what has to run.
-    async fn roll_out(self: &Arc<Self>, tree: &Arc<VerifiedTree>, asked: bool) -> Result<(), Error> {
+    async fn roll_out(self: &Arc<Self>, trees: &Trees, asked: bool) -> Result<(), Error> {
         let _deciding = self.deciding.lock().await;
-        let (revision, trust) = (tree.revision().revision().clone(), tree.revision().trust().clone());
+        let tree = &trees.platform;
         let config = self.config();
         let (platform, text) = platform::read(&config, &**tree)?;
         let units = platform::units(&config.repository.path, &platform)?;
-        let known = disk(|| self.history.accepted());
-        if known.revision.as_ref() != Some(&revision) || known.trust.as_ref() != Some(&trust) {
-            disk(|| self.history.accept(&revision, &trust, Timestamp::now()))?;
-            tracing::info!(revision = revision.label(), commit = %revision.commit, ?trust, "revision accepted");
-        }
+        let is_other_revision = self.accept(trees)?;
         let is_other = platform::is_other(&self.history, text.as_deref());
         let before = if is_other { platform::remembered_platform(&self.history) } else { Some(platform.clone()) };
         let before = before.map_or_else(Vec::new, |before| before.components().to_vec());
@@ -141,7 +140,7 @@ impl Engine {
             self.attend(Attention::All);
         }
         let units = Arc::new(Units { units });
-        let is_news = self.world().units.is_none() || known.revision.as_ref() != Some(&revision);
+        let is_news = self.world().units.is_none() || is_other_revision;
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
         self.find_who_leaves();
         if is_news {
@@ -153,7 +152,7 @@ impl Engine {
         let mut broken = BTreeMap::new();
         let mut limits = disk(|| self.history.limits());
         for unit in &units.units {
-            let need = self.need(unit, tree, limits.remove(&unit.spec.name), asked).await;
+            let need = self.need_of(unit, trees, limits.remove(&unit.spec.name), asked).await;
             self.want(&unit.spec.name, need.as_ref().ok());
             match need {
                 Ok(Need::Nothing) => {}
@@ -205,6 +204,18 @@ impl Engine {
             // What is on the way stays so.
             Some(Need::Nothing) if self.memory.waiting_content(name).is_some() => {}
             _ => wanted.remove(name),
+        }
+    }
+
+    /// What a component needs, of the platform's tree or its own.
+    async fn need_of(&self, unit: &Arc<Unit>, trees: &Trees, limit: Option<Limit>, asked: bool) -> Result<Need, Error> {
+        match trees.own.get(&unit.spec.name) {
+            None => self.need(unit, &trees.platform, limit, asked).await,
+            Some(Some(own)) => self.need(&ahead::unit(&self.config(), unit, own)?, own, limit, asked).await,
+            Some(None) => {
+                let view = disk(|| self.history.component(&unit.spec.name));
+                Ok(Need::to_finish(self.unfinished(view.as_ref(), asked, unit)))
+            }
         }
     }
 

@@ -59,8 +59,8 @@ impl Accepted {
 
     /// The object of the release that was accepted last, if it is this one.
     fn tag_object(&self, reference: &str) -> Option<String> {
-        let (revision, _) = self.standing.as_ref()?;
-        revision.tag.as_ref().filter(|_| revision.reference == reference).map(|tag| tag.id.to_string())
+        let (revision, _) = self.stands(reference)?;
+        revision.tag.as_ref().map(|tag| tag.id.to_string())
     }
 }
 

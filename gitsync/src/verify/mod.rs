@@ -4,7 +4,9 @@ mod approvals;
 mod armor;
 mod branch;
 mod commits;
+mod component;
 mod incident;
+mod line;
 mod merging;
 mod object;
 mod openpgp;
@@ -23,11 +25,13 @@ pub(crate) use approvals::PREFIX as APPROVALS;
 pub use approvals::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved, approval_name, check_approval};
 pub use commits::ForgeCommits;
 pub(crate) use commits::Look;
+pub use component::{has_component_tags, released_component, verify_components};
 pub use incident::Incident;
 pub use object::{ObjectKind, ObjectVerdict, verify_object};
 pub(crate) use object::{What, judge_object, parse, parse_along, verify_along, verify_parsed};
 pub use policy::{
-    Accepted, ApprovalPolicy, Commits, DevPolicy, Policy, ProductionPolicy, SeenTag, StagingPolicy, Verification, Waiver, verify,
+    Accepted, AcceptedComponent, ApprovalPolicy, Commits, DevPolicy, OwnRevision, Policy, ProductionPolicy, SeenTag,
+    StagingPolicy, Verification, Waiver, verify,
 };
 pub(crate) use reading::commit_along;
 pub use rule::{Refusal, Rule};

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use tk8s_core::{CommitId, Environment, Revision, TagId, Timestamp, TreeId, Trust};
+use tk8s_core::{CommitId, ComponentName, Environment, Revision, TagId, Timestamp, TreeId, Trust};
 
 use super::approvals::{ApprovalRules, LetIn, Unapproved};
 use super::branch::branch;
 use super::incident::{Incident, incidents};
 use super::tags::tags;
+use super::versions::{Named, named};
 use super::{Refusal, Rule, Signers, Versions};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
@@ -107,14 +108,48 @@ pub struct Accepted {
     /// The ids of incidents that a person accepted: what of it is not where it was, and may be so.
     #[serde(default)]
     pub incidents: BTreeSet<String>,
+    /// What components follow, or followed, by tags of their own.
+    #[serde(default)]
+    pub components: BTreeMap<ComponentName, AcceptedComponent>,
+    /// Tags of components that the platform's release of this commit was found to have reached: it saves looking again.
+    #[serde(skip)]
+    pub passed: Option<(CommitId, BTreeSet<TagId>)>,
+}
+
+/// What was accepted last of a component by a tag of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedComponent {
+    /// Its revision, whose tree holds the component, and nothing else that counts.
+    pub revision: Revision,
+    /// Why it was accepted.
+    pub trust: Trust,
+    /// Whether it is not in the release of the platform that was accepted last.
+    pub ahead: bool,
+}
+
+impl AcceptedComponent {
+    /// The version that its tag names.
+    pub fn version(&self) -> Option<Version> {
+        match named(&self.revision.tag.as_ref()?.name) {
+            Named::Version(_, version) => Some(version),
+            Named::Suffix | Named::NoVersion | Named::Else => None,
+        }
+    }
 }
 
 impl Accepted {
     /// The trust that was given to this very object already.
     pub(super) fn standing(&self, reference: &str, id: &str) -> Option<&Trust> {
-        let (revision, trust) = self.standing.as_ref()?;
+        let (revision, trust) = self.stands(reference)?;
         let object = revision.tag.as_ref().map_or(revision.commit.as_str(), |tag| tag.id.as_str());
-        (revision.reference == reference && object == id).then_some(trust)
+        (object == id).then_some(trust)
+    }
+
+    /// What was accepted last by this ref: the platform's or a component's.
+    pub(super) fn stands(&self, reference: &str) -> Option<(&Revision, &Trust)> {
+        let platform = self.standing.iter().map(|(revision, trust)| (revision, trust));
+        let components = self.components.values().map(|own| (&own.revision, &own.trust));
+        platform.chain(components).find(|(revision, _)| revision.reference == reference)
     }
 }
 
@@ -151,6 +186,33 @@ pub struct Verification {
     pub let_in: Vec<LetIn>,
     /// What of the refusals means that history was rewritten.
     pub incidents: Vec<Incident>,
+    /// What components follow instead of the platform's revision.
+    pub components: BTreeMap<ComponentName, OwnRevision>,
+    /// Tags of components that the platform's revision has reached.
+    pub passed: BTreeSet<TagId>,
+}
+
+/// What a component follows that is ahead of the platform's release.
+pub enum OwnRevision {
+    /// A revision of its own may be used.
+    Verified(Box<VerifiedRevision>),
+    /// What it followed is not good any more, or not there: the component stays as it is, as the platform's release would take
+    /// it back.
+    Kept,
+}
+
+impl Verification {
+    /// Both, of the same look.
+    pub fn and(mut self, more: Verification) -> Verification {
+        self.refused.extend(more.refused);
+        self.first_seen.extend(more.first_seen);
+        self.unapproved.extend(more.unapproved);
+        self.let_in.extend(more.let_in);
+        self.incidents.extend(more.incidents);
+        self.components.extend(more.components);
+        self.passed.extend(more.passed);
+        self
+    }
 }
 
 /// Judges what was fetched. An error means that something could not be read; what a rule refuses is in the result.

@@ -102,7 +102,11 @@ rules! {
     /// The approval has run out.
     ApprovalExpired => "Approve it again: delete the tag, and make a new one.",
     /// The tag is not a version.
-    NotAVersion => "Name releases `v1.2.3`, and candidates `v1.2.3-rc.1`. Other suffixes are not followed.",
+    NotAVersion => "Name releases `v1.2.3`, those of one component `v1.2.3-web`, and candidates `v1.2.3-rc.1` or `v1.2.3-web-rc.1`. Other suffixes are not followed.",
+    /// A tag of a component that the platform does not have.
+    UnknownComponent => "Name a component of the platform file as it was released last, or release the platform first.",
+    /// A component's tag that does not go on from what the component follows.
+    NotAhead => "Tag a commit that descends from what the component follows, by its own last tag or the platform's: nothing takes it back.",
     /// The version is too far above the accepted one.
     VersionJump => "Release the next version instead. If the jump is meant, raise `trust.maxJump` until it is accepted.",
     /// The tagged commit is not on the release branch.

@@ -1,109 +1,53 @@
-//! Version tags, as `production` follows them: which is the highest that passes, and what is wrong with the others.
+//! Version tags, as `production` follows them.
 
 use gix::objs::Kind;
+use semver::Version;
 use tk8s_core::{CommitId, Environment, Revision, TagRef, Timestamp, TreeId, Trust};
 
-use super::approvals::approved;
 use super::commits::Look;
+use super::line::{Line, Next, Place, Tags, refusal};
 use super::object::What;
-use super::policy::{Accepted, ProductionPolicy, SeenTag, Verification, is_of_time};
+use super::policy::{Accepted, ProductionPolicy, Verification, is_of_time};
 use super::reading::{commit_in, commit_of, tag_in};
-use super::versions::{Named, named};
-use super::{Refusal, Rule, Signers, Trail, parse, verify_parsed};
+use super::signature::Broken;
+use super::versions::{Named, is_candidate, named};
+use super::{Rule, Trail, parse, verify_parsed};
 use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 
-/// The highest version tag that passes.
+/// The highest version tag of the platform that passes. Those of single components wait until it is known what it has.
 pub(super) fn tags(
     fetched: &Fetched,
     policy: &ProductionPolicy,
     accepted: &Accepted,
     now: Timestamp,
 ) -> Result<Verification, Error> {
-    let signers = &policy.signers;
     let mut result = Verification::default();
-    let refuse = |name: &str, id: &str, rule: Rule, message: String| Refusal {
-        reference: format!("refs/tags/{name}"),
-        object: Some(id.to_owned()),
-        rule,
-        message,
-    };
     let mut versions = Vec::new();
     for (name, id) in &fetched.tags {
         match named(name) {
-            Named::Release(version) => versions.push((version, name, id)),
-            // One that was accepted while candidates were followed stays so.
-            Named::Candidate(version) if policy.versions.pre_releases || accepted.version.as_ref() == Some(&version) => {
+            Named::Version(None, version) if is_followed(policy, &version, accepted.version.as_ref()) => {
                 versions.push((version, name, id));
             }
-            // Nobody says that it is a release.
-            Named::Candidate(_) | Named::Else => {}
+            // Nobody says that it is a release, or the platform's.
+            Named::Version(_, _) | Named::Else => {}
             Named::Suffix => {
-                let message = "it has a suffix; only plain versions and candidates (`-rc.1`) are followed".into();
-                result.refused.push(refuse(name, id, Rule::NotAVersion, message));
+                let message = "it has a suffix that is neither a component nor a candidate's (`-rc.1`)".into();
+                result.refused.push(refusal(name, id, (Rule::NotAVersion, message)));
             }
-            Named::NoVersion => result.refused.push(refuse(name, id, Rule::NotAVersion, "it is not a version".into())),
+            Named::NoVersion => result.refused.push(refusal(name, id, (Rule::NotAVersion, "it is not a version".into()))),
         }
     }
-    if let Some(version) = &accepted.version {
-        let name = format!("v{version}");
-        if !fetched.tags.contains_key(&name) && !accepted.knows_it_is_gone(&format!("refs/tags/{name}")) {
-            result.refused.push(refuse(
-                &name,
-                "",
-                Rule::TagVanished,
-                "it was accepted and is no longer there; what runs stays".into(),
-            ));
-        }
-    }
-    versions.sort_by(|a, b| b.0.cmp(&a.0));
-    for (version, name, id) in versions {
-        let seen = accepted.tags.get(name);
-        if seen.is_some_and(|seen| seen.tag.as_str() != id) {
-            let message = "it does not name what it named when it was accepted".to_owned();
-            result.refused.push(refuse(name, id, Rule::TagMoved, message));
-            continue;
-        }
-        if accepted.version.as_ref().is_some_and(|accepted| version < *accepted) {
-            // What is no tag object was never meant as a release.
-            if seen.is_none() && target(fetched, id).is_some() {
-                result.refused.push(refuse(name, id, Rule::VersionLower, "a higher version was accepted before".into()));
-            }
-            continue;
-        }
-        if result.revision.is_some() {
-            // At first sight of the repository older releases are history, not news; but from now on they may not move.
-            if accepted.version.is_none()
-                && seen.is_none()
-                && let Some(commit) = target(fetched, id)
-                && let Ok(tag) = id.parse()
-            {
-                result.first_seen.push((name.clone(), SeenTag { tag, tree: tree_of(fetched, &commit), commit }));
-            }
-            continue;
-        }
-        let near = |passed| match &accepted.version {
-            Some(before) => policy.versions.max_jump.allows(before, &version).map(|()| passed),
-            None => Ok(passed),
-        };
-        let judged = tag(fetched, name, id, signers, accepted, now)?;
-        match judged.and_then(|passed| near(passed).map_err(|message| (Rule::VersionJump, message))) {
-            Ok((revision, trust)) => {
-                if seen.is_none() {
-                    let tag = id.parse().map_err(|_| Error::Object { id: id.clone(), why: "it is not an object id".into() })?;
-                    let (commit, tree) = (revision.commit.clone(), Some(revision.tree.clone()));
-                    result.first_seen.push((name.clone(), SeenTag { tag, commit, tree }));
-                }
-                let trust = match approved(fetched, &revision, trust, policy, accepted, now, &mut result)? {
-                    Some(trust) => trust,
-                    None => continue,
-                };
-                result.revision = VerifiedRevision::new(revision, trust, Environment::Production, fetched.store.clone());
-            }
-            Err((rule, message)) => result.refused.push(refuse(name, id, rule, message)),
-        }
-    }
+    let line = Line { component: None, accepted: accepted.version.as_ref(), next: Next::Platform };
+    let newest = Tags { fetched, policy, accepted, now }.newest(&line, versions, &mut result)?;
+    result.revision = newest
+        .and_then(|(revision, trust)| VerifiedRevision::new(revision, trust, Environment::Production, fetched.store.clone()));
     Ok(result)
+}
+
+/// Whether a version is looked at: candidates only if they are followed, or if one was accepted while they were.
+pub(super) fn is_followed(policy: &ProductionPolicy, version: &Version, accepted: Option<&Version>) -> bool {
+    !is_candidate(version) || policy.versions.pre_releases || accepted == Some(version)
 }
 
 /// The commit that a tag object names; none if it is no tag object, or not one that can be read.
@@ -123,11 +67,13 @@ pub(super) fn tree_of(fetched: &Fetched, commit: &CommitId) -> Option<TreeId> {
     }
 }
 
-/// What passed, or the rule that refused it.
-type Passed = Result<(Revision, Trust), (Rule, String)>;
+/// What passed, why, and where it is; or the rule that refused it.
+type Passed = Result<(Revision, Trust, Place), Broken>;
 
 /// One version tag: the tag and its commit are signed, and the commit is where it should be.
-fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Accepted, now: Timestamp) -> Result<Passed, Error> {
+pub(super) fn tag(tags: &Tags<'_>, line: &Line<'_>, name: &str, id: &str) -> Result<Passed, Error> {
+    let Tags { fetched, policy, accepted, now } = *tags;
+    let signers = &policy.signers;
     let refuse = |rule: Rule, message: String| Ok(Err((rule, message)));
     let parsed = match tag_in(&fetched.store, id)?.and_then(|raw| parse(Kind::Tag, &raw)) {
         Ok(parsed) => parsed,
@@ -152,24 +98,10 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
         Err((rule, message)) => return refuse(rule, format!("the tagged commit {}: {message}", commit.short())),
     };
     let Some(tree) = tree else { return refuse(Rule::MalformedObject, "the tagged commit can't be read".into()) };
-    let waives = |rule, before: &CommitId| accepted.waives(rule, &reference, Some(id), before.as_str());
-    if !fetched.store.is_ancestor(commit.as_str(), &fetched.head)?
-        && !accepted.head.as_ref().is_some_and(|before| waives(Rule::NotOnReleaseBranch, before))
-    {
-        return refuse(
-            Rule::NotOnReleaseBranch,
-            format!("{} can't be reached from `{}`", commit.short(), fetched.follow.branch()),
-        );
-    }
-    if let Some(before) = &accepted.head
-        && !fetched.store.is_ancestor(before.as_str(), commit.as_str())?
-        && !waives(Rule::NotDescendant, before)
-    {
-        return refuse(
-            Rule::NotDescendant,
-            format!("{} does not descend from {}, which was accepted", commit.short(), before.short()),
-        );
-    }
+    let place = match tags.place(line, &reference, id, &commit)? {
+        Ok(place) => place,
+        Err(broken) => return Ok(Err(broken)),
+    };
     let tag = TagRef {
         name: name.into(),
         id: id.parse().map_err(|_| Error::Object { id: id.into(), why: "it is not an object id".into() })?,
@@ -182,5 +114,5 @@ fn tag(fetched: &Fetched, name: &str, id: &str, signers: &Signers, accepted: &Ac
         (_, _, Some(standing)) => standing.clone(),
         (_, _, None) => return refuse(Rule::MalformedObject, "nobody is known to have signed it".into()),
     };
-    Ok(Ok((Revision { reference, commit, tree, tag: Some(tag) }, trust)))
+    Ok(Ok((Revision { reference, commit, tree, tag: Some(tag) }, trust, place)))
 }

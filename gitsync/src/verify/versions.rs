@@ -1,6 +1,7 @@
-//! Tags as versions: which are releases, which are candidates, and how far one may be from the one before.
+//! Tags as versions: which are releases, of what, which are candidates, and how far one may be from the one before.
 
-use semver::Version;
+use semver::{Prerelease, Version};
+use tk8s_core::ComponentName;
 
 /// Which versions are followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +33,8 @@ impl Default for MaxJump {
 /// What the name of a tag says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Named {
-    /// `v1.2.3`.
-    Release(Version),
-    /// `v1.2.3-rc.4`.
-    Candidate(Version),
+    /// A version: `v1.2.3` or `v1.2.3-rc.4` of the platform, `v1.2.3-web` or `v1.2.3-web-rc.4` of one component.
+    Version(Option<ComponentName>, Version),
     /// A version with something else behind it.
     Suffix,
     /// It begins like a version.
@@ -47,13 +46,41 @@ pub(super) enum Named {
 /// Reads the name of a tag, which begins with a `v`.
 pub(super) fn named(name: &str) -> Named {
     let text = name.strip_prefix('v').unwrap_or(name);
-    match Version::parse(text) {
-        Ok(version) if version.pre.is_empty() && version.build.is_empty() => Named::Release(version),
-        Ok(version) if version.build.is_empty() && candidate(&version).is_some() => Named::Candidate(version),
-        Ok(_) => Named::Suffix,
-        Err(_) if text.starts_with(|first: char| first.is_ascii_digit()) => Named::NoVersion,
-        Err(_) => Named::Else,
+    let Ok(version) = Version::parse(text) else {
+        return if text.starts_with(|first: char| first.is_ascii_digit()) { Named::NoVersion } else { Named::Else };
+    };
+    if !version.build.is_empty() {
+        return Named::Suffix;
     }
+    if version.pre.is_empty() || candidate(&version).is_some() {
+        return Named::Version(None, version);
+    }
+    let (component, pre) = match version.pre.as_str().rsplit_once("-rc.") {
+        Some((component, number)) => (component, Prerelease::new(&format!("rc.{number}"))),
+        None => (version.pre.as_str(), Ok(Prerelease::EMPTY)),
+    };
+    // A component of this name would look like a candidate that lost its number.
+    match (component.parse(), pre) {
+        (Ok(component), Ok(pre)) if version.pre.as_str() != "rc" => {
+            let version = Version { pre, ..version };
+            let is_one = version.pre.is_empty() || candidate(&version).is_some();
+            if is_one { Named::Version(Some(component), version) } else { Named::Suffix }
+        }
+        _ => Named::Suffix,
+    }
+}
+
+/// The name of a component's tag, or of the platform's: the reverse of reading it.
+pub(super) fn name(component: Option<&ComponentName>, version: &Version) -> String {
+    let Some(component) = component else { return format!("v{version}") };
+    let Version { major, minor, patch, pre, .. } = version;
+    let candidate = if pre.is_empty() { String::new() } else { format!("-{pre}") };
+    format!("v{major}.{minor}.{patch}-{component}{candidate}")
+}
+
+/// Whether it is a candidate for a release.
+pub(super) fn is_candidate(version: &Version) -> bool {
+    !version.pre.is_empty()
 }
 
 /// The number of a candidate.
@@ -102,10 +129,23 @@ mod tests {
 
     #[test]
     fn a_tag_is_a_release_a_candidate_something_behind_a_version_or_none() {
+        let platform = |text| Named::Version(None, version(text));
+        let of = |component: &str, text| Named::Version(Some(component.parse().unwrap()), version(text));
+        for (text, expected) in [
+            ("v1.2.3", platform("1.2.3")),
+            ("v1.2.3-rc.4", platform("1.2.3-rc.4")),
+            ("v1.2.3-rc.18446744073709551615", platform("1.2.3-rc.18446744073709551615")),
+            ("v1.2.3-memory", of("memory", "1.2.3")),
+            ("v1.2.3-web-api", of("web-api", "1.2.3")),
+            ("v1.2.3-web-rc.4", of("web", "1.2.3-rc.4")),
+            ("v1.2.3-web-rc", of("web-rc", "1.2.3")),
+            ("v1.2.3-2048", of("2048", "1.2.3")),
+        ] {
+            assert_eq!(named(text), expected, "{text}");
+            let Named::Version(component, version) = expected else { unreachable!() };
+            assert_eq!(name(component.as_ref(), &version), text);
+        }
         for (name, expected) in [
-            ("v1.2.3", Named::Release(version("1.2.3"))),
-            ("v1.2.3-rc.4", Named::Candidate(version("1.2.3-rc.4"))),
-            ("v1.2.3-rc.18446744073709551615", Named::Candidate(version("1.2.3-rc.18446744073709551615"))),
             ("v1.2.3-rc", Named::Suffix),
             ("v1.2.3-rc.", Named::NoVersion),
             ("v1.2.3-rc.x", Named::Suffix),
@@ -114,8 +154,14 @@ mod tests {
             ("v1.2.3-rc.18446744073709551616", Named::Suffix),
             ("v1.2.3-rc.1+build", Named::Suffix),
             ("v1.2.3+build", Named::Suffix),
-            ("v1.2.3-memory", Named::Suffix),
             ("v1.2.3-beta.1", Named::Suffix),
+            ("v1.2.3-Web", Named::Suffix),
+            ("v1.2.3-web-", Named::Suffix),
+            ("v1.2.3-web-rc.x", Named::Suffix),
+            ("v1.2.3--rc.1", Named::Suffix),
+            ("v1.2.3-web-rc.1.2", Named::Suffix),
+            ("v1.2.3-web-rc.18446744073709551616", Named::Suffix),
+            ("v1.2.3-web+build", Named::Suffix),
             ("v1.2", Named::NoVersion),
             ("v01.2.3", Named::NoVersion),
             ("v1.2.3.4", Named::NoVersion),

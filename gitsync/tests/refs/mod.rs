@@ -1,5 +1,6 @@
 //! Which commits and tags count, in histories that the real `git` makes as people and Git hosts do.
 
+mod components;
 mod forge;
 mod range;
 mod versions;

@@ -86,7 +86,7 @@ fn candidates_are_followed_only_if_configured_and_in_their_order() {
 fn a_suffix_that_is_no_candidate_is_refused_by_its_rule() {
     let story = Story::new();
     story.release("v1.0.0");
-    for name in ["v1.1.0-rc", "v1.1.0-rc.1.2", "v1.1.0-rc.x", "v1.1.0-beta.1", "v1.1.0-memory", "v1.1.0+build", "v1.1"] {
+    for name in ["v1.1.0-rc", "v1.1.0-rc.1.2", "v1.1.0-rc.x", "v1.1.0-beta.1", "v1.1.0-Memory", "v1.1.0+build", "v1.1"] {
         story.repository.tag(name, Some(&story.alice));
         for versions in [Versions::default(), candidates()] {
             let judged = story.production(versions, &Accepted::default());

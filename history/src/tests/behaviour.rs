@@ -288,6 +288,31 @@ fn a_refusal_that_comes_again_with_every_poll_does_not_fill_the_ledger() {
     history.check_view().unwrap();
 }
 
+#[test]
+fn a_component_follows_what_was_accepted_of_it_until_the_platform_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    history.accept(&revision(1), &trust(), at(1)).unwrap();
+    history.accept_component(&name("web"), &revision(2), &trust(), at(2)).unwrap();
+    history.accept_component(&name("api"), &revision(3), &trust(), at(3)).unwrap();
+    let size = history.size_and_root().size;
+    history.accept_component(&name("web"), &revision(2), &trust(), at(4)).unwrap();
+    assert_eq!(history.size_and_root().size, size, "the same again is no event");
+    let ahead = |history: &History| -> Vec<_> {
+        history.accepted().components.into_iter().map(|(name, own)| (name.to_string(), own.revision, own.ahead)).collect()
+    };
+    let (web, api) = ("web".to_owned(), "api".to_owned());
+    assert_eq!(ahead(&history), [(api.clone(), revision(3), true), (web.clone(), revision(2), true)]);
+    history.accept_but_for([name("web")].into(), &revision(4), &trust(), at(5)).unwrap();
+    assert_eq!(ahead(&history), [(api.clone(), revision(3), false), (web.clone(), revision(2), true)]);
+    assert_eq!(history.accepted().head, Some(revision(4).commit));
+    drop(history);
+    let history = open(dir.path());
+    history.accept(&revision(5), &trust(), at(6)).unwrap();
+    assert_eq!(ahead(&history), [(api, revision(3), false), (web, revision(2), false)]);
+    history.check_view().unwrap();
+}
+
 fn degraded(object: &str, cause: &str) -> Degraded {
     Degraded { object: key(object), reason: "Bad".into(), message: format!("pod {object}-1: {cause}"), cause: cause.into() }
 }
@@ -608,7 +633,14 @@ fn take(history: History, dir: &Path, begun: &mut Option<Begun>, step: Step) -> 
             let objects = strings(&keys).iter().map(|name| degraded(name, "bad")).collect();
             drop(history.degraded(&id(names[c as usize], n.into()), objects, at(9)));
         }
-        Step::Accept(n) => history.accept(&revision(n.into()), &trust(), at(10)).unwrap(),
+        Step::Accept(n) => {
+            // Some of them bring a component on its own, or leave one ahead.
+            match n % 3 {
+                0 => history.accept(&revision(n.into()), &trust(), at(10)).unwrap(),
+                1 => history.accept_component(&name("web"), &revision(n.into()), &trust(), at(10)).unwrap(),
+                _ => history.accept_but_for([name("web")].into(), &revision(n.into()), &trust(), at(10)).unwrap(),
+            }
+        }
         Step::Refuse(n) => {
             let refusal = RefusedRevision {
                 reference: "refs/heads/main".into(),

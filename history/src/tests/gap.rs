@@ -17,6 +17,7 @@ fn gap(limits: &[(&str, Limit)]) -> Gap {
         anchored: Some(SizeAndRoot { size: 99, root: "r".into() }),
         limits: limits.iter().map(|(component, limit)| (name(component), limit.clone())).collect(),
         accepted: None,
+        components: BTreeMap::new(),
         found: BTreeMap::new(),
     }
 }
@@ -85,8 +86,11 @@ fn what_is_found_in_the_cluster_is_owned_and_never_counts_as_made() {
     let accepted = Some((revision(5), trust()));
     let all = [(name("web"), vec![found("b", "uid-b"), found("c", "uid-c")]), (name("lost"), many)];
     let found = all.into_iter().collect();
-    history.mend(Gap { accepted, found, ..gap(&[("lost", limit(4, 4, Digest::of("x")))]) }, at(9)).unwrap();
+    let components = [(name("lost"), (revision(6), trust()))].into();
+    history.mend(Gap { accepted, found, components, ..gap(&[("lost", limit(4, 4, Digest::of("x")))]) }, at(9)).unwrap();
     assert_eq!(history.accepted().head, Some(revision(5).commit));
+    let own = &history.accepted().components[&name("lost")];
+    assert_eq!((&own.revision, own.ahead), (&revision(6), true));
     let of = |component: &str| -> Vec<_> {
         history.inventory(&name(component)).into_iter().map(|entry| (entry.key.name, entry.created)).collect()
     };

@@ -4,6 +4,7 @@
 
 mod approving;
 mod calling;
+mod components;
 mod incidents;
 mod promoting;
 mod states;

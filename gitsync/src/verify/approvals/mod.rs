@@ -10,8 +10,9 @@ use tk8s_core::{ApprovedBy, Environment, Revision, TagRef, Timestamp, Trust};
 pub(crate) use self::approval::PREFIX;
 pub use self::approval::{approval_name, check_approval};
 pub use self::counting::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved};
+use super::line::Tags;
 use super::object::parse_approval;
-use super::policy::{Accepted, ApprovalPolicy, ProductionPolicy, Verification};
+use super::policy::{ApprovalPolicy, Verification};
 use super::reading::tag_in;
 use super::{Refusal, Role, Signers};
 use crate::Error;
@@ -20,35 +21,30 @@ use crate::sealed::Fetched;
 /// The most approvals of one release that are looked at.
 const MOST_APPROVALS: usize = 1000;
 
-/// The trust in a release with those who said yes to it; none if somebody has not, and it was neither accepted before nor let in
-/// by a person.
-pub(super) fn approved(
-    fetched: &Fetched,
-    revision: &Revision,
-    trust: Trust,
-    policy: &ProductionPolicy,
-    accepted: &Accepted,
-    now: Timestamp,
-    result: &mut Verification,
-) -> Result<Option<Trust>, Error> {
-    let (Some(asked), Some(release)) = (&policy.approvals, &revision.tag) else { return Ok(Some(trust)) };
-    let Trust::Signed { signer, fingerprint, tag_signer, .. } = trust else { return Ok(None) };
-    let mut makers: BTreeSet<String> = tag_signer.iter().cloned().collect();
-    makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
-    let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
-    given.retain(|approval| !makers.contains(&approval.signer));
-    let missing = asked.rules.missing(&given, &makers, now);
-    let broken = given.iter().find(|approval| asked.rules.break_glass && approval.role == Role::BREAK_GLASS.name()).cloned();
-    if missing.is_empty() || accepted.let_in.contains(&release.id) {
-        // It is approved, or was let in before.
-    } else if let Some(by) = broken {
-        result.let_in.push(LetIn { tag: release.clone(), missing, by });
-    } else {
-        result.unapproved.push(Unapproved { tag: release.clone(), missing, given });
-        return Ok(accepted.standing(&revision.reference, release.id.as_str()).cloned());
+impl Tags<'_> {
+    /// The trust in a release with those who said yes to it; none if somebody has not, and it was neither accepted before nor
+    /// let in by a person.
+    pub(super) fn approved(&self, revision: &Revision, trust: Trust, result: &mut Verification) -> Result<Option<Trust>, Error> {
+        let Tags { fetched, policy, accepted, now } = *self;
+        let (Some(asked), Some(release)) = (&policy.approvals, &revision.tag) else { return Ok(Some(trust)) };
+        let Trust::Signed { signer, fingerprint, tag_signer, .. } = trust else { return Ok(None) };
+        let mut makers: BTreeSet<String> = tag_signer.iter().cloned().collect();
+        makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
+        let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
+        given.retain(|approval| !makers.contains(&approval.signer));
+        let missing = asked.rules.missing(&given, &makers, now);
+        let broken = given.iter().find(|approval| asked.rules.break_glass && approval.role == Role::BREAK_GLASS.name()).cloned();
+        if missing.is_empty() || accepted.let_in.contains(&release.id) {
+            // It is approved, or was let in before.
+        } else if let Some(by) = broken {
+            result.let_in.push(LetIn { tag: release.clone(), missing, by });
+        } else {
+            result.unapproved.push(Unapproved { tag: release.clone(), missing, given });
+            return Ok(accepted.standing(&revision.reference, release.id.as_str()).cloned());
+        }
+        let standing = accepted.standing(&revision.reference, release.id.as_str()).cloned();
+        Ok(Some(standing.unwrap_or(Trust::Signed { signer, fingerprint, tag_signer, approvals: given })))
     }
-    let standing = accepted.standing(&revision.reference, release.id.as_str()).cloned();
-    Ok(Some(standing.unwrap_or(Trust::Signed { signer, fingerprint, tag_signer, approvals: given })))
 }
 
 /// What people say about a release.
