@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tk8s_config::{AgentConfig, ApprovalsConfig, RefsConfig};
+use tk8s_config::{AgentConfig, ApprovalsConfig, ExcludeConfig, RefsConfig};
 use tk8s_core::{Environment, Timestamp, Trust};
 use tk8s_gitsync::{
     Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Commits, DevPolicy, Exclusion, ForgeCommits, MaxJump, Missing,
@@ -69,7 +69,11 @@ pub fn signers(bytes: &[u8], file: &Path, revocation_file: Option<&Path>) -> Res
 fn rules(approvals: &ApprovalsConfig) -> ApprovalRules {
     let role = |name: &String| Role::ALL.into_iter().find(|role| role.name() == name);
     let required = approvals.required.iter().filter_map(|(name, &people)| Some((role(name)?, people))).collect();
-    let exclude = if approvals.exclude_head { Exclusion::Head } else { Exclusion::TagSigner };
+    let exclude = match approvals.exclude {
+        ExcludeConfig::TagSigner => Exclusion::TagSigner,
+        ExcludeConfig::Head => Exclusion::Head,
+        ExcludeConfig::Range => Exclusion::Range,
+    };
     ApprovalRules { required, exclude, several_roles: approvals.several_roles, break_glass: approvals.break_glass }
 }
 

@@ -16,12 +16,23 @@ const MOST: usize = 100;
 pub struct ApprovalsConfig {
     /// How many people in each role; never 0, and never empty.
     pub required: BTreeMap<String, usize>,
-    /// Whose yes does not count beside that of whoever signed the tag: whoever signed the commit too.
-    pub exclude_head: bool,
+    /// Whose yes does not count.
+    pub exclude: ExcludeConfig,
     /// Whether one person may count in several roles.
     pub several_roles: bool,
     /// Whether a person may let a release in without those who are missing.
     pub break_glass: bool,
+}
+
+/// `trust.approvals.exclude`: each means those before it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExcludeConfig {
+    /// `tag-signer`: whoever signed the release's tag.
+    TagSigner,
+    /// `head`: whoever signed its commit.
+    Head,
+    /// `range`: whoever signed any commit that is new in it.
+    Range,
 }
 
 /// Reads the map.
@@ -35,7 +46,8 @@ pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) ->
             Some(people) => drop(required.insert(role.to_owned(), people)),
         }
     }
-    let exclude_head = fields.choice("exclude", &[("tag-signer", false), ("head", true)]).unwrap_or(false);
+    let words = [("tag-signer", ExcludeConfig::TagSigner), ("head", ExcludeConfig::Head), ("range", ExcludeConfig::Range)];
+    let exclude = fields.choice("exclude", &words).unwrap_or(ExcludeConfig::TagSigner);
     let several_roles = fields.boolean("severalRoles").unwrap_or(false);
     let break_glass = fields.boolean("breakGlass").unwrap_or(true);
     if required.is_empty() && !ROLES.iter().any(|role| fields.has(role)) {
@@ -45,7 +57,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, environment: Option<Environment>) ->
         fields
             .problem("", "approvals are asked for in `production` only: other environments follow a branch, and approve nothing");
     }
-    ApprovalsConfig { required, exclude_head, several_roles, break_glass }
+    ApprovalsConfig { required, exclude, several_roles, break_glass }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub use agent::{
     AgentConfig, ApiConfig, ApplyConfig, HistoryConfig, LeaseConfig, RenderConfig, RenderLimitsConfig, SopsConfig, TrustConfig,
     VariableConfig, WaiveConfig, WebhookConfig,
 };
-pub use approvals::ApprovalsConfig;
+pub use approvals::{ApprovalsConfig, ExcludeConfig};
 pub use confine::ConfineSpec;
 pub use endpoint::{AUDIENCE, TlsConfig};
 pub use evidence::EvidenceConfig;

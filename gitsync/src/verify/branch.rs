@@ -35,7 +35,7 @@ pub(super) fn branch(
     }
     let mut look = signers.map(|signers| Look::new(&fetched.store, signers, now, &[before, baseline]));
     if let (Some(look), Some(_)) = (&mut look, baseline)
-        && let Err((id, (rule, why))) = look.between(&fetched.head)?
+        && let Err((id, (rule, why))) = look.between(&fetched.head, drop)?
     {
         return Ok(refuse(&id, (rule, format!("{id} is new on this branch and does not count: {why}"))));
     }

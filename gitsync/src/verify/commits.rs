@@ -3,7 +3,7 @@
 //! Of a release it is the tagged commit that is asked about, of a branch its head, or every commit since those that are
 //! known: the accepted ones and the baseline.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use tk8s_core::Timestamp;
 
@@ -86,8 +86,12 @@ impl<'a> Look<'a> {
     }
 
     /// The first of the commits between those that are known and `head` that does not count, and why. If all do, whatever a
-    /// merge among them brings together has been looked at.
-    pub(super) fn between(&mut self, head: &str) -> Result<Result<(), (String, Broken)>, Error> {
+    /// merge among them brings together has been looked at. `hear` is told of each.
+    pub(super) fn between(
+        &mut self,
+        head: &str,
+        mut hear: impl FnMut(ObjectVerdict),
+    ) -> Result<Result<(), (String, Broken)>, Error> {
         let new = self.store.since(head, &self.known)?;
         if new.len() > MOST_COMMITS {
             let why = format!("{} commits are new, at most {MOST_COMMITS} are looked at", new.len());
@@ -99,11 +103,25 @@ impl<'a> Look<'a> {
             match self.read(id)? {
                 Err(_) if self.is_known(id)? => {}
                 Err(broken) => return Ok(Err((id.clone(), broken))),
-                Ok(_) => {}
+                Ok(counted) => hear(counted.verdict),
             }
         }
         self.all_counts = true;
         Ok(Ok(()))
+    }
+
+    /// Whoever signed what is new up to `head`, which is for whoever asks to judge; or the first of the commits that nobody is
+    /// known to have signed, and why. Where nothing is known yet, nothing is new either: somebody vouches for it by beginning.
+    pub(super) fn makers(&mut self, head: &str) -> Result<Result<BTreeSet<String>, (String, Broken)>, Error> {
+        let mut makers = BTreeSet::new();
+        if self.known.is_empty() {
+            return Ok(Ok(makers));
+        }
+        Ok(self
+            .between(head, |verdict| {
+                makers.insert(verdict.signer);
+            })?
+            .map(|()| makers))
     }
 
     fn is_known(&self, id: &str) -> Result<bool, Error> {

@@ -21,6 +21,16 @@ pub(super) struct Line<'a> {
     pub(super) next: Next<'a>,
 }
 
+impl<'a> Line<'a> {
+    /// What is followed by now: what can be reached from there is not new.
+    pub(super) fn follows(&self, accepted: &'a Accepted) -> [Option<&'a str>; 2] {
+        match self.next {
+            Next::Platform => [accepted.head.as_ref().map(|head| head.as_str()), None],
+            Next::Component { platform, ahead } => [Some(platform.as_str()), ahead.map(|ahead| ahead.as_str())],
+        }
+    }
+}
+
 /// Where on the release branch a line goes on.
 pub(super) enum Next<'a> {
     /// The platform's: from what was accepted last.
@@ -118,7 +128,7 @@ impl Tags<'_> {
                     Some(None)
                 }
                 Place::Next => {
-                    let trust = self.approved(&revision, trust, result)?;
+                    let trust = self.approved(line, &revision, trust, result)?;
                     trust.map(|trust| Some((revision, trust)))
                 }
             };

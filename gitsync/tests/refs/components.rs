@@ -1,11 +1,11 @@
 //! Releases of single components, beside those of the platform.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tk8s_core::ComponentName;
 use tk8s_gitsync::{
-    Accepted, AcceptedComponent, OwnRevision, Policy, ProductionPolicy, Rule, Verification, Versions, fetch, verify,
-    verify_components,
+    Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Exclusion, OwnRevision, Policy, ProductionPolicy, Role, Rule,
+    Verification, Versions, fetch, verify, verify_components,
 };
 
 use super::Story;
@@ -226,4 +226,52 @@ fn tags_of_a_component_that_is_gone_are_no_news() {
     assert_eq!(agent.look(), found("v1.0.0", &[], &[]));
     story.release("v1.2.0-gone");
     assert_eq!(agent.look(), found("v1.0.0", &[], &[("v1.2.0-gone", Rule::UnknownComponent)]));
+}
+
+/// A43, threshold cheating: who made the changes approves them, with somebody else's hand at the tag.
+#[test]
+fn whoever_made_a_commit_of_the_release_does_not_approve_it_where_the_range_is_asked() {
+    let story = Story::new();
+    let mut agent = Follower::of(&story);
+    story.release("v1.0.0");
+    agent.look();
+    let text = format!(
+        "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n\
+         - {{name: alice, roles: [release], keys: ['{}']}}\n- {{name: bob, roles: [release, technical-lead], keys: ['{}']}}\n",
+        story.alice.public, story.bob.public
+    );
+    agent.policy.signers = tk8s_gitsync::Signers::parse(text.as_bytes(), "signers").unwrap();
+    let lead = Role::ALL.into_iter().find(|role| role.name() == "technical-lead").unwrap();
+    let rules = |exclude| ApprovalRules { required: BTreeMap::from([(lead, 1)]), exclude, ..ApprovalRules::default() };
+    let policy = |exclude| Some(ApprovalPolicy { rules: rules(exclude), cluster: "c".into() });
+    story.commit("base.yaml", "a: bob's\n", Some(&story.bob));
+    let release = |tag: &str| {
+        story.release(tag);
+        let name = format!("approve/{tag}/technical-lead/bob");
+        story.repository.git_signed(&story.bob, &["tag", "-s", "-m", "yes\n\nEnvironment: production", &name, tag]);
+        story.git(&["push", "-q", "origin", "--tags"]);
+    };
+    // Of a component as of the platform.
+    release("v1.1.0-web");
+    for (exclude, components) in [(Exclusion::Range, vec![]), (Exclusion::Head, vec!["web at v1.1.0-web"])] {
+        agent.policy.approvals = policy(exclude);
+        let (platform, more) = agent.judge();
+        assert_eq!(more.unapproved.len(), usize::from(components.is_empty()));
+        let mut other = Follower { accepted: agent.accepted.clone(), policy: agent.policy.clone(), ..Follower::of(&story) };
+        assert_eq!(other.accept(platform, more).components, components, "{exclude:?}");
+    }
+    release("v1.1.0");
+    for (exclude, waits) in [(Exclusion::Range, true), (Exclusion::Head, false)] {
+        agent.policy.approvals = policy(exclude);
+        let judged = agent.judge().0;
+        assert_eq!(judged.unapproved.iter().any(|it| it.tag.name == "v1.1.0"), waits, "{exclude:?}");
+    }
+    // Nobody knows whose an unsigned commit is: it could be anybody's.
+    story.commit("base.yaml", "a: nobody's\n", None);
+    release("v1.2.0");
+    agent.policy.approvals = policy(Exclusion::Range);
+    let judged = agent.judge().0;
+    let [refusal, ..] = judged.refused.as_slice() else { panic!("it has to be refused") };
+    assert_eq!((refusal.reference.as_str(), refusal.rule), ("refs/tags/v1.2.0", Rule::Unsigned));
+    assert!(refusal.message.contains("exclude: range"), "{}", refusal.message);
 }

@@ -33,6 +33,8 @@ pub enum Exclusion {
     TagSigner,
     /// And whoever signed the commit.
     Head,
+    /// And whoever signed any commit that is new in it. There must be none that nobody is known to have signed.
+    Range,
 }
 
 /// A release that people still have to say yes to.

@@ -10,7 +10,8 @@ use tk8s_core::{ApprovedBy, Environment, Revision, TagRef, Timestamp, Trust};
 pub(crate) use self::approval::PREFIX;
 pub use self::approval::{approval_name, check_approval};
 pub use self::counting::{ApprovalRules, Exclusion, LetIn, Missing, Unapproved};
-use super::line::Tags;
+use super::commits::Look;
+use super::line::{Line, Tags, refusal};
 use super::object::parse_approval;
 use super::policy::{ApprovalPolicy, Verification};
 use super::reading::tag_in;
@@ -24,12 +25,29 @@ const MOST_APPROVALS: usize = 1000;
 impl Tags<'_> {
     /// The trust in a release with those who said yes to it; none if somebody has not, and it was neither accepted before nor
     /// let in by a person.
-    pub(super) fn approved(&self, revision: &Revision, trust: Trust, result: &mut Verification) -> Result<Option<Trust>, Error> {
+    pub(super) fn approved(
+        &self,
+        line: &Line<'_>,
+        revision: &Revision,
+        trust: Trust,
+        result: &mut Verification,
+    ) -> Result<Option<Trust>, Error> {
         let Tags { fetched, policy, accepted, now } = *self;
         let (Some(asked), Some(release)) = (&policy.approvals, &revision.tag) else { return Ok(Some(trust)) };
         let Trust::Signed { signer, fingerprint, tag_signer, .. } = trust else { return Ok(None) };
         let mut makers: BTreeSet<String> = tag_signer.iter().cloned().collect();
         makers.extend((asked.rules.exclude >= Exclusion::Head).then(|| signer.clone()));
+        if asked.rules.exclude >= Exclusion::Range {
+            let mut look = Look::new(&fetched.store, &policy.signers, now, &line.follows(accepted));
+            match look.makers(revision.commit.as_str())? {
+                Ok(more) => makers.extend(more),
+                Err((id, (rule, why))) => {
+                    let message = format!("nobody knows who made {id}, which is new in it, and `exclude: range` asks: {why}");
+                    result.refused.push(refusal(&release.name, release.id.as_str(), (rule, message)));
+                    return Ok(None);
+                }
+            }
+        }
         let mut given = given(fetched, release, asked, &policy.signers, now, &mut result.refused)?;
         given.retain(|approval| !makers.contains(&approval.signer));
         let missing = asked.rules.missing(&given, &makers, now);
