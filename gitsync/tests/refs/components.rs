@@ -205,7 +205,7 @@ fn a_component_whose_tag_is_not_good_any_more_stays_as_it_is() {
     assert_eq!(agent.accept(platform, more), found("v1.0.0", &["web kept"], &[("v1.0.0-web", Rule::TagMoved)]));
     story.git(&["push", "-q", "origin", ":refs/tags/v1.0.0-web"]);
     let (platform, more) = agent.judge();
-    assert_eq!(more.incidents.iter().map(|it| it.before.clone()).collect::<Vec<_>>(), [tag.clone()]);
+    assert_eq!(more.incidents.iter().map(|it| it.before.clone()).collect::<Vec<_>>(), [tag]);
     let id = more.incidents[0].id();
     assert_eq!(agent.accept(platform, more), found("v1.0.0", &["web kept"], &[("v1.0.0-web", Rule::TagVanished)]));
     // A person accepts that it is gone: it is no alarm any more, and still nothing goes back.
