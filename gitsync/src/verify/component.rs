@@ -18,18 +18,6 @@ use crate::Error;
 use crate::sealed::{Fetched, VerifiedRevision};
 use crate::store::Store;
 
-/// Judges the tags of single components. `platform` is the revision that was just verified, and `names` the components that it
-/// has. Nothing but `production` follows tags: elsewhere nothing comes of it.
-pub fn verify_components(
-    fetched: &Fetched,
-    policy: &Policy,
-    accepted: &Accepted,
-    platform: &VerifiedRevision,
-    names: &BTreeSet<ComponentName>,
-) -> Result<Verification, Error> {
-    verify_components_at(fetched, policy, accepted, platform, names, Timestamp::now())
-}
-
 /// The component that a tag of this name releases, if it is one of a single component.
 pub fn released_component(tag: &str) -> Option<ComponentName> {
     match named(tag) {
@@ -43,20 +31,20 @@ pub fn has_component_tags(fetched: &Fetched, accepted: &Accepted) -> bool {
     !accepted.components.is_empty() || fetched.tags.keys().any(|name| released_component(name).is_some())
 }
 
-/// The same, at a given time of our own clock.
-pub(crate) fn verify_components_at(
+/// Judges the tags of single components. `platform` is the revision that was just verified, and `names` the components that it
+/// has. Nothing but `production` follows tags: elsewhere nothing comes of it.
+pub fn verify_components(
     fetched: &Fetched,
     policy: &Policy,
     accepted: &Accepted,
     platform: &VerifiedRevision,
     names: &BTreeSet<ComponentName>,
-    now: Timestamp,
 ) -> Result<Verification, Error> {
     let Policy::Production(policy) = policy else { return Ok(Verification::default()) };
-    let look = Tags { fetched, policy, accepted, now };
+    let look = Tags { fetched, policy, accepted, now: Timestamp::now() };
     let platform = &platform.revision().commit;
     let mut result = Verification::default();
-    let mut tagged = by_component(fetched, policy, accepted, platform, &mut result);
+    let mut tagged = by_component(fetched, policy, accepted);
     let all: BTreeSet<_> = tagged.keys().chain(accepted.components.keys()).cloned().collect();
     for name in all {
         if !names.contains(&name) {
@@ -84,25 +72,18 @@ pub(crate) fn verify_components_at(
     Ok(result)
 }
 
-/// The tags of each component, without those that the platform's release is known to have reached.
+/// The tags of each component.
 fn by_component<'a>(
     fetched: &'a Fetched,
     policy: &ProductionPolicy,
     accepted: &Accepted,
-    platform: &CommitId,
-    result: &mut Verification,
 ) -> BTreeMap<ComponentName, Vec<Tagged<'a>>> {
-    let passed = accepted.passed.as_ref().filter(|(at, _)| at == platform).map(|(_, passed)| passed);
     let mut tagged: BTreeMap<ComponentName, Vec<Tagged<'a>>> = BTreeMap::new();
     for (tag, id) in &fetched.tags {
         let Named::Version(Some(component), version) = named(tag) else { continue };
         let before = accepted.components.get(&component).and_then(AcceptedComponent::version);
-        if !is_followed(policy, &version, before.as_ref()) {
-            continue;
-        }
-        match passed.and_then(|passed| passed.iter().find(|tag| tag.as_str() == id)) {
-            Some(tag) => drop(result.passed.insert(tag.clone())),
-            None => tagged.entry(component).or_default().push((version, tag, id)),
+        if is_followed(policy, &version, before.as_ref()) {
+            tagged.entry(component).or_default().push((version, tag, id));
         }
     }
     tagged

@@ -2,7 +2,7 @@
 //! passes, and what is wrong with the others. Numbers and commits of a line only go forward.
 
 use semver::Version;
-use tk8s_core::{CommitId, ComponentName, Revision, Timestamp, Trust};
+use tk8s_core::{CommitId, ComponentName, Revision, TagId, Timestamp, Trust};
 
 use super::policy::{Accepted, ProductionPolicy, SeenTag, Verification};
 use super::signature::Broken;
@@ -102,6 +102,11 @@ impl Tags<'_> {
                 }
                 continue;
             }
+            if let Some(tag) = self.is_known_to_be_passed(line, id) {
+                result.passed.insert(tag);
+                newest = Some(None);
+                continue;
+            }
             let near = match line.accepted {
                 Some(before) => self.policy.versions.max_jump.allows(before, &version),
                 None => Ok(()),
@@ -134,6 +139,13 @@ impl Tags<'_> {
             };
         }
         Ok(newest.flatten())
+    }
+
+    /// Whether an earlier look found that the platform's release, as it still is, has this tag's commit.
+    fn is_known_to_be_passed(&self, line: &Line<'_>, id: &str) -> Option<TagId> {
+        let Next::Component { platform, .. } = line.next else { return None };
+        let (at, passed) = self.accepted.passed.as_ref()?;
+        id.parse().ok().filter(|tag| at == platform && passed.contains(tag))
     }
 
     /// What was accepted last of a line, and is gone.

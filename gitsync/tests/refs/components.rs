@@ -103,7 +103,10 @@ fn a_component_follows_its_own_tag_until_the_platforms_release_holds_it() {
     assert_eq!(agent.look(), found("v1.0.0", &["2048 at v7.0.0-2048", "web at v1.0.2-web"], &[]));
     story.release("v1.1.0");
     assert_eq!(agent.look(), found("v1.1.0", &[], &[]), "everything is in it");
+    let passed = agent.accepted.passed.clone();
+    assert_eq!(passed.as_ref().map(|(_, tags)| tags.len()), Some(2), "of each line the newest tag");
     assert_eq!(agent.look(), found("v1.1.0", &[], &[]));
+    assert_eq!(agent.accepted.passed, passed, "and nothing more is asked about at later looks");
     // A start without memory of what was passed comes to the same.
     agent.accepted.passed = None;
     assert_eq!(agent.look(), found("v1.1.0", &[], &[]));
