@@ -56,8 +56,10 @@ pub fn source(
     let revision = Arc::new(revision);
     let platform = Arc::new(gitsync::tree(&revision)?); //                          3  the mirror
     let mut own = BTreeMap::new();
-    if gitsync::has_component_tags(&fetched, accepted) {
-        let more = gitsync::verify_components(&fetched, policy, accepted, &revision, &names(&platform)?)?; // 2
+    // Whoever rolls the tree out finds out for himself that its platform can't be read; what was refused is told all the same.
+    let names = gitsync::has_component_tags(&fetched, accepted).then(|| names(&platform).ok()).flatten();
+    if let Some(names) = names {
+        let more = gitsync::verify_components(&fetched, policy, accepted, &revision, &names)?; // 2
         verification = verification.and(more);
         for (name, followed) in std::mem::take(&mut verification.components) {
             let tree = match followed {

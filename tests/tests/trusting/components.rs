@@ -116,6 +116,21 @@ fn map(system: &System, name: &str, at: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {metadata}\ndata: {{at: '{at}'}}\n")
 }
 
+/// With a tag of a component in the repository, a platform that could not be read kept what else was refused from being told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_though_the_platform_can_not_be_read() {
+    let system = released("own-unread").await;
+    release(&system, "v1.0.1-web", "second", "second");
+    system.until_map("web", "second");
+    system.write("tk8s.yaml", "kind: Nothing\n");
+    release(&system, "v1.1.0", "third", "third");
+    system.until("the platform is refused", || system.status()["problem"]["reason"] == "PlatformRefused");
+    system.commit_unsigned("fourth", "v1.2.0");
+    system.until("the next release is refused", || refused(&system, "refs/tags/v1.2.0").is_some());
+    assert_eq!(refused(&system, "refs/tags/v1.2.0").unwrap().0, "Unsigned");
+    assert_eq!((system.map("web"), system.map("api")), ("second".into(), "first".into()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_whose_tag_moved_stays_as_it_is() {
     let system = released("own-moved").await;
