@@ -13,6 +13,11 @@ use tk8s_diff::live::Scope;
 /// What a bound token says of the Pod that it was made for.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 
+/// What the Deployment, the Service, the account and the roles of an instance are called where it is installed.
+pub fn installed_as(instance: &str) -> String {
+    if instance == "tk8s" { "tk8s-agent".to_owned() } else { format!("tk8s-agent-{instance}") }
+}
+
 /// The agent, as it logs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -189,7 +189,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// By which names the agent is called: by its Service, and on the machine or in the Pod where it runs.
 fn names(namespace: &str, instance: &str) -> Vec<SanType> {
-    let service = if instance == "tk8s" { "tk8s-agent".to_owned() } else { format!("tk8s-agent-{instance}") };
+    let service = crate::identity::installed_as(instance);
     let hosts = [
         "localhost".to_owned(),
         service.clone(),

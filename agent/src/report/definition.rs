@@ -14,7 +14,8 @@ use tokio::time::Instant;
 pub const TEXT: &str = include_str!("../../crds/components.yaml");
 /// What to do where the agent may not.
 pub const REMEDY: &str = "run `tk8s-agent crds | kubectl apply --server-side -f -`";
-const NAME: &str = "components.agent.tk8s.io";
+/// What it is called.
+pub const NAME: &str = "components.agent.tk8s.io";
 /// Counts the definitions.
 const COUNT: &str = "agent.tk8s.io/definition";
 /// Who writes it: not the manager of what releases bring, so that one that comes from Git is whoever's brought it there.

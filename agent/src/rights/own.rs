@@ -2,9 +2,8 @@
 //! of its own resource. The one source of these rules: manifests and the chart are compared with it.
 
 use super::{Holder, Reach, Right, Rights};
+use crate::report::{GROUP, definition};
 
-/// The definition of `Component`, which the agent brings along.
-const DEFINITION: &str = "components.agent.tk8s.io";
 /// By it commands know whom they speak to.
 const CERTIFICATE: &str = "the certificate of its API";
 
@@ -14,7 +13,7 @@ impl Rights {
         let own = Reach::Namespace(namespace.clone());
         let lease = crate::lease::key(&namespace, &instance).name;
         let anchor = crate::anchor::store::key(&namespace, &instance).name;
-        let certificate = format!("tk8s-agent-{instance}-api");
+        let certificate = crate::endpoint::published::key(&namespace, &instance).name;
         // A name can't limit a creation by POST: the API server decides before it reads the object.
         for (group, resource, verbs, purpose, name) in [
             ("coordination.k8s.io", "leases", &["create"][..], "its Lease", None),
@@ -22,8 +21,8 @@ impl Rights {
             ("", "configmaps", &["create"], "its anchor, and the certificate of its API", None),
             ("", "configmaps", &["get", "update"], "its anchor", Some(anchor.as_str())),
             ("", "configmaps", &["get", "update"], CERTIFICATE, Some(certificate.as_str())),
-            ("agent.tk8s.io", "components", &["get", "list", "create", "update", "delete"], "tells how components are", None),
-            ("agent.tk8s.io", "components/status", &["update"], "tells how components are", None),
+            (GROUP, "components", &["get", "list", "create", "update", "delete"], "tells how components are", None),
+            (GROUP, "components/status", &["update"], "tells how components are", None),
             ("events.k8s.io", "events", &["create", "patch"], "tells what happened", None),
         ] {
             self.add(Holder::Agent, own.clone(), Right { group, resource, verbs, purpose }, name, None);
@@ -34,7 +33,7 @@ impl Rights {
             verbs: &["get", "list", "create", "patch"],
             purpose: "brings the definition of its own resource",
         };
-        self.add(Holder::Agent, Reach::Cluster, definitions, Some(DEFINITION), None);
+        self.add(Holder::Agent, Reach::Cluster, definitions, Some(definition::NAME), None);
         for (group, resource) in [("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews")] {
             let purpose = "asks who calls its API, and what they may";
             self.add(Holder::Agent, Reach::Cluster, Right { group, resource, verbs: &["create"], purpose }, None, None);
@@ -44,10 +43,7 @@ impl Rights {
     /// What the objects that hold these rights are called. It begins with `tk8s-agent`, so that those in no namespace are the
     /// agent's own, which no release may touch.
     pub(super) fn name(&self) -> String {
-        match self.installation.instance.as_str() {
-            "tk8s" => "tk8s-agent".into(),
-            instance => format!("tk8s-agent-{instance}"),
-        }
+        crate::identity::installed_as(self.installation.instance.as_str())
     }
 
     pub(super) fn name_for(&self, holder: &Holder) -> String {

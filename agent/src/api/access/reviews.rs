@@ -12,9 +12,9 @@ use tk8s_core::{chain, printable};
 
 use super::super::Problem;
 use super::caller::User;
+use crate::report::GROUP;
 
-/// What rights are about.
-const GROUP: &str = "agent.tk8s.io";
+/// What rights are about, in the group of what the agent tells of itself.
 const RESOURCE: &str = "components";
 /// How long the API server is waited for: a person waits, and its own webhooks may take some seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
