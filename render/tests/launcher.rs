@@ -159,6 +159,23 @@ fn a_program_that_wants_all_memory_is_ended_and_the_error_says_memory() {
     assert!(peak() < 128 * MIB, "{}", peak());
 }
 
+/// Where Go's runtime got no memory for its own threads it crashed at address 0, and the error told the last frames of that.
+#[test]
+fn a_crash_of_gos_runtime_is_one_of_memory_and_of_a_panic_its_reason_is_told() {
+    let bench = bench(small());
+    let says = |text: &str| bench.run("/bin/sh", &["-c", &format!("printf '{text}' >&2; exit 2")]).unwrap_err();
+    let trace = "\\n\\ngoroutine 0 gp=0x1 m=0 [idle]:\\nruntime.gcBgMarkStartWorkers.gowrap1()\\n";
+    let crashed = says(&format!("SIGSEGV: segmentation violation\\nPC=0x436cfd m=0 sigcode=1 addr=0x0{trace}"));
+    assert!(matches!(crashed, Error::OutOfMemory { .. }), "{crashed}");
+    let panicked = says(&format!(
+        "panic: runtime error: invalid memory address or nil pointer dereference\\n[signal SIGSEGV: segmentation violation code=0x1]{trace}"
+    ));
+    assert_eq!(
+        panicked.to_string(),
+        "stand-in: panic: runtime error: invalid memory address or nil pointer dereference [signal SIGSEGV: segmentation violation code=0x1]"
+    );
+}
+
 #[test]
 fn a_program_without_end_is_ended_at_its_deadline() {
     let bench = bench(Limits { time: Duration::from_millis(300), ..small() });

@@ -225,7 +225,9 @@ impl Launcher {
             "errno=12",
         ];
         let by_signal = matches!(signal, Some(Signal::KILL | Signal::SEGV | Signal::BUS | Signal::ABORT));
-        if by_signal || out_of_memory.iter().any(|words| text.contains(words)) {
+        // Where Go's own runtime gets no memory it may use what it did not get. What a program does so is a panic.
+        let by_runtime = text.lines().any(|line| line.starts_with("SIGSEGV: "));
+        if by_signal || by_runtime || out_of_memory.iter().any(|words| text.contains(words)) {
             return Error::OutOfMemory { program, limit: self.limits.memory };
         }
         if text.contains("stack overflow") || text.contains("stack exceeds") {
@@ -234,7 +236,7 @@ impl Launcher {
         // Our paths are nobody's, and what kustomize thinks of old fields is not why it failed.
         let own = task.directory.path().display().to_string();
         let text = text.replace(&format!("{own}/tree/"), "").replace(&own, "");
-        let lines = text.lines().filter(|line| !line.starts_with("# Warning:"));
+        let lines = before_trace(&text).lines().filter(|line| !line.starts_with("# Warning:"));
         let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
         let told = match (words.is_empty(), status) {
             (true, status) => format!("it ended with {status} and said nothing"),
@@ -254,6 +256,13 @@ fn stdin(task: &Task<'_>) -> Result<Stdio, Error> {
         Ok(file)
     };
     fill().map(Stdio::from).map_err(|source| Error::Start { program: task.name, source })
+}
+
+/// What a program of Go says before it tells where each of its threads was: that it crashed, and why.
+fn before_trace(text: &str) -> &str {
+    let traces = ["\ngoroutine ", "\nruntime stack:"];
+    let begins = traces.iter().filter_map(|trace| text.find(trace)).min();
+    begins.map_or(text, |begins| &text[..begins])
 }
 
 /// The end of a complaint, where programs put the reason.
