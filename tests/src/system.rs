@@ -231,7 +231,7 @@ impl System {
     /// Commits everything and tags it, as somebody whose key nobody knows would: without any.
     pub fn commit_unsigned(&self, message: &str, tag: &str) {
         git(&self.file("repository"), &["add", "-A"]);
-        git(&self.file("repository"), &["-c", "commit.gpgsign=false", "commit", "-q", "-m", message]);
+        git(&self.file("repository"), &["-c", "commit.gpgsign=false", "commit", "-q", "--allow-empty", "-m", message]);
         git(&self.file("repository"), &["-c", "tag.gpgsign=false", "tag", "-a", "-m", tag, tag]);
     }
 
