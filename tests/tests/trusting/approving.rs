@@ -57,6 +57,28 @@ impl Story {
         std::fs::write(self.0.file("signers.yaml"), given).unwrap();
     }
 
+    /// A clone, as somebody has it who works with the repository.
+    fn clone_repository(&self) {
+        git(&self.0.file("."), &["clone", "-q", "repository", "clone"]);
+        git(&self.0.file("clone"), &["config", "user.email", "person@example.com"]);
+        git(&self.0.file("clone"), &["config", "user.name", "Person"]);
+    }
+
+    /// From now on the clone is this person's.
+    fn use_key_of(&self, person: &str) {
+        let key = self.0.file(person).display().to_string();
+        for (setting, value) in [("gpg.format", "ssh"), ("user.signingkey", &key), ("tk8s.signer", person)] {
+            git(&self.0.file("clone"), &["config", setting, value]);
+        }
+    }
+
+    /// `tk8s-agent approve` in the clone: its exit code, and what it says.
+    fn approve_by_command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let clone = self.0.file("clone").display().to_string();
+        let output = self.0.tk8s(&[&["approve", "--repository", &clone], arguments].concat());
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
     fn take_back(&self, release: &str, role: &str, person: &str) {
         git(&self.0.file("repository"), &["tag", "-d", &format!("approve/{release}/{role}/{person}")]);
     }
@@ -267,20 +289,9 @@ async fn approve_shows_what_it_is_about_and_makes_the_tag_with_the_persons_own_g
     story.release("v1.0.0", "first");
     story.0.start();
     story.until_missing("v1.0.0", &["security-officer 0/1", "technical-lead 0/1"]);
-    let clone = story.0.file("clone").display().to_string();
-    git(&story.0.file("."), &["clone", "-q", "repository", "clone"]);
-    let use_key_of = |person: &str| {
-        let key = story.0.file(person).display().to_string();
-        for (setting, value) in [("gpg.format", "ssh"), ("user.signingkey", &key), ("tk8s.signer", person)] {
-            git(&story.0.file("clone"), &["config", setting, value]);
-        }
-    };
-    git(&story.0.file("clone"), &["config", "user.email", "person@example.com"]);
-    git(&story.0.file("clone"), &["config", "user.name", "Person"]);
-    let approve = |arguments: &[&str]| {
-        let output = story.0.tk8s(&[&["approve", "--repository", &clone], arguments].concat());
-        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-    };
+    story.clone_repository();
+    let use_key_of = |person: &str| story.use_key_of(person);
+    let approve = |arguments: &[&str]| story.approve_by_command(arguments);
     use_key_of("lea");
     let (code, told) = approve(&["v1.0.0", "--role", "lead", "--yes"]);
     assert!(code == Some(1) && told.contains("there is no role `lead`"), "{told}");
@@ -313,4 +324,34 @@ async fn approve_shows_what_it_is_about_and_makes_the_tag_with_the_persons_own_g
     git(&story.0.file("clone"), &["tag", "-s", "-m", "mine", "v1.1.0", "origin/main"]);
     let (code, told) = approve(&["v1.1.0", "--role", SECURITY, "--yes"]);
     assert!(code == Some(1) && told.contains("the agent means another tag `v1.1.0`"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approve_shows_of_a_component_s_tag_what_is_new_since_the_component_s_own_release() {
+    let mut story = Story::new("approve-own", "technical-lead: 1").await;
+    story.release("v1.0.0", "first");
+    story.0.start();
+    story.until_missing("v1.0.0", &["technical-lead 0/1"]);
+    story.approve("v1.0.0", LEAD, "lea", YES);
+    story.0.until_map("one", "first");
+    story.0.until_all("Healthy");
+    story.clone_repository();
+    story.use_key_of("lea");
+    for (tag, before, after) in [("v1.0.1-one", "first", "second"), ("v1.0.2-one", "second", "third")] {
+        story.release(tag, after);
+        story.until_missing(tag, &["technical-lead 0/1"]);
+        git(&story.0.file("clone"), &["fetch", "-q", "--tags"]);
+        let (code, told) = story.approve_by_command(&[tag, "--role", LEAD, "--yes"]);
+        let (taken, given) = (format!("-data: {{at: \"{before}\"}}"), format!("+data: {{at: \"{after}\"}}"));
+        assert!(code == Some(0) && told.contains("it releases `one` only"), "{told}");
+        assert!(told.contains(&taken) && told.contains(&given), "{told}");
+        story.0.until_map("one", after);
+        story.0.until_all("Healthy");
+    }
+    let (code, told) = story.approve_by_command(&["v1.0.0-two", "--role", LEAD, "--yes"]);
+    assert!(code == Some(1) && told.contains("no tag `v1.0.0-two`"), "{told}");
+    story.0.tag("v1.0.0-two");
+    git(&story.0.file("clone"), &["fetch", "-q", "--tags"]);
+    let (code, told) = story.approve_by_command(&["v1.0.0-two", "--role", LEAD, "--yes"]);
+    assert!(code == Some(1) && told.contains("the agent has no component `two`"), "{told}");
 }
