@@ -124,6 +124,12 @@ impl Remembered {
         self.unsure.read().unwrap_or_else(PoisonError::into_inner).contains(component)
     }
 
+    /// Whether it is not known how some object of a component was left, for whatever reason: no watch shows its drift then,
+    /// and only a run finds out.
+    pub fn doubts(&self, component: &ComponentName) -> bool {
+        self.is_unsure(component) || self.read().of(component).any(|entry| entry.unsure && entry.is_part())
+    }
+
     /// A run has looked at all objects of a component.
     pub fn made_sure(&self, component: &ComponentName) {
         self.unsure.write().unwrap_or_else(PoisonError::into_inner).remove(component);

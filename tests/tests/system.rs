@@ -108,6 +108,20 @@ async fn a_write_that_is_overtaken_is_planned_again() {
     is_made_good("says-409", fault, 1, Seen::is_patch, None).await;
 }
 
+/// A look at Git between two tries took the failed repair for one that drift would show again, which it does not while it is
+/// unknown how the object was left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_overtaken_is_tried_until_it_is_done() {
+    let system = System::two_components("repair-says-409", "").await;
+    let one = about("one");
+    let fault = Fault::Status { code: 409, reason: "Conflict", retry_after: None };
+    system.proxy.disturb(3, fault, move |seen| one(seen) && seen.is_patch() && !seen.is_dry_run());
+    system.kubectl(&["patch", "configmap", "one", "--type=merge", "-p", r#"{"data":{"at":"by hand"}}"#]);
+    system.until("the repair is refused three times", || system.proxy.left() == 0);
+    system.until_map("one", "first");
+    system.until_all("Healthy");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_asks_for_patience_gets_it() {
     let fault = Fault::Status { code: 429, reason: "TooManyRequests", retry_after: Some(1) };

@@ -114,7 +114,7 @@ impl Engine {
         }
         match Sight::of(self.health_of(name).0) {
             // What somebody changed is not what Git says.
-            Sight::Well if self.memory.is_unsure(name) || !self.drifted(unit).is_empty() => Sight::Unclear,
+            Sight::Well if self.memory.doubts(name) || !self.drifted(unit).is_empty() => Sight::Unclear,
             sight => sight,
         }
     }

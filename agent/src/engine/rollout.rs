@@ -311,6 +311,10 @@ impl Engine {
         let due = slot.is_due() || opened || approved || promoted;
         match Standing::of(view) {
             Standing::Runs(release) | Standing::Unhealthy(release) if self.memory.is_unsure(name) => Some(release),
+            // A repair was not taken, or nobody heard whether it was. The clock tries it again; where it does not, this does.
+            Standing::Runs(release) if matches!(progress, Progress::Failed { .. }) && self.memory.doubts(name) => {
+                (due || !slot.will_try_again()).then_some(release)
+            }
             Standing::Runs(release) => {
                 tracing::debug!(%release, "is what runs");
                 if matches!(progress, Progress::Failed { .. }) {

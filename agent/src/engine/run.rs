@@ -127,7 +127,7 @@ impl Engine {
         trigger: &Trigger,
         heard: Heard<'_>,
     ) -> Result<Outcome, Error> {
-        let _turn = slot.turn.lock().await;
+        let turn = slot.turn.lock().await;
         if !slot.is_current(ticket) || self.stop.is_cancelled() {
             return Err(Error::Superseded);
         }
@@ -160,6 +160,8 @@ impl Engine {
                 slot.again_in(std::time::Duration::ZERO);
             }
         }
+        // Whoever looks now has to find the place free: it passes over one that is taken.
+        drop(turn);
         self.look_again(&unit.spec.name);
         result
     }

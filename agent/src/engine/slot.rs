@@ -153,6 +153,11 @@ impl Slot {
         *lock(&self.retry_at) = Some(Again::OnTheWall(time));
     }
 
+    /// Whether the clock tries again some time.
+    pub fn will_try_again(&self) -> bool {
+        lock(&self.retry_at).is_some()
+    }
+
     /// Whether it is time to try again.
     pub fn is_due(&self) -> bool {
         match *lock(&self.retry_at) {
@@ -212,6 +217,7 @@ mod tests {
         let first = retry_at(&slot).expect("it passes");
         slot.set(failed(Class::Waiting, "R"));
         assert!(retry_at(&slot).expect("it passes") > first, "pauses grow");
+        assert!(slot.will_try_again());
         for progress in [
             failed(Class::Denied, "R"),
             failed(Class::Stalled, "R"),
@@ -223,6 +229,7 @@ mod tests {
             slot.set(failed(Class::Transient, "R"));
             slot.set(progress.clone());
             assert_eq!(retry_at(&slot), None, "{progress:?}");
+            assert!(!slot.will_try_again());
         }
     }
 
