@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tk8s_core::{ComponentName, InstanceName, Placed, ReleaseId, ReleaseNumber, Secret};
 
 use crate::blobs::Blobs;
-use crate::event::{Event, Record};
+use crate::event::{Event, Reading, Record};
 use crate::fold::{self, ComponentState, ReleaseState};
 use crate::history::{get, values};
 use crate::keys::{self, Keys};
@@ -47,10 +47,10 @@ impl Archive {
             None => own_key(&ledger_dir)?,
         };
         let (view, created) = when_it_holds_still(&options.dir, || {
-            let (view, mut created) = (MemoryView::default(), None);
+            let (view, mut created, mut reading) = (MemoryView::default(), None, Reading::of(&ledger_dir));
             let mut waiting = Vec::new();
             ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| {
-                let record = Record::parse(position, bytes)?;
+                let record = reading.read(position, bytes)?;
                 if let Event::Created { instance, encryption, .. } = &record.event {
                     created = Some((instance.clone(), encryption.clone()));
                 }

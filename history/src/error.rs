@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::event::VERSION;
 use tk8s_core::{Class, Classified, Digest, Environment, ReleaseId};
 
 /// Why the history refused or could not do something. Holds no secret and no content of a file.
@@ -86,11 +87,24 @@ pub enum Error {
     /// An origin that a checkpoint could not carry.
     #[error("`{0}` is not a valid ledger origin: no spaces, no `+`, no control characters, not empty")]
     Origin(String),
-    /// An event that a newer version wrote.
+    /// A ledger that a newer version of the agent wrote to.
     #[error(
-        "event {position} of the ledger cannot be understood: it was written by a newer version of the agent; run that version, or a later one"
+        "the ledger in `{}` was written by {wrote} of the agent from event {position} on, and this is version {VERSION}: {why}; run that \
+         version or a later one, or restore a copy of the history from before the upgrade", .ledger.display()
     )]
     Newer {
+        /// The ledger.
+        ledger: PathBuf,
+        /// The first event that is not known here.
+        position: u64,
+        /// Which version wrote it, as far as it says so.
+        wrote: String,
+        /// What is not known.
+        why: String,
+    },
+    /// An event that can't be read, of a ledger in which every event could be.
+    #[error("event {position} of the ledger can't be read any more")]
+    Event {
         /// Its position.
         position: u64,
         /// What the parser said about its shape.
@@ -179,6 +193,7 @@ impl Classified for Error {
             Error::Key { .. } => "HistoryKey",
             Error::Origin(_) => "LedgerOrigin",
             Error::Newer { .. } => "LedgerNewer",
+            Error::Event { .. } => "LedgerUnreadable",
             Error::Waived { .. } => "WaivedOutsideDev",
             Error::UnknownRelease(_) => "UnknownRelease",
             Error::Blob { .. } | Error::BlobFile { .. } => "BlobDamaged",

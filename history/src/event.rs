@@ -5,6 +5,7 @@
 //! ledger alone can be replayed, without blobs or keys.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
@@ -17,8 +18,12 @@ use crate::{
     Scope, SeenTag, SizeAndRoot,
 };
 
-/// The version of the format of events.
+/// The version of the format of what is on a volume. An older agent that finds a higher one refuses it, so it is raised whenever
+/// what is written can't be read, or would be taken for something else, by the versions before. A new kind of event needs no
+/// new number: who does not know it says so.
 pub(crate) const FORMAT: u32 = 1;
+/// The version that writes.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,14 @@ pub(crate) enum Event {
         instance: InstanceName,
         key: String,
         encryption: String,
+        /// Of the agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+    },
+    /// From here on another version of the agent writes.
+    Continued {
+        version: String,
+        format: u32,
     },
     Accepted {
         revision: Revision,
@@ -212,6 +225,7 @@ impl Event {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Event::Created { .. } => "created",
+            Event::Continued { .. } => "continued",
             Event::Accepted { .. } => "accepted",
             Event::AcceptedComponent { .. } => "acceptedComponent",
             Event::Refused { .. } => "refused",
@@ -255,8 +269,52 @@ impl Record {
         }
     }
 
+    /// The key that signs the ledger, as its first event names it.
+    pub(crate) fn key(&self) -> Option<String> {
+        match &self.event {
+            Event::Created { key, .. } => Some(key.clone()),
+            _ => None,
+        }
+    }
+
+    /// Reads an event of a ledger that was [read](Reading) before.
     pub(crate) fn parse(position: u64, bytes: &[u8]) -> Result<Record, Error> {
-        serde_json::from_slice(bytes).map_err(|source| Error::Newer { position, source })
+        serde_json::from_slice(bytes).map_err(|source| Error::Event { position, source })
+    }
+}
+
+/// Reads a ledger from its beginning, and knows which version of the agent wrote what: a ledger that a newer one wrote to is
+/// refused by that version's name.
+pub(crate) struct Reading {
+    ledger: PathBuf,
+    wrote: Option<String>,
+}
+
+impl Reading {
+    pub(crate) fn of(ledger: &Path) -> Reading {
+        Reading { ledger: ledger.into(), wrote: None }
+    }
+
+    pub(crate) fn read(&mut self, position: u64, bytes: &[u8]) -> Result<Record, Error> {
+        let record: Record = serde_json::from_slice(bytes).map_err(|error| self.newer(position, error.to_string()))?;
+        let (version, format) = match &record.event {
+            Event::Created { version, format, .. } => (version.clone(), *format),
+            Event::Continued { version, format } => (Some(version.clone()), *format),
+            _ => return Ok(record),
+        };
+        self.wrote = version;
+        match format > FORMAT {
+            true => {
+                Err(self.newer(position, format!("it has the format {format}, and {FORMAT} is the highest that is known here")))
+            }
+            false => Ok(record),
+        }
+    }
+
+    fn newer(&self, position: u64, why: String) -> Error {
+        let wrote = self.wrote.as_deref().filter(|wrote| *wrote != VERSION);
+        let wrote = wrote.map_or("a later version".into(), |wrote| format!("version {}", tk8s_core::printable(wrote, 40)));
+        Error::Newer { ledger: self.ledger.clone(), position, wrote, why: tk8s_core::printable(&why, 300) }
     }
 }
 

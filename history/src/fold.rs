@@ -15,6 +15,13 @@ use crate::{
     ReleaseView, RollbackRequest, Said, Scope, SeenTag, Status, Suspension,
 };
 
+/// The number of this fold, kept in each view that it made: a view of another one is made anew. Raised whenever the same events
+/// become something else in the view, also when only the form of an entry changes.
+pub(crate) const FOLD: u32 = 1;
+
+/// The key of which version of the agent wrote last.
+pub(crate) const WROTE: &str = "wrote";
+
 /// The key of what was last accepted.
 pub(crate) const ACCEPTED: &str = "accepted";
 
@@ -202,7 +209,8 @@ fn forget_refusals(reference: &str, changes: &mut Changes<'_>) -> Result<(), Vie
 pub(crate) fn apply(record: &Record, changes: &mut Changes<'_>) -> Result<(), ViewError> {
     let at = record.at;
     match &record.event {
-        Event::Created { .. } => Ok(()),
+        Event::Created { version: None, .. } => Ok(()),
+        Event::Created { version: Some(version), .. } | Event::Continued { version, .. } => changes.put(WROTE, version),
         Event::Accepted { revision, trust, ahead } => {
             forget_refusals(&revision.reference, changes)?;
             for key in changes.keys(OWN)? {

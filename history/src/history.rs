@@ -14,6 +14,7 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use tk8s_core::{
 use tk8s_images::{Resolved, ResolvedParts};
 
 use crate::blobs::Blobs;
-use crate::event::{self, Event, FORMAT, Record};
+use crate::event::{self, Event, FORMAT, Reading, Record, VERSION};
 use crate::fold::{self, AcceptedState, ComponentState, HooksState, LimitState, ReleaseState};
 use crate::gap::{self, Gap, GapView, Limit};
 use crate::keys::{self, Keys};
@@ -101,6 +102,8 @@ pub struct History {
     view: RwLock<Arc<dyn View>>,
     /// Refusals and causes that were counted and are not in the ledger, by key.
     repeats: Mutex<HashMap<String, u64>>,
+    /// Whether another version wrote last: then the next append begins by saying so.
+    continues: AtomicBool,
     /// The lock on the directory, for as long as this lives.
     _lock: File,
 }
@@ -158,9 +161,10 @@ impl History {
         let lock = lock(&options.dir)?;
         let mut ledger = Ledger::open(&options.ledger_dir(), &options.origin, identity)?;
         if ledger.size() > 0 {
-            check_first(&ledger, &options, &keys)?;
             // What the view knows of an event that is not understood here was decided by a newer version.
-            ledger.each_from(0, &mut |position, bytes| Record::parse(position, bytes).map(drop))?;
+            let mut reading = Reading::of(&options.ledger_dir());
+            ledger.each_from(0, &mut |position, bytes| reading.read(position, bytes).map(drop))?;
+            check_first(&ledger, &options, &keys)?;
         }
         let view = open_view(&options, &ledger, now)?;
         ledger.drop_tail()?;
@@ -170,6 +174,7 @@ impl History {
                 instance: options.instance.clone(),
                 key: verifier.to_string(),
                 encryption: keys.check(),
+                version: Some(VERSION.into()),
             };
             ledger.append(&[Record { sequence: 0, at: now, event: created }.to_bytes()?])?;
         }
@@ -181,10 +186,13 @@ impl History {
             ledger: Mutex::new(ledger),
             view: RwLock::new(view),
             repeats: Mutex::default(),
+            continues: AtomicBool::new(false),
             _lock: lock,
         };
         history.catch_up();
         history.sweep()?;
+        let wrote: Option<String> = history.derived(&locked(&history.ledger), fold::WROTE)?;
+        history.continues.store(wrote.as_deref() != Some(VERSION), Ordering::SeqCst);
         Ok(history)
     }
 
@@ -235,7 +243,12 @@ impl History {
         self.stage_parts_for(parts, None, now)
     }
 
-    fn stage_parts_for(&self, parts: ResolvedParts, account: Option<ServiceAccount>, now: Timestamp) -> Result<Staged, Error> {
+    pub(crate) fn stage_parts_for(
+        &self,
+        parts: ResolvedParts,
+        account: Option<ServiceAccount>,
+        now: Timestamp,
+    ) -> Result<Staged, Error> {
         if matches!(parts.trust, Trust::Waived { .. }) && parts.environment != Environment::Dev {
             return Err(Error::Waived { component: parts.component.to_string(), environment: parts.environment });
         }
@@ -317,9 +330,8 @@ impl History {
             Outcome { turn, turns, message: cut(&outcome.message, OUTCOME), trigger: cut(&outcome.trigger, 80), ..outcome };
         let finished = fold::ends(&outcome);
         let mut ledger = locked(&self.ledger);
-        let position = ledger.size();
         self.append(&mut ledger, vec![Event::Finished { release, plan, outcome }], now, Some("P11"))?;
-        Ok(Recorded { position, finished })
+        Ok(Recorded { position: ledger.size() - 1, finished })
     }
 
     /// Reads a release back: what the ledger proves was staged, with the objects of exactly then.
@@ -553,9 +565,13 @@ impl History {
     /// The events, flushed to disk together, then the view.
     fn append(&self, ledger: &mut Ledger, events: Vec<Event>, now: Timestamp, point: Option<&str>) -> Result<(), Error> {
         let first = ledger.size();
+        let continues = self.continues.load(Ordering::SeqCst);
+        let continued = continues.then(|| Event::Continued { version: VERSION.into(), format: FORMAT });
+        let events = continued.into_iter().chain(events);
         let records: Vec<Record> = (first..).zip(events).map(|(sequence, event)| Record { sequence, at: now, event }).collect();
         let bytes = records.iter().map(Record::to_bytes).collect::<Result<Vec<_>, _>>()?;
         ledger.append(&bytes)?;
+        self.continues.store(false, Ordering::SeqCst);
         point.into_iter().for_each(crash::point);
         let view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = fold_into(&**view, &records, ledger.size(), &ledger.root()) {
@@ -954,8 +970,11 @@ pub fn replay_equals_view(options: Options) -> Result<(), Difference> {
     let signed = Ledger::open(&options.ledger_dir(), &options.origin, identity).map_err(ledger)?;
     let broken = |error: ViewError| Difference::View(error.to_string());
     let view = SledView::open(&options.view_dir(), &options.marker(), options.watchdog).map_err(broken)?;
-    let from = derived_size(&view).map_err(broken)?;
-    replay(&signed, from, &view).map_err(ledger)?;
+    let meta = view::check(&view).map_err(broken)?;
+    if let Some(meta) = meta.as_ref().filter(|meta| meta.fold != fold::FOLD) {
+        return Err(Difference::View(format!("it was made by the fold {}, and this is {}", meta.fold, fold::FOLD)));
+    }
+    replay(&signed, meta.map_or(0, |meta| meta.applied), &view).map_err(ledger)?;
     compare(&signed, &view)
 }
 
@@ -1042,12 +1061,9 @@ fn lock(dir: &Path) -> Result<File, Error> {
 fn check_first(ledger: &Ledger, options: &Options, keys: &Keys) -> Result<(), Error> {
     let file = options.ledger_dir();
     let record = Record::parse(0, &ledger.proven_record(0)?)?;
-    let Event::Created { format, instance, encryption, .. } = record.event else {
+    let Event::Created { instance, encryption, .. } = record.event else {
         return Err(Error::Foreign { file, problem: "does not begin like a history of tk8s-agent".into() });
     };
-    if format > FORMAT {
-        return Err(Error::Foreign { file, problem: "was written by a newer version of the agent: upgrade".into() });
-    }
     if instance != options.instance {
         return Err(Error::Foreign {
             file,
@@ -1062,7 +1078,7 @@ fn check_first(ledger: &Ledger, options: &Options, keys: &Keys) -> Result<(), Er
 }
 
 /// The view in sled, as it was left if it is whole and of this ledger, otherwise a new one.
-fn open_view(options: &Options, ledger: &Ledger, now: Timestamp) -> Result<Arc<dyn View>, Error> {
+pub(crate) fn open_view(options: &Options, ledger: &Ledger, now: Timestamp) -> Result<Arc<dyn View>, Error> {
     let (dir, marker) = (options.view_dir(), options.marker());
     if disk::read(&marker)?.is_some() {
         put_aside(options, now)?;
@@ -1076,7 +1092,18 @@ fn open_view(options: &Options, ledger: &Ledger, now: Timestamp) -> Result<Arc<d
                 if !agrees {
                     return Err(Error::Forked { dir: options.dir.clone(), ledger: ledger.size(), view: meta.applied });
                 }
-                return Ok(Arc::new(Recent::new(view)));
+                let view = Recent::new(view);
+                if meta.fold != fold::FOLD {
+                    tracing::info!(fold = meta.fold, "the view was made by another version: it is made anew from the ledger");
+                    // Whatever of this is interrupted: the next start finds the old view, an empty one, or the beginning of a new one.
+                    if let Err(error) = view::clear(&view) {
+                        tracing::error!(%error, "the view can't be emptied; it is put aside");
+                        drop(view);
+                        put_aside(options, now)?;
+                        continue;
+                    }
+                }
+                return Ok(Arc::new(view));
             }
             Err(error) if attempt == 0 => {
                 tracing::error!(%error, "the view is put aside and rebuilt from the ledger");

@@ -1,12 +1,12 @@
 //! Proving a history without opening it: nothing is written, no lock is taken, no encryption key is needed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tk8s_core::ReleaseId;
+use tk8s_core::{Digest, ReleaseId};
 
-use crate::event::{Event, Record};
+use crate::event::{Event, Reading, Record};
 use crate::note::Verifier;
 use crate::{Error, blobs, disk, ledger};
 
@@ -31,8 +31,8 @@ const ATTEMPTS: u32 = 5;
 
 /// Recomputes the ledger in `dir` (a history's directory) from its entry bundles, compares every tile and the signed
 /// checkpoint, and every blob with its name; each kept release must have its blob. An agent may be running on it.
-pub fn verify(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
-    when_it_holds_still(dir, || verify_once(dir, vkey))
+pub fn verify(dir: &Path, public_key: Option<&str>) -> Result<Verified, Error> {
+    when_it_holds_still(dir, || verify_once(dir, public_key))
 }
 
 /// Begins again where an agent that runs has moved on meanwhile.
@@ -48,44 +48,60 @@ pub(crate) fn when_it_holds_still<T>(dir: &Path, read: impl Fn() -> Result<T, Er
     }
 }
 
-fn verify_once(dir: &Path, vkey: Option<&str>) -> Result<Verified, Error> {
+fn verify_once(dir: &Path, public_key: Option<&str>) -> Result<Verified, Error> {
     let ledger_dir = dir.join("ledger");
-    let verifier = match vkey {
-        Some(vkey) => {
-            Verifier::parse(vkey).ok_or(Error::Key { key: "public key", problem: "is not of the form `origin+id+key`" })?
-        }
-        None => own_key(&ledger_dir)?,
-    };
-    let mut events = BTreeMap::new();
-    let mut kept = BTreeMap::new();
-    let (size, root) = ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| {
-        let record = Record::parse(position, bytes)?;
-        if record.sequence != position {
-            let problem = format!("calls an event number {}", record.sequence);
-            return Err(Error::Damaged { file: ledger_dir.clone(), position, problem });
-        }
-        *events.entry(record.event.kind().to_owned()).or_default() += 1;
-        match record.event {
-            Event::Staged { release, blob, .. } => drop(kept.insert(release.id, blob)),
-            Event::Forgotten { component, releases } => releases.into_iter().for_each(|number| {
-                kept.remove(&ReleaseId { component: component.clone(), number });
-            }),
-            _ => {}
-        }
-        Ok(())
-    })?;
+    let verifier = public_key.map_or_else(|| own_key(&ledger_dir), vkey)?;
+    let mut kept = Kept::of(&ledger_dir);
+    let (size, root) = ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| kept.hear(position, bytes))?;
+    let Kept { events, blobs: kept, .. } = kept;
     let blobs = blobs::verify(&dir.join("blobs"), &kept)?;
     use base64::Engine as _;
     let root = base64::engine::general_purpose::STANDARD.encode(root);
     Ok(Verified { size, root, key: verifier.to_string(), events, blobs })
 }
 
+/// What the events of a ledger say that there is.
+pub(crate) struct Kept {
+    ledger: PathBuf,
+    reading: Reading,
+    /// How many events of each kind.
+    pub(crate) events: BTreeMap<String, u64>,
+    /// The blobs of the releases that are kept.
+    pub(crate) blobs: BTreeMap<ReleaseId, Digest>,
+}
+
+impl Kept {
+    pub(crate) fn of(ledger: &Path) -> Kept {
+        Kept { ledger: ledger.into(), reading: Reading::of(ledger), events: BTreeMap::new(), blobs: BTreeMap::new() }
+    }
+
+    pub(crate) fn hear(&mut self, position: u64, bytes: &[u8]) -> Result<(), Error> {
+        let record = self.reading.read(position, bytes)?;
+        if record.sequence != position {
+            let problem = format!("calls an event number {}", record.sequence);
+            return Err(Error::Damaged { file: self.ledger.clone(), position, problem });
+        }
+        *self.events.entry(record.event.kind().to_owned()).or_default() += 1;
+        match record.event {
+            Event::Staged { release, blob, .. } => drop(self.blobs.insert(release.id, blob)),
+            Event::Forgotten { component, releases } => releases.into_iter().for_each(|number| {
+                self.blobs.remove(&ReleaseId { component: component.clone(), number });
+            }),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A key as somebody gives it.
+pub(crate) fn vkey(key: &str) -> Result<Verifier, Error> {
+    Verifier::parse(key).ok_or(Error::Key { key: "public key", problem: "is not of the form `origin+id+key`" })
+}
+
 /// The key that a ledger names itself.
 pub(crate) fn own_key(ledger_dir: &Path) -> Result<Verifier, Error> {
     let missing = || Error::Damaged { file: ledger_dir.into(), position: 0, problem: "holds no ledger of tk8s-agent".into() };
     let record = ledger::first_record(ledger_dir)?.ok_or_else(missing)?;
-    match Record::parse(0, &record).map(|record| record.event) {
-        Ok(Event::Created { key, .. }) => Verifier::parse(&key).ok_or_else(missing),
-        _ => Err(missing()),
-    }
+    let key = Record::parse(0, &record).ok().and_then(|record| record.key());
+    key.and_then(|key| Verifier::parse(&key)).ok_or_else(missing)
 }

@@ -402,7 +402,7 @@ fn an_event_of_a_newer_version_is_named_at_the_start_whether_there_is_a_view_or_
         let aborts = Watchdog { on_hang: std::sync::Arc::new(|| panic!("aborted")), ..options(dir.path()).watchdog };
         let error = History::open(Options { watchdog: aborts, ..options(dir.path()) }, at(1)).unwrap_err();
         assert!(matches!(error, Error::Newer { position: 1, .. }), "{error}");
-        assert!(error.to_string().contains("newer version"), "{error}");
+        assert!(error.to_string().contains("a later version"), "{error}");
     }
     assert!(matches!(verify(dir.path(), None), Err(Error::Newer { position: 1, .. })));
 }

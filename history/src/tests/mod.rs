@@ -8,7 +8,9 @@ mod incidents;
 mod kill;
 mod people;
 mod power;
+mod released;
 mod served;
+mod upgrade;
 
 use std::path::Path;
 use std::time::Duration;

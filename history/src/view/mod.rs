@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use crate::fold::FOLD;
 use crate::merkle::Hash;
 
 /// Which tree.
@@ -59,6 +60,9 @@ pub(crate) struct Meta {
     pub(crate) root: String,
     /// All entries, each hashed, added up by exclusive or: one that goes missing is noticed.
     pub(crate) sum: String,
+    /// The number of the fold that made it. Views from before there were numbers have none.
+    #[serde(default)]
+    pub(crate) fold: u32,
 }
 
 fn entry_hash(key: &str, value: &[u8]) -> Hash {
@@ -86,6 +90,12 @@ pub(crate) fn check(view: &dyn View) -> Result<Option<Meta>, ViewError> {
             Err(_) => Err(ViewError::Broken("it does not say how far it has come".into())),
         },
     }
+}
+
+/// Empties the derived tree, at once: what comes next is a view of no event.
+pub(crate) fn clear(view: &dyn View) -> Result<(), ViewError> {
+    let entries = view.scan(Tree::Derived, "")?;
+    view.commit(Tree::Derived, entries.into_iter().map(|(key, _)| (key, None)).collect())
 }
 
 /// Changes to the derived tree that are not in the view yet, and read like it.
@@ -174,7 +184,7 @@ impl<'a> Changes<'a> {
             before.iter().chain(&value).for_each(|value| add(&mut sum, &key, value));
             batch.insert(key, value);
         }
-        self.put(META, &Meta { applied, root: hex::encode(root), sum: hex::encode(sum) })?;
+        self.put(META, &Meta { applied, root: hex::encode(root), sum: hex::encode(sum), fold: FOLD })?;
         batch.append(&mut self.changed);
         self.view.commit(Tree::Derived, batch)
     }
