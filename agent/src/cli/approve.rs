@@ -36,6 +36,9 @@ pub(super) struct Approve {
     /// Until when it may begin: a day, whose end in UTC is meant, or a time with its zone.
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
+    /// Say it anew, for other clusters or until another time: it takes the place of what you said of the release in this role.
+    #[arg(long)]
+    again: bool,
     /// What you looked at: the first line of the tag's message.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
@@ -101,15 +104,25 @@ impl Approve {
             return Err(format!("`{release}` is not an annotated tag: nobody signed it, and it is no release").into());
         }
         let runs = self.what_runs(&tag).await?;
+        let reference = format!("refs/tags/{name}");
+        if !self.again && self.git(&["rev-parse", "--verify", "--quiet", &reference]).is_ok() {
+            return Err(format!(
+                "you said yes to {release} as {} before, and `git show {name}` says for what: `--again` says it anew, in its place",
+                self.role
+            )
+            .into());
+        }
         self.show(&runs, &tag)?;
         self.make_sure(&format!("Say yes to {release} as {} for {}?", self.role, self.environment))?;
-        self.run_git(&["tag", "-s", "-m", &message, &name, &tag])?;
+        let (force, pushed): (&[&str], _) = if self.again { (&["-f"], format!("+{reference}")) } else { (&[], reference) };
+        self.run_git(&[&["tag", "-s"][..], force, &["-m", &message, &name, &tag]].concat())?;
+        let push = format!("git push {} {pushed}", self.remote);
         if self.no_push {
-            line(&format!("made `{name}`; push it: git push {} refs/tags/{name}", self.remote));
+            line(&format!("made `{name}`; push it: {push}"));
             return Ok(());
         }
-        self.run_git(&["push", &self.remote, &format!("refs/tags/{name}")]).map_err(|why| {
-            format!("{why}; the tag is there, and only has to be pushed: git push {} refs/tags/{name}", self.remote)
+        self.run_git(&["push", &self.remote, &pushed]).map_err(|why| {
+            format!("{why}; the tag is here, and only has to be pushed: {push} (`--again` replaces one that is there)")
         })?;
         line(&format!("pushed `{name}`; `tk8s-agent status` says who is still missing"));
         Ok(())

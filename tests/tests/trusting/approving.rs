@@ -319,6 +319,16 @@ async fn approve_shows_what_it_is_about_and_makes_the_tag_with_the_persons_own_g
     let (code, told) = approve(&["v1.1.0", "--role", SECURITY, "--no-push", "--yes"]);
     assert!(code == Some(0) && told.contains("-data: {at: \"first\"}") && told.contains("+data: {at: \"second\"}"), "{told}");
     assert!(told.contains("push it: git push origin refs/tags/approve/v1.1.0/security-officer/sam"), "{told}");
+    // What was said once is replaced only by somebody who says so, here and where it was pushed to.
+    let (code, told) = approve(&["v1.1.0", "--role", SECURITY, "--clusters", "other", "--yes"]);
+    assert!(code == Some(1) && told.contains("you said yes to v1.1.0 as security-officer before"), "{told}");
+    for (clusters, missing) in
+        [("other", &["security-officer 0/1", "technical-lead 0/1"][..]), ("other,test", &["technical-lead 0/1"])]
+    {
+        let (code, told) = approve(&["v1.1.0", "--role", SECURITY, "--clusters", clusters, "--again", "--yes"]);
+        assert_eq!(code, Some(0), "{told}");
+        story.until_missing("v1.1.0", missing);
+    }
     // A tag that is another one here than where the agent looks is nothing to say yes to.
     git(&story.0.file("clone"), &["tag", "-d", "v1.1.0"]);
     git(&story.0.file("clone"), &["tag", "-s", "-m", "mine", "v1.1.0", "origin/main"]);
