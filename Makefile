@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
 FUZZ_TARGETS = yaml kustomization tree object known_hosts allowed_signers krl ssh_signature openpgp cms
 
-.PHONY: help build programs demo cluster test bench image lint fuzz
+.PHONY: help build programs demo demo-fleet cluster test bench image lint fuzz
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ build: programs ## put tk8s-agent and the cluster's programs under bin/
 
 demo: build ## watch the agent do its main job on a real control plane (KEEP=1 leaves it running, KUBECONFIG=... uses that cluster)
 	@TK8S_AGENT_BIN=$(CARGO_TARGET_DIR)/debug/tk8s-agent TK8S_ASSETS=$$(cat bin/programs) tests/demo.sh
+
+demo-fleet: build ## watch one repository serve three clusters, from staging to one of production after the other (2 GB of memory; KEEP=1)
+	@TK8S_AGENT_BIN=$(CARGO_TARGET_DIR)/debug/tk8s-agent TK8S_ASSETS=$$(cat bin/programs) tests/fleet.sh
 
 cluster: build ## start a control plane with a simulated node until interrupted; writes bin/kubeconfig
 	@TK8S_ASSETS=$$(cat bin/programs) tests/cluster/run.sh bin/kubeconfig
