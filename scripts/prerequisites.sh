@@ -20,6 +20,13 @@ command -v ip >/dev/null || missing+=(iproute2)
 # Not the shell's own.
 type -P kill >/dev/null || missing+=(procps)
 command -v flock >/dev/null || missing+=(util-linux)
+# A real node. Who is not root can't run one, and tests without.
+if [ "$(id -u)" -eq 0 ]; then
+    command -v containerd >/dev/null || missing+=(containerd)
+    command -v runc >/dev/null || missing+=(runc)
+    [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+    [ -x /bin/busybox ] || missing+=(busybox-static)
+fi
 
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

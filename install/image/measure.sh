@@ -47,8 +47,7 @@ echo 'nameserver 127.0.0.1' >"$home/resolv.conf"
 mkdir "$home/etc" "$home/data" "$home/room"
 sed "s|https://127.0.0.1:|https://kubernetes.default.svc:|; s|insecure-skip-tls-verify: true|certificate-authority: /etc/tk8s/ca.crt|" \
     "$home/agent.kubeconfig" >"$home/etc/kubeconfig"
-# The file holds the server's certificate, and then its authority's.
-awk '/BEGIN/ { count++ } count == 2' "$home/certs/apiserver.crt" >"$home/etc/ca.crt"
+cp "$home/ca.crt" "$home/etc/ca.crt"
 
 git init -q -b main "$home/repository"
 mkdir -p "$home/repository"/{maps,patched}

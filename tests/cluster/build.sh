@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints a directory with etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kwok and kwok-stages.yaml.
+# Prints a directory with etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kubectl, kwok and
+# kwok-stages.yaml.
 #
 # Each program is looked for in KUBEBUILDER_ASSETS, then on PATH, then in the cache; what is missing is built from Go modules:
 # about five minutes on two cores, once. The cache's key is a hash of what it is built from. Programs that are too old for the
@@ -9,7 +10,7 @@ here="$(cd "$(dirname "$0")" && pwd)"
 cache="${TK8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tk8s-agent}"
 kubernetes=1.36.3
 kwok=0.8.0
-roles=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl)
+roles=(etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl)
 
 # Whether the first version is at least the second.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }

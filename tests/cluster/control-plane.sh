@@ -1,5 +1,6 @@
 # Functions that start and end a real control plane with a simulated node. To be sourced; needs `assets` (from build.sh) and
-# `home` (an empty directory of the caller's). Everything listens on 127.0.0.1 and ends with the caller.
+# `home` (an empty directory of the caller's). Everything listens on 127.0.0.1, but for the API server where the caller says
+# `api_host` and `api_port`, and ends with the caller.
 # shellcheck shell=bash
 
 children=()
@@ -50,19 +51,22 @@ kubeconfig_for() {
     cat <<YAML
 apiVersion: v1
 kind: Config
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:$api_port", insecure-skip-tls-verify: true}}]
+clusters: [{name: c, cluster: {server: "https://$api_host:$api_port", insecure-skip-tls-verify: true}}]
 users: [{name: u, user: {token: "$1"}}]
 contexts: [{name: c, context: {cluster: c, user: u}}]
 current-context: c
 YAML
 }
 
+random_token() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
+
 start_control_plane() {
-    local etcd_port peer_port admin_token agent_token
-    etcd_port="$(free_port)" peer_port="$(free_port)" api_port="$(free_port)"
-    admin_token="$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" agent_token="$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+    local etcd_port peer_port admin_token agent_token node_token
+    etcd_port="$(free_port)" peer_port="$(free_port)" api_host="${api_host:-127.0.0.1}" api_port="${api_port:-$(free_port)}"
+    admin_token="$(random_token)" agent_token="$(random_token)" node_token="$(random_token)"
     openssl genrsa -out "$home/service-account.key" 2048 2>/dev/null
-    printf '%s\n' "$admin_token,admin,admin,system:masters" "$agent_token,tk8s-agent,tk8s-agent,system:masters" >"$home/tokens.csv"
+    printf '%s\n' "$admin_token,admin,admin,system:masters" "$agent_token,tk8s-agent,tk8s-agent,system:masters" \
+        "$node_token,system:node:real,system:node:real,system:nodes" >"$home/tokens.csv"
     cat >"$home/audit-policy.yaml" <<'YAML'
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -71,21 +75,26 @@ rules: [{level: Metadata}]
 YAML
     kubeconfig_for "$admin_token" >"$home/kubeconfig"
     kubeconfig_for "$agent_token" >"$home/agent.kubeconfig"
+    kubeconfig_for "$node_token" >"$home/node.kubeconfig"
     start etcd "$assets/etcd" --data-dir "$home/etcd" --unsafe-no-fsync --log-level error \
         --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
         --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" \
         --initial-cluster "default=http://127.0.0.1:$peer_port"
     start kube-apiserver "$assets/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --cert-dir "$home/certs" \
-        --secure-port "$api_port" --bind-address 127.0.0.1 --token-auth-file "$home/tokens.csv" --authorization-mode Node,RBAC \
+        --secure-port "$api_port" --bind-address "$api_host" --token-auth-file "$home/tokens.csv" --authorization-mode Node,RBAC \
         --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$home/service-account.key" \
         --service-account-signing-key-file "$home/service-account.key" --service-cluster-ip-range 10.96.0.0/16 \
+        --kubelet-preferred-address-types InternalIP \
         --audit-policy-file "$home/audit-policy.yaml" --audit-log-path "$home/audit.log" --audit-log-maxsize 100000
     wait_for "the API server" "$home/kube-apiserver.log" "$assets/kubectl" --kubeconfig "$home/kubeconfig" get --raw /readyz
+    # The file holds the server's certificate, and then its authority's.
+    awk '/BEGIN/ { count++ } count == 2' "$home/certs/apiserver.crt" >"$home/ca.crt"
     # A measurement of the API server and its clients is not to measure who else is busy with what they write.
     [ -z "${TK8S_NO_CONTROLLERS:-}" ] || return 0
-    start kube-controller-manager "$assets/kube-controller-manager" --kubeconfig "$home/kubeconfig" --leader-elect=false \
+    start kube-controller-manager "$assets/kube-controller-manager" --kubeconfig "$home/kubeconfig" --leader-elect=false ${TK8S_REAL_NODE:+--root-ca-file "$home/ca.crt"} \
         --use-service-account-credentials --service-account-private-key-file "$home/service-account.key" --secure-port "$(free_port)" --bind-address 127.0.0.1
     start kube-scheduler "$assets/kube-scheduler" --kubeconfig "$home/kubeconfig" --leader-elect=false --secure-port "$(free_port)" --bind-address 127.0.0.1
+    [ -z "${TK8S_REAL_NODE:-}" ] || return 0
     start kwok "$assets/kwok" --kubeconfig "$home/kubeconfig" --config "$assets/kwok-stages.yaml" \
         --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake --node-lease-duration-seconds=40 --server-address "127.0.0.1:$(free_port)"
     "$assets/kubectl" --kubeconfig "$home/kubeconfig" apply -f - >/dev/null <<'YAML'
