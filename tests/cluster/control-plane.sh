@@ -20,10 +20,11 @@ start() {
 }
 
 end_all() {
-    local index
+    local index deadline=$((SECONDS + 3))
     for ((index = ${#children[@]} - 1; index >= 0; index--)); do kill "${children[index]}" 2>/dev/null || true; done
+    # They were all told at once, and have the same three seconds.
     for index in "${children[@]}"; do
-        for _ in $(seq 60); do kill -0 "$index" 2>/dev/null || break; sleep 0.05; done
+        while [ "$SECONDS" -lt "$deadline" ] && kill -0 "$index" 2>/dev/null; do sleep 0.05; done
         kill -9 "$index" 2>/dev/null || true
     done
     wait 2>/dev/null || true
