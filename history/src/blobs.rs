@@ -52,20 +52,21 @@ impl Blobs {
     /// Keeps a blob. `known` says that the ledger names it, so that it was flushed once: then it is not written again as long
     /// as it is whole. Else it is even if it is there, because it may be there without ever having reached the disk.
     pub(crate) fn put(&self, sealed: &Sealed, known: bool) -> Result<(), Error> {
-        let path = self.path(&sealed.name);
         if known && self.read(&sealed.name)?.is_ok() {
             return Ok(());
         }
         let mut changed = BTreeSet::new();
+        self.keep(&sealed.name, &sealed.bytes, &mut changed)?;
+        changed.iter().try_for_each(|dir| disk::flush_dir(dir))
+    }
+
+    /// Writes the file of a blob and flushes it; `changed` are directories that are to be flushed besides.
+    pub(crate) fn keep(&self, blob: &Digest, bytes: &[u8], changed: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
+        let path = self.path(blob);
         let dir = path.parent().unwrap_or(&self.dir);
-        disk::create_dir(dir, &mut changed)?;
-        let temporary = self.dir.join(format!("new-{}", sealed.name.hex()));
-        let result = disk::replace(&path, &temporary, &sealed.bytes)
-            .and_then(|()| changed.iter().try_for_each(|dir| disk::flush_dir(dir)));
-        if result.is_err() {
-            let _ = disk::remove(&temporary);
-        }
-        result
+        disk::create_dir(dir, changed)?;
+        let temporary = self.dir.join(format!("new-{}", blob.hex()));
+        disk::replace(&path, &temporary, bytes).inspect_err(|_| drop(disk::remove(&temporary)))
     }
 
     /// The file of a blob, unless it is missing or not what its name says.

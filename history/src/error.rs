@@ -137,6 +137,28 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
+    /// What is to be copied could not be read.
+    #[error("could not get `{what}` of the history that is to be copied")]
+    Source {
+        /// What of it.
+        what: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is to be copied is not there any more.
+    #[error("`{what}` is not there any more in the history that is to be copied: copy again")]
+    Gone {
+        /// What.
+        what: String,
+    },
+    /// A copy that was not made, or is not gone on with.
+    #[error("the copy in `{}` {problem}", .dir.display())]
+    Copy {
+        /// The copy.
+        dir: PathBuf,
+        /// What does not fit, and what to do.
+        problem: String,
+    },
     /// A release that the ledger does not prove.
     #[error("`{release}` cannot be proven: {problem}")]
     Unproven {
@@ -172,7 +194,7 @@ pub enum Error {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
-            Error::Disk { .. } => Class::Transient,
+            Error::Disk { .. } | Error::Source { .. } | Error::Gone { .. } => Class::Transient,
             Error::DiskFull { .. } | Error::Locked { .. } => Class::Waiting,
             Error::Waived { .. } | Error::UnknownRelease(_) | Error::TagMoved(_) => Class::Denied,
             Error::TooLarge { .. } | Error::Encoding { .. } => Class::Bug,
@@ -197,6 +219,9 @@ impl Classified for Error {
             Error::Waived { .. } => "WaivedOutsideDev",
             Error::UnknownRelease(_) => "UnknownRelease",
             Error::Blob { .. } | Error::BlobFile { .. } => "BlobDamaged",
+            Error::Source { .. } => "CopyUnread",
+            Error::Gone { .. } => "CopyOvertaken",
+            Error::Copy { .. } => "CopyRefused",
             Error::Unproven { .. } => "ReleaseUnproven",
             Error::TagMoved(_) => "TagMoved",
             Error::AcceptedAlready(_) => "IncidentAccepted",

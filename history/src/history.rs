@@ -917,7 +917,7 @@ impl History {
         }
     }
 
-    // ---- the ledger, as it is served ----
+    // ---- ledger and blobs, as they are served ----
 
     /// The signed checkpoint: `<prefix>/checkpoint`.
     pub fn checkpoint(&self) -> Vec<u8> {
@@ -935,6 +935,11 @@ impl History {
                 None
             }
         }
+    }
+
+    /// The file of a blob, or what is wrong with it: for whoever copies this history. It tells nothing to who has not the key.
+    pub fn blob(&self, blob: &Digest) -> Result<Result<Vec<u8>, &'static str>, Error> {
+        self.blobs.read(blob)
     }
 
     /// The key that verifies checkpoints, in the form that other tools of transparency logs take: `origin+id+key`.
@@ -1042,7 +1047,7 @@ fn replay(ledger: &Ledger, from: u64, view: &dyn View) -> Result<(), Error> {
 }
 
 /// One process writes here. The lock goes away with the process, however it ends.
-fn lock(dir: &Path) -> Result<File, Error> {
+pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let file = disk::write(&path, b"")?;
     // A child that is about to become another program still holds what its parent gave up, for a moment.

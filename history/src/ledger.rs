@@ -159,17 +159,12 @@ impl Ledger {
 
     /// Whether this file belongs to the signed tree, in exactly this width.
     fn holds(&self, tile: &Tile) -> bool {
-        let complete = self.complete(tile.kind);
-        let partial = (tile.index, tile.width) == (complete / TILE_WIDTH, complete % TILE_WIDTH);
-        partial || tile.width == TILE_WIDTH && tile.index < complete / TILE_WIDTH
+        tile.belongs_to(self.size())
     }
 
     /// How many items of this kind the signed tree has.
     fn complete(&self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Entries => self.size(),
-            Kind::Hashes(level) => self.size() >> (8 * u32::from(level)),
-        }
+        kind.complete(self.size())
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -235,31 +230,7 @@ impl Ledger {
 
     /// The state after these records, and every file that states it. Pure.
     fn grown(&self, records: &[Vec<u8>]) -> (State, BTreeMap<Tile, Vec<u8>>) {
-        let State { mut edge, mut bundle, .. } =
-            State { edge: self.state.edge.clone(), bundle: self.state.bundle.clone(), ..State::default() };
-        let mut files = BTreeMap::new();
-        let mut highest = 0;
-        for record in records {
-            tile::push_record(&mut bundle, record);
-            let mut full = Vec::new();
-            edge.push(merkle::leaf_hash(record), &mut full);
-            for FullTile { level, index, hashes } in full {
-                if level == 0 {
-                    files.insert(Tile::full(Kind::Entries, index), std::mem::take(&mut bundle));
-                }
-                files.insert(Tile::full(Kind::Hashes(level), index), hashes.concat());
-                highest = highest.max(usize::from(level) + 1);
-            }
-        }
-        for (level, row) in edge.rows().iter().enumerate().take(highest + 1).filter(|(_, row)| !row.is_empty()) {
-            let (level, width) =
-                (u8::try_from(level).expect("because a tree has fewer than 8 levels of tiles"), row.len() as u64);
-            let index = edge.size() >> (8 * (u32::from(level) + 1));
-            files.insert(Tile { kind: Kind::Hashes(level), index, width }, row.concat());
-            if level == 0 {
-                files.insert(Tile { kind: Kind::Entries, index, width }, bundle.clone());
-            }
-        }
+        let Grown { edge, bundle, files } = Grown::from(&self.state.edge, &self.state.bundle, records);
         let root = edge.root();
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: edge.size(), root }.sign(&self.key);
         (State { edge, bundle, root, checkpoint }, files)
@@ -446,6 +417,44 @@ impl Drop for Ledger {
     }
 }
 
+/// A tree after some records more: its edge, its unfinished bundle, and every file that states it.
+pub(crate) struct Grown {
+    pub(crate) edge: Edge,
+    pub(crate) bundle: Vec<u8>,
+    pub(crate) files: BTreeMap<Tile, Vec<u8>>,
+}
+
+impl Grown {
+    /// Pure.
+    pub(crate) fn from(edge: &Edge, bundle: &[u8], records: &[Vec<u8>]) -> Grown {
+        let (mut edge, mut bundle) = (edge.clone(), bundle.to_vec());
+        let mut files = BTreeMap::new();
+        let mut highest = 0;
+        for record in records {
+            tile::push_record(&mut bundle, record);
+            let mut full = Vec::new();
+            edge.push(merkle::leaf_hash(record), &mut full);
+            for FullTile { level, index, hashes } in full {
+                if level == 0 {
+                    files.insert(Tile::full(Kind::Entries, index), std::mem::take(&mut bundle));
+                }
+                files.insert(Tile::full(Kind::Hashes(level), index), hashes.concat());
+                highest = highest.max(usize::from(level) + 1);
+            }
+        }
+        for (level, row) in edge.rows().iter().enumerate().take(highest + 1).filter(|(_, row)| !row.is_empty()) {
+            let (level, width) =
+                (u8::try_from(level).expect("because a tree has fewer than 8 levels of tiles"), row.len() as u64);
+            let index = edge.size() >> (8 * (u32::from(level) + 1));
+            files.insert(Tile { kind: Kind::Hashes(level), index, width }, row.concat());
+            if level == 0 {
+                files.insert(Tile { kind: Kind::Entries, index, width }, bundle.clone());
+            }
+        }
+        Grown { edge, bundle, files }
+    }
+}
+
 /// The unfinished tiles of a tree, and its unfinished entry bundle.
 fn partial(edge: &Edge) -> impl Iterator<Item = Tile> {
     let tiles = edge.rows().iter().zip(0u8..).filter(|(row, _)| !row.is_empty()).flat_map(|(row, level)| {
@@ -622,7 +631,7 @@ impl Walk<'_> {
 }
 
 /// Every tile and entry bundle under `dir/tile`, whatever it holds.
-fn tiles_on_disk(dir: &Path) -> Result<Vec<Tile>, Error> {
+pub(crate) fn tiles_on_disk(dir: &Path) -> Result<Vec<Tile>, Error> {
     fn walk(dir: &Path, path: &str, depth: u32, found: &mut Vec<Tile>) -> Result<(), Error> {
         for name in disk::list(&dir.join(path))? {
             let path = format!("{path}/{name}");
@@ -641,16 +650,64 @@ fn tiles_on_disk(dir: &Path) -> Result<Vec<Tile>, Error> {
 
 /// Proves the ledger in `dir` with nothing but a public key, and hands each record to `each`.
 pub(crate) fn verify(dir: &Path, vkey: &Verifier, each: &mut Each<'_>) -> Result<(u64, Hash), Error> {
-    let missing = || Error::Damaged { file: checkpoint_path(dir), position: 0, problem: "is missing".into() };
-    let Found { proven, tail, .. } = find(dir, vkey)?.ok_or_else(missing)?;
+    let still = Still::find(dir, vkey)?;
     // Only now are the records known to be the signed ones.
-    let Proven { mut edge, .. } = proven;
-    replay(dir, edge.size(), each)?;
-    for record in &tail {
-        each(edge.size(), record)?;
-        edge.push(merkle::leaf_hash(record), &mut Vec::new());
-    }
+    still.each(each)?;
+    let (edge, _) = still.into_edge();
     Ok((edge.size(), edge.root()))
+}
+
+/// A ledger of which nothing is open, as its files and its journal prove it.
+pub(crate) struct Still {
+    dir: PathBuf,
+    found: Found,
+}
+
+impl Still {
+    /// Proves the ledger in `dir` with nothing but a public key. Changes nothing.
+    pub(crate) fn find(dir: &Path, vkey: &Verifier) -> Result<Still, Error> {
+        let missing = || Error::Damaged { file: checkpoint_path(dir), position: 0, problem: "is missing".into() };
+        Ok(Still { dir: dir.into(), found: find(dir, vkey)?.ok_or_else(missing)? })
+    }
+
+    pub(crate) fn checkpoint(&self) -> &str {
+        &self.found.checkpoint
+    }
+
+    /// Hands each record to `each`.
+    pub(crate) fn each(&self, each: &mut Each<'_>) -> Result<(), Error> {
+        let size = self.found.proven.edge.size();
+        replay(&self.dir, size, each)?;
+        (size..).zip(&self.found.tail).try_for_each(|(position, record)| each(position, record))
+    }
+
+    /// An entry bundle of any width that the tree has; nothing where it has none, or where it is gone since.
+    pub(crate) fn bundle(&self, wanted: &Tile) -> Result<Option<Vec<u8>>, Error> {
+        let (first, in_files) = (wanted.index.saturating_mul(TILE_WIDTH), self.found.proven.edge.size());
+        let all = in_files + self.found.tail.len() as u64;
+        if wanted.kind != Kind::Entries || first.saturating_add(wanted.width) > all {
+            return Ok(None);
+        }
+        let mut bundle = Vec::new();
+        let stored = in_files.saturating_sub(first).min(TILE_WIDTH);
+        if stored > 0 {
+            let tile = Tile { width: stored, ..*wanted };
+            let Some(bytes) = disk::read(&self.dir.join(tile.to_string()))? else { return Ok(None) };
+            let Ok((_, end)) = tile::records(&bytes, stored.min(wanted.width)) else { return Ok(None) };
+            bundle = bytes[..end].to_vec();
+        }
+        // Of what is not in files, those that belong into this bundle.
+        let in_tail = |position: u64| self.found.tail.get(usize::try_from(position.checked_sub(in_files)?).ok()?);
+        (first + stored..first + wanted.width).filter_map(in_tail).for_each(|record| tile::push_record(&mut bundle, record));
+        Ok(Some(bundle))
+    }
+
+    /// What is needed to grow it: its edge, and the records of its unfinished bundle.
+    pub(crate) fn into_edge(self) -> (Edge, Vec<u8>) {
+        let Proven { edge, bundle, .. } = self.found.proven;
+        let Grown { edge, bundle, .. } = Grown::from(&edge, &bundle, &self.found.tail);
+        (edge, bundle)
+    }
 }
 
 /// The first record of a ledger, unproven: it names the key that the ledger claims to be signed with.

@@ -8,6 +8,7 @@
 
 mod archive;
 mod blobs;
+mod copy;
 mod data;
 mod degraded;
 mod disk;
@@ -35,6 +36,7 @@ mod verify;
 mod view;
 
 pub use archive::{Archive, ArchiveOptions};
+pub use copy::{Copied, Files, Source, Unread, copy};
 pub use data::{
     Accepted, AcceptedComponent, AppliedObject, ComponentView, EndedHook, Hold, Inventories, InventoryEntry, LeftOut, Outcome,
     Recorded, RefusedRevision, RefusedView, ReleaseView, RollbackRequest, SeenTag, SizeAndRoot, Status,

@@ -16,6 +16,16 @@ pub(crate) enum Kind {
     Entries,
 }
 
+impl Kind {
+    /// How many items of this kind a tree of this size has.
+    pub(crate) fn complete(self, size: u64) -> u64 {
+        match self {
+            Kind::Entries => size,
+            Kind::Hashes(level) => size >> (8 * u32::from(level)),
+        }
+    }
+}
+
 /// A tile or entry bundle, full or partial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tile {
@@ -28,6 +38,13 @@ pub(crate) struct Tile {
 impl Tile {
     pub(crate) fn full(kind: Kind, index: u64) -> Tile {
         Tile { kind, index, width: TILE_WIDTH }
+    }
+
+    /// Whether this file belongs to a tree of this size, in exactly this width.
+    pub(crate) fn belongs_to(&self, size: u64) -> bool {
+        let complete = self.kind.complete(size);
+        let partial = (self.index, self.width) == (complete / TILE_WIDTH, complete % TILE_WIDTH);
+        partial || self.width == TILE_WIDTH && self.index < complete / TILE_WIDTH
     }
 
     /// Reads a path such as `tile/0/x001/067.p/12` or `tile/entries/000`, in exactly one spelling.

@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
-use tk8s_core::{Class, Classified, ComponentName, chain};
+use tk8s_core::{Class, Classified, ComponentName, Digest, chain};
 use tower_http::timeout::TimeoutLayer;
 
 pub use self::access::Access;
@@ -38,6 +38,10 @@ const SHORT_CALL: Duration = Duration::from_secs(5);
 /// The reason of a refusal that a token could end.
 const UNAUTHENTICATED: &str = "Unauthenticated";
 
+/// Why there is no such part of the history; whoever copies it asks again for what there is by then.
+pub const NO_TILE: &str = "NoSuchTile";
+pub const NO_BLOB: &str = "NoSuchBlob";
+
 /// What every route can reach.
 #[derive(Clone)]
 struct Shared {
@@ -56,6 +60,7 @@ fn routes() -> Vec<Route> {
         Route::act(Verb::Confirm, "/api/v1/releases/{tag}/acknowledge", acknowledge),
         Route::read("/ledger/checkpoint", checkpoint),
         Route::read("/ledger/{*path}", tile),
+        Route::read("/api/v1/blobs/{blob}", blob),
     ];
     own.into_iter().chain(evidence::routes()).chain(people::routes()).chain(recorded::routes()).collect()
 }
@@ -191,8 +196,17 @@ async fn checkpoint(State(shared): State<Shared>) -> Response {
 async fn tile(State(shared): State<Shared>, Path(path): Path<String>) -> Result<Response, Problem> {
     match disk(|| shared.engine.history.tile(&path)) {
         Some(bytes) => Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()),
-        None => Err(Problem::new(StatusCode::NOT_FOUND, "NoSuchTile", "the ledger has no such tile")),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, NO_TILE, "the ledger has no such tile")),
     }
+}
+
+/// The objects of a release as they are on the volume: encrypted, with a key that no caller gets.
+async fn blob(State(shared): State<Shared>, Path(blob): Path<String>) -> Result<Response, Problem> {
+    let none = |why: &str| Problem::new(StatusCode::NOT_FOUND, NO_BLOB, why);
+    let blob: Digest = blob.parse().map_err(|_| none("a blob is named by its digest: `sha256:` and 64 hexadecimal digits"))?;
+    let found = disk(|| shared.engine.history.blob(&blob)).map_err(Error::from)?;
+    let bytes = found.map_err(|problem| none(&format!("the blob {blob} {problem}")))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 /// Wakes the agent if the body was signed; reads nothing of it. The answer says for which releases somebody still has to say

@@ -64,6 +64,11 @@ enum What {
         #[command(flatten)]
         from: From,
     },
+    /// Copy the history to a directory: its ledger and its blobs, proven, as they are now. No key, and no secret in clear.
+    ///
+    /// What is there already is not copied again. It may be interrupted at any time, and repeated. The copy is what a lost volume is
+    /// restored from, by the same command: from the copy to the empty volume.
+    Copy(super::copying::Copying),
     /// Prove that the history's files are whole: the ledger, its signature, and every blob that it names.
     Verify {
         /// The history's directory, or a copy of it. Nothing in it is changed; an agent may be running on it.
@@ -147,6 +152,7 @@ pub(super) async fn history(arguments: History, format: Format) -> Exit {
         What::Export { component, release, show_secrets, from } => {
             export(from, id(component, release), show_secrets, format).await
         }
+        What::Copy(copying) => super::copying::copy(&copying, format),
         What::Verify { dir, public_key } => verify(&dir, public_key.as_deref(), format),
     };
     ended.err().unwrap_or(Exit::Yes)

@@ -4,6 +4,7 @@
 //! file is refused. 69: the agent can't be reached.
 
 mod approve;
+mod copying;
 mod difference;
 mod evidence;
 mod finding;

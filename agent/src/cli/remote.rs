@@ -12,31 +12,35 @@ use crate::trust::still_missing;
 
 /// Asks the agent; what went wrong is printed, and becomes the exit code.
 pub(super) async fn ask<T: DeserializeOwned>(agent: &Agent, method: Method, path: &str, body: Option<Value>) -> Result<T, Exit> {
-    let unreachable = |why: String| {
-        eprintln!("could not reach the agent at {}: {why}", agent.place());
-        Exit::Unreachable
-    };
-    let Answer { status, body } = agent.exchange(method, path, body).await.map_err(|error| match error {
-        Error::Read(..) => {
-            eprintln!("{}", tk8s_core::chain(&error));
-            Exit::No
-        }
-        Error::Usage(why) => {
-            eprintln!("{why}");
-            Exit::Usage
-        }
-        Error::Unreachable(why) => unreachable(why),
-    })?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| unreachable(format!("its answer can't be read: {error}")));
+    let answer = agent.exchange(method, path, body).await.map_err(|error| unanswered(agent, &error));
+    let unreadable = |why: serde_json::Error| unanswered(agent, &Error::Unreachable(format!("its answer can't be read: {why}")));
+    let read = answer.and_then(|Answer { status, body }| match status.is_success() {
+        true => serde_json::from_slice(&body).map_err(unreadable),
+        false => Err((refused(status, &body), Exit::No)),
+    });
+    read.map_err(|(why, exit)| {
+        eprintln!("{why}");
+        exit
+    })
+}
+
+/// Why there is no answer, and the exit code.
+pub(super) fn unanswered(agent: &Agent, error: &Error) -> (String, Exit) {
+    match error {
+        Error::Read(..) => (tk8s_core::chain(error), Exit::No),
+        Error::Usage(why) => (why.clone(), Exit::Usage),
+        Error::Unreachable(why) => (format!("could not reach the agent at {}: {why}", agent.place()), Exit::Unreachable),
     }
-    let problem: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+}
+
+/// What the agent says instead of an answer.
+pub(super) fn refused(status: StatusCode, body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let text = |field: &str| tk8s_core::printable(problem[field].as_str().unwrap_or_default(), 2000);
     match status {
-        StatusCode::UNAUTHORIZED => eprintln!("the agent does not know this token: {}", text("message")),
-        status => eprintln!("the agent refused ({}): {}: {}", status.as_u16(), text("reason"), text("message")),
+        StatusCode::UNAUTHORIZED => format!("the agent does not know this token: {}", text("message")),
+        status => format!("the agent refused ({}): {}: {}", status.as_u16(), text("reason"), text("message")),
     }
-    Err(Exit::No)
 }
 
 pub(super) fn ended<T>(result: Result<T, Exit>, show: impl FnOnce(T) -> Exit) -> Exit {

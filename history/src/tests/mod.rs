@@ -1,6 +1,7 @@
 //! The history as its users meet it: on a real directory, opened, written, killed, damaged, opened again.
 
 mod behaviour;
+mod copy;
 mod damage;
 mod formats;
 mod gap;

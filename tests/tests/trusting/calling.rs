@@ -120,6 +120,7 @@ fn filled(path: &str) -> String {
         ("{tag}", "v1.0.0"),
         ("{incident}", "rewritten.main.0123"),
         ("{*path}", "tile/0/000"),
+        ("{blob}", "sha256:00"),
     ];
     let path = values.iter().fold(path.to_owned(), |path, (parameter, value)| path.replace(parameter, value));
     assert!(!path.contains('{'), "{path}: what is meant by its parameter?");

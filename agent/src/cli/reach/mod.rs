@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -108,33 +109,22 @@ impl Agent {
 
     /// Asks the agent once.
     pub(super) async fn exchange(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer, Error> {
+        Talk::with(self).exchange(&method, path, body.as_ref()).await
+    }
+
+    /// An open line to the agent, and whose word goes over it.
+    async fn open(&self) -> Result<Open, Error> {
         let token = token::of(self).await?;
         let reached = tokio::time::timeout(CONNECTING, self.reach()).await;
         let Reached { line, host, prefix } = reached.map_err(|_| unreachable("it can't be reached in time"))??;
         let mut authorization: header::HeaderValue =
             format!("Bearer {token}").parse().map_err(|_| Error::Usage("the token holds what no token holds".into()))?;
         authorization.set_sensitive(true);
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{prefix}{path}"))
-            .header(header::HOST, host)
-            .header(header::AUTHORIZATION, authorization);
-        let request = match body {
-            Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body.to_string()))),
-            None => request.body(Full::default()),
-        };
-        let request = request.map_err(|error| Error::Usage(error.to_string()))?;
-        let asked = async {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(line)).await?;
-            tokio::spawn(connection);
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| error.to_string());
-            Ok::<_, hyper::Error>((status, body))
-        };
-        let asked = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| unreachable("it does not answer"))?;
-        let (status, body) = asked.map_err(|error| unreachable(&chain(&error)))?;
-        Ok(Answer { status, body: body.map_err(Error::Unreachable)?.to_bytes() })
+        let opened = tokio::time::timeout(CONNECTING, hyper::client::conn::http1::handshake(TokioIo::new(line))).await;
+        let opened = opened.map_err(|_| unreachable("it can't be reached in time"))?;
+        let (sender, connection) = opened.map_err(|error| unreachable(&chain(&error)))?;
+        tokio::spawn(connection);
+        Ok(Open { sender, host, prefix, authorization })
     }
 
     async fn reach(&self) -> Result<Reached, Error> {
@@ -175,6 +165,64 @@ impl Agent {
     async fn cluster(&self) -> Result<kube::Config, Error> {
         let settings = crate::run::settings(self.kubeconfig.as_deref(), self.context.as_deref()).await;
         settings.map_err(|error| Error::Usage(format!("{error:#}; or name the agent's address: `--server URL`")))
+    }
+}
+
+/// A line that questions go over.
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+    prefix: String,
+    authorization: header::HeaderValue,
+}
+
+/// Several questions, over one line as long as it holds.
+pub(super) struct Talk<'a> {
+    agent: &'a Agent,
+    open: Option<Open>,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn with(agent: &'a Agent) -> Talk<'a> {
+        Talk { agent, open: None }
+    }
+
+    /// Looks at something. The agent ends a line that was idle or open for long: then it is asked again, over another one.
+    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, Error> {
+        let before = self.open.is_some();
+        match self.exchange(&Method::GET, path, None).await {
+            Err(Error::Unreachable(_)) if before => self.exchange(&Method::GET, path, None).await,
+            answer => answer,
+        }
+    }
+
+    async fn exchange(&mut self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, Error> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.agent.open().await?,
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", open.prefix))
+            .header(header::HOST, &open.host)
+            .header(header::AUTHORIZATION, &open.authorization);
+        let request = match body {
+            Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body.to_string()))),
+            None => request.body(Full::default()),
+        };
+        let request = request.map_err(|error| Error::Usage(error.to_string()))?;
+        let asked = async {
+            open.sender.ready().await?;
+            let answer = open.sender.send_request(request).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| error.to_string());
+            Ok::<_, hyper::Error>((status, body))
+        };
+        let asked = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| unreachable("it does not answer"))?;
+        let (status, body) = asked.map_err(|error| unreachable(&chain(&error)))?;
+        let body = body.map_err(Error::Unreachable)?.to_bytes();
+        self.open = Some(open);
+        Ok(Answer { status, body })
     }
 }
 
