@@ -32,16 +32,20 @@ fn get(plane: &ControlPlane, namespace: &str, what: &[&str]) -> Value {
 
 /// Waits until the Deployment has made a Pod with this image, which shows that admission let it in; the Pod.
 fn until_pod(plane: &ControlPlane, namespace: &str, image: &str) -> Value {
+    until_pod_of(plane, namespace, "tk8s-agent", |pod| pod["spec"]["containers"][0]["image"] == image)
+}
+
+/// The same, of whoever is called so.
+pub(crate) fn until_pod_of(plane: &ControlPlane, namespace: &str, name: &str, is: impl Fn(&Value) -> bool) -> Value {
     let begun = std::time::Instant::now();
     loop {
-        let pods = get(plane, namespace, &["pods", "-l", "app.kubernetes.io/name=tk8s-agent"]);
-        let is_it =
-            |pod: &&Value| pod["spec"]["containers"][0]["image"] == image && pod["metadata"]["deletionTimestamp"].is_null();
+        let pods = get(plane, namespace, &["pods", "-l", &format!("app.kubernetes.io/name={name}")]);
+        let is_it = |pod: &&Value| is(pod) && pod["metadata"]["deletionTimestamp"].is_null();
         if let Some(pod) = pods["items"].as_array().unwrap().iter().find(is_it) {
             return pod.clone();
         }
         let events = || plane.kubectl(&["-n", namespace, "get", "events"]);
-        assert!(begun.elapsed().as_secs() < 60, "no Pod with {image}: {pods}\n{}", events());
+        assert!(begun.elapsed().as_secs() < 60, "no such Pod of {name}: {pods}\n{}", events());
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }

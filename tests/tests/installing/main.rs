@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod backup;
 mod bounds;
 mod documented;
 mod installed;
