@@ -1,6 +1,10 @@
 //! Another version goes on with what one has left: the view is made anew where its fold is another one, the ledger says who wrote,
 //! and what a newer version wrote is refused by its name.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -108,6 +112,61 @@ fn a_view_of_another_fold_is_made_anew_whatever_interrupts_that() {
             replay_equals_view(options(&picture)).unwrap();
         }
     }
+}
+
+const CHILD: &str = "TK8S_HISTORY_TEST_UPGRADED";
+
+/// Not a test of its own: what the child process runs, until it is killed.
+#[test]
+fn child_that_makes_its_view_anew_until_it_is_killed() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    println!("it begins");
+    let history = open(Path::new(&dir));
+    println!("it is done at {}", history.size_and_root().size);
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn killed_at_any_time_while_the_view_is_made_anew_the_next_start_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    lived(dir.path());
+    let (before, mut takes, mut killed) = (truth(dir.path()), Duration::ZERO, 0);
+    for round in 0..8 {
+        of_another_fold(dir.path(), FOLD + 1);
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::upgrade::child_that_makes_its_view_anew_until_it_is_killed", "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (mut output, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        let mut until = |words: &str| {
+            while !line.contains(words) {
+                line.clear();
+                assert!(output.read_line(&mut line).unwrap() > 0, "the child ended by itself");
+            }
+        };
+        until("it begins");
+        // The first one comes to its end, and tells how long that takes; the others are killed on the way there.
+        let begun = Instant::now();
+        if round == 0 {
+            until("it is done");
+            takes = begun.elapsed();
+        }
+        std::thread::sleep(takes * round / 10);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        output.read_to_string(&mut line).unwrap();
+        killed += usize::from(!line.contains("it is done"));
+        // What the child held goes away with it, but not at once.
+        let history = open(dir.path());
+        history.check_view().unwrap_or_else(|difference| panic!("{round}: {difference}"));
+        assert_eq!(history.component(&name("web")).unwrap().hold.unwrap().reason, "3 am");
+        drop(history);
+        assert!(truth(dir.path()) == before, "{round}: the ledger is not touched");
+    }
+    assert!(killed > 0, "none was killed in the middle: {takes:?}");
 }
 
 #[test]
