@@ -89,6 +89,7 @@ const ATTEMPTS: u32 = 5;
 /// Brings the copy in `to` up to what `source` has now. `public_key`: what has to have signed it, as `origin+id+key`; otherwise the
 /// key that the copy itself names, or, where there is none yet, the one that the ledger names.
 pub fn copy(source: &mut dyn Source, to: &Path, public_key: Option<&str>) -> Result<Copied, Error> {
+    public_key.map(vkey).transpose()?;
     let mut changed = BTreeSet::new();
     disk::create_dir(to, &mut changed)?;
     changed.iter().try_for_each(|dir| disk::flush_dir(dir))?;

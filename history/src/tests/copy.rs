@@ -262,6 +262,7 @@ fn another_history_an_older_one_or_one_that_was_rewritten_never_becomes_part_of_
     refused(other.path(), None, &["is not signed by `tk8s.io/test/tk8s+"]);
     let wrong = crate::note::Verifier::of(ORIGIN, &ed25519_dalek::SigningKey::from_bytes(&[1; 32])).to_string();
     refused(dir.path(), Some(&wrong), &["not signed"]);
+    refused(dir.path(), Some("nonsense"), &["the public key is not of the form `origin+id+key`"]);
     // What was left behind by those that were refused is gone after the next one, and the copy is as it was.
     assert_eq!(bring(&mut files_of(dir.path()), to.path(), Some(&key)).unwrap().new_events, 0);
     assert_eq!(truth(to.path()), before);

@@ -160,7 +160,15 @@ fn every_row_of_the_table_is_written_down_and_every_test_that_the_page_names_is_
         assert!(page.contains(&format!("| {row} |")), "docs/security.md has no row `{row}`");
     }
     let mut sources = String::new();
-    let places = ["src/verify", "tests", "../config/src", "../tests/tests", "../agent/src/api", "../agent/src/endpoint"];
+    let places = [
+        "src/verify",
+        "tests",
+        "../config/src",
+        "../tests/tests",
+        "../agent/src/api",
+        "../agent/src/endpoint",
+        "../history/src/tests",
+    ];
     let mut directories = places.map(|place| root.join(place)).to_vec();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
