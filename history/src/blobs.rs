@@ -35,7 +35,7 @@ impl Blobs {
         Blobs { dir }
     }
 
-    fn path(&self, blob: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, blob: &Digest) -> PathBuf {
         let name = blob.hex();
         self.dir.join(&name[..2]).join(name)
     }

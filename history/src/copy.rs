@@ -166,6 +166,8 @@ impl Copy<'_> {
             false => (Edge::default(), Vec::new()),
         };
         let before = edge.size();
+        // What a checkpoint of this copy named is on disk.
+        let sure: BTreeSet<Digest> = kept.blobs.values().copied().collect();
         if checkpoint.size < before {
             return Err(self.error(format!(
                 "has {before} events, and the history that is to be copied into it only {}: that one is older, or another one; find out \
@@ -194,7 +196,7 @@ impl Copy<'_> {
                 ),
             }));
         }
-        let missing = self.bring_blobs(source, &kept.blobs, &mut dirs)?;
+        let missing = self.bring_blobs(source, &kept.blobs, &sure, &mut dirs)?;
         dirs.iter().try_for_each(|dir| disk::flush_dir(dir))?;
         disk::replace(&self.ledger.join("checkpoint"), &self.ledger.join("checkpoint.new"), note)?;
         self.new_events += checkpoint.size - before;
@@ -243,11 +245,16 @@ impl Copy<'_> {
             let path = self.ledger.join(tile.to_string());
             if let Some(dir) = path.parent() {
                 disk::create_dir(dir, dirs)?;
-                dirs.insert(dir.into());
             }
+            self.is_new(&path, dirs);
             disk::flush(&disk::write(&path, bytes)?, &path)?;
         }
         Ok(())
+    }
+
+    /// Has the directories above a file flushed: that they are there may be the work of a copy that was interrupted.
+    fn is_new(&self, file: &Path, dirs: &mut BTreeSet<PathBuf>) {
+        dirs.extend(file.ancestors().skip(1).take_while(|dir| dir.starts_with(self.dir)).map(PathBuf::from));
     }
 
     /// Copies the blobs that are not there, or not whole. What can't be had keeps the others from nothing.
@@ -255,12 +262,19 @@ impl Copy<'_> {
         &mut self,
         source: &mut dyn Source,
         kept: &BTreeMap<ReleaseId, Digest>,
+        sure: &BTreeSet<Digest>,
         dirs: &mut BTreeSet<PathBuf>,
     ) -> Result<Option<Error>, Error> {
         let mut missing = None;
         let mut done = BTreeSet::new();
         for (release, blob) in kept {
-            if !done.insert(*blob) || self.blobs.read(blob)?.is_ok() {
+            if !done.insert(*blob) {
+                continue;
+            }
+            if self.blobs.read(blob)?.is_ok() {
+                if !sure.contains(blob) {
+                    self.is_new(&self.blobs.path(blob), dirs);
+                }
                 continue;
             }
             let bytes = self.read(source, &format!("the blob {blob}"), |source| source.blob(blob))?;
@@ -269,6 +283,7 @@ impl Copy<'_> {
             match bytes.and_then(whole) {
                 Ok(bytes) => {
                     self.blobs.keep(blob, &bytes, dirs)?;
+                    self.is_new(&self.blobs.path(blob), dirs);
                     self.new_blobs += 1;
                 }
                 Err(problem) => drop(missing.get_or_insert(Error::Blob { release: release.clone(), blob: *blob, problem })),

@@ -202,6 +202,54 @@ fn interrupted_at_any_step_the_copy_from_before_is_whole_and_the_next_one_goes_o
 }
 
 #[test]
+fn what_an_interrupted_copy_left_is_flushed_before_the_next_one_states_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    live(&history, 260);
+    for stopped_at in 0.. {
+        let to = tempfile::tempdir().unwrap();
+        let step = std::cell::Cell::new(0);
+        let guard = hook::set(move |_, _| {
+            step.set(step.get() + 1);
+            if step.get() > stopped_at { Err(std::io::Error::other("it is stopped")) } else { Ok(()) }
+        });
+        let stopped = bring(&mut Served::by(&history), to.path(), None).is_err();
+        drop(guard);
+        let is_stated = to.path().join("ledger/checkpoint").exists();
+        let flushed: Rc<RefCell<(bool, Vec<PathBuf>)>> = Rc::default();
+        let guard = {
+            let flushed = flushed.clone();
+            hook::set(move |act, path| {
+                let (stated, paths) = &mut *flushed.borrow_mut();
+                *stated |= act == "rename" && path.ends_with("checkpoint.new");
+                if act == "flush" && !*stated {
+                    paths.push(path.into());
+                }
+                Ok(())
+            })
+        };
+        bring(&mut Served::by(&history), to.path(), None).unwrap();
+        drop(guard);
+        let (_, flushed) = flushed.take();
+        for (path, _) in truth(to.path()).into_iter().filter(|(path, _)| path != "ledger/checkpoint" && !is_stated) {
+            let path = to.path().join(path);
+            for above in path.ancestors().skip(1).take_while(|above| above.starts_with(to.path())) {
+                assert!(
+                    flushed.contains(&above.to_owned()),
+                    "stopped at {stopped_at}: {} of {}",
+                    above.display(),
+                    path.display()
+                );
+            }
+        }
+        if !stopped {
+            assert!(stopped_at > 30, "{stopped_at}");
+            return;
+        }
+    }
+}
+
+#[test]
 fn what_happens_while_it_is_copied_is_in_the_copy_or_not_and_never_in_half() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let history = open(dir.path());
