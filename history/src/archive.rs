@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tk8s_core::{ComponentName, InstanceName, Placed, ReleaseId, ReleaseNumber, Secret};
 
 use crate::blobs::Blobs;
@@ -10,11 +12,12 @@ use crate::event::{Event, Reading, Record};
 use crate::fold::{self, ComponentState, ReleaseState};
 use crate::history::{get, values};
 use crate::keys::{self, Keys};
+use crate::merkle::{Edge, leaf_hash};
 use crate::note::Verifier;
 use crate::verify::{own_key, when_it_holds_still};
 use crate::view::memory::MemoryView;
 use crate::view::{Changes, Tree, View as _, ViewError};
-use crate::{Error, ReleaseView, Story, ledger, set};
+use crate::{Error, ReleaseView, SizeAndRoot, Story, ledger, set};
 
 /// What an archive is read with.
 #[derive(Clone, Debug)]
@@ -35,6 +38,7 @@ pub struct Archive {
     keys: Keys,
     instance: InstanceName,
     view: MemoryView,
+    ledger: SizeAndRoot,
 }
 
 impl Archive {
@@ -46,10 +50,10 @@ impl Archive {
             Some((origin, key)) => Verifier::of(origin, &keys::identity(key)?),
             None => own_key(&ledger_dir)?,
         };
-        let (view, created) = when_it_holds_still(&options.dir, || {
+        let (view, created, (size, root)) = when_it_holds_still(&options.dir, || {
             let (view, mut created, mut reading) = (MemoryView::default(), None, Reading::of(&ledger_dir));
             let mut waiting = Vec::new();
-            ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| {
+            let proven = ledger::verify(&ledger_dir, &verifier, &mut |position, bytes| {
                 let record = reading.read(position, bytes)?;
                 if let Event::Created { instance, encryption, .. } = &record.event {
                     created = Some((instance.clone(), encryption.clone()));
@@ -58,7 +62,7 @@ impl Archive {
                 if waiting.len() == AT_ONCE { fold(&view, &mut waiting) } else { Ok(()) }
             })?;
             fold(&view, &mut waiting)?;
-            Ok((view, created))
+            Ok((view, created, proven))
         })?;
         let foreign =
             || Error::Foreign { file: ledger_dir.clone(), problem: "does not begin like a history of tk8s-agent".into() };
@@ -67,7 +71,28 @@ impl Archive {
             let problem = "is not the one this history was made with: its objects could not be read";
             return Err(Error::Key { key: "encryption key", problem });
         }
-        Ok(Archive { dir: options.dir.clone(), verifier, keys, instance, view })
+        let ledger = SizeAndRoot { size, root: STANDARD.encode(root) };
+        Ok(Archive { dir: options.dir.clone(), verifier, keys, instance, view, ledger })
+    }
+
+    /// How many events the ledger has, and its root.
+    pub fn size_and_root(&self) -> &SizeAndRoot {
+        &self.ledger
+    }
+
+    /// The root that the ledger had when it had so many events; none if it never had as many.
+    pub fn root_at(&self, size: u64) -> Result<Option<String>, Error> {
+        when_it_holds_still(&self.dir, || {
+            let (mut edge, mut full) = (Edge::default(), Vec::new());
+            ledger::verify(&self.dir.join("ledger"), &self.verifier, &mut |position, bytes| {
+                if position < size {
+                    edge.push(leaf_hash(bytes), &mut full);
+                    full.clear();
+                }
+                Ok(())
+            })?;
+            Ok((size > 0 && edge.size() == size).then(|| STANDARD.encode(edge.root())))
+        })
     }
 
     /// Whose history it says it is.

@@ -10,9 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use ed25519_dalek::{Signature, Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
-use tk8s_core::printable;
+use tk8s_core::{Secret, printable};
 
-use crate::note::Verifier;
+use crate::note::{Unproven, Verifier};
+use crate::{Error, keys};
 
 /// The largest envelope that is looked at.
 pub const LARGEST_ENVELOPE: usize = 64 * 1024;
@@ -36,6 +37,17 @@ impl IdentityKey {
     /// The instance that its name says.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// The public half of a private key, for the ledger of this name.
+    pub fn of(origin: &str, key: &Secret) -> Result<IdentityKey, Error> {
+        let verifier = Verifier::of(origin, &keys::identity(key)?);
+        verifier.to_string().parse().map_err(|NotAKey| Error::Origin(origin.into()))
+    }
+
+    /// The line of a text that this instance signed, if it is of this kind: see [`crate::History::sign`].
+    pub fn prove<'a>(&self, kind: &str, note: &'a str) -> Result<&'a str, Unproven> {
+        self.verifier.prove_line(kind, note)
     }
 }
 

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::DecodePrivateKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use tk8s_core::Secret;
@@ -23,6 +24,18 @@ pub(crate) fn identity(key: &Secret) -> Result<SigningKey, Error> {
     let error = || Error::Key { key: "identity key", problem };
     let text = std::str::from_utf8(key.expose()).map_err(|_| error())?;
     SigningKey::from_pkcs8_pem(text.trim()).map_err(|_| error())
+}
+
+/// A new identity key from 32 random bytes, as PKCS#8 PEM: what `openssl genpkey -algorithm ed25519` makes.
+pub fn identity_key(random: [u8; 32]) -> Secret {
+    let pair = KeypairBytes { secret_key: random, public_key: None };
+    let pem = pair.to_pkcs8_pem(LineEnding::LF).expect("because a key of 32 bytes can be written");
+    Secret::new(pem.as_bytes().to_vec())
+}
+
+/// Whether this can be an encryption key; else what is wrong with it.
+pub fn check_encryption_key(key: &Secret) -> Result<(), Error> {
+    Keys::read(key).map(drop)
 }
 
 /// What is derived from the encryption key.

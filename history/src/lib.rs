@@ -48,6 +48,7 @@ pub use gap::{FoundObject, Gap, GapView, Limit, Ran};
 pub use glass::BrokenGlass;
 pub use history::{Difference, History, Options, replay_equals_view};
 pub use incident::{AcceptedBy, Incident, IncidentView};
+pub use keys::{check_encryption_key, identity_key};
 pub use note::Unproven;
 pub use scope::{Scope, Suspension};
 pub use sealed::{Begun, Desired, Intent, Recalled, Release, Staged};

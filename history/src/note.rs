@@ -98,6 +98,13 @@ impl Verifier {
         }
     }
 
+    /// The one line that such a note is about, if it is of this kind.
+    pub(crate) fn prove_line<'a>(&self, kind: &str, note: &'a str) -> Result<&'a str, Unproven> {
+        let text = self.prove(note)?;
+        let line = text.strip_prefix(kind).and_then(|text| text.strip_prefix('\n')?.strip_suffix('\n'));
+        line.filter(|line| !line.contains('\n')).ok_or(Unproven::Damaged)
+    }
+
     /// The text of a note, if this key signed it. Signatures by others are passed over.
     pub(crate) fn open<'a>(&self, note: &'a str) -> Option<&'a str> {
         if note.chars().any(|c| c.is_control() && c != '\n') {

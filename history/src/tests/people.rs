@@ -3,12 +3,48 @@
 use tk8s_core::{Digest, ReleaseNumber, Secret};
 
 use super::*;
-use crate::{Archive, ArchiveOptions, Hold, LeftOut, Scope, replay_equals_view};
+use crate::{Archive, ArchiveOptions, Hold, IdentityKey, LeftOut, Scope, check_encryption_key, identity_key, replay_equals_view};
 
 fn archive(dir: &Path) -> Archive {
     let encryption_key = Secret::new(hex::encode([7; 32]).into_bytes());
     let identity = Some((ORIGIN.into(), Secret::new(IDENTITY.into())));
     Archive::open(&ArchiveOptions { dir: dir.into(), encryption_key, identity }).unwrap()
+}
+
+#[test]
+fn an_archive_says_which_root_its_ledger_had_as_the_history_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    while history.size_and_root().size < 300 {
+        let number = history.size_and_root().size as u32;
+        history.accept(&revision(number), &trust(), at(i64::from(number))).unwrap();
+    }
+    let archive = archive(dir.path());
+    assert_eq!(*archive.size_and_root(), history.size_and_root());
+    for size in [0, 1, 2, 255, 256, 257, 299, 300, 301] {
+        assert_eq!(archive.root_at(size).unwrap(), history.root_at(size).unwrap(), "{size}");
+    }
+}
+
+#[test]
+fn the_public_half_of_a_key_proves_what_the_instance_signed_and_a_new_key_is_another_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    let own = IdentityKey::of(ORIGIN, &Secret::new(IDENTITY.into())).unwrap();
+    assert_eq!(own.to_string(), history.public_key());
+    let note = history.sign("a kind", "a line");
+    assert_eq!(own.prove("a kind", &note).unwrap(), "a line");
+    assert!(own.prove("another kind", &note).is_err());
+    let new = identity_key([7; 32]);
+    let other = IdentityKey::of(ORIGIN, &new).unwrap();
+    assert!(other.prove("a kind", &note).unwrap_err().to_string().contains("another identity key"));
+    // OpenSSL reads what is made here.
+    let file = dir.path().join("new.pem");
+    std::fs::write(&file, new.expose()).unwrap();
+    let output = std::process::Command::new("openssl").args(["pkey", "-noout", "-in"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(check_encryption_key(&Secret::new(hex::encode([7; 32]).into_bytes())).is_ok());
+    assert!(check_encryption_key(&new).is_err());
 }
 
 fn held(release: u64, with: Option<Scope>) -> Hold {
