@@ -156,6 +156,14 @@ impl Signers {
         self.signers.iter().any(|signer| signer.name == name && signer.state == SignerState::Compromised)
     }
 
+    /// How many are active and have this role now.
+    pub fn with_role(&self, role: Role, now: Timestamp) -> usize {
+        let counts = |signer: &&Signer| {
+            signer.state == SignerState::Active && signer.since.is_none_or(|since| since <= now) && signer.roles.contains(&role)
+        };
+        self.signers.iter().filter(counts).count()
+    }
+
     /// Whether anybody is compromised, or anything revoked, at all.
     pub fn doubts_any(&self) -> bool {
         self.revoked.is_some() || self.signers.iter().any(|signer| signer.state == SignerState::Compromised)
