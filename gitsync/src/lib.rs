@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod conversation;
+mod deploy_key;
 mod entries;
 mod error;
 mod evidence;
@@ -27,6 +28,7 @@ mod talk;
 mod verify;
 mod walk;
 
+pub use deploy_key::DeployKey;
 pub use entries::is_plain_name;
 pub use error::Error;
 pub use evidence::{EVIDENCE, Evidence, evidence};
@@ -35,6 +37,7 @@ pub use http::{GithubApp, HttpsAccess, HttpsLogin, Proxy, ProxyLogin, TokenCache
 pub use offline::{Explained, Judged, explain_object, explain_range, explain_revision, verify_revision};
 pub use sealed::{Fetched, VerifiedRevision, VerifiedTree, tree};
 pub use source::{Depth, Follow, Limits, Source, SshAuth};
+pub use ssh::{HostKey, host_key};
 pub use verify::{
     Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Check, Commits, DevPolicy, Exclusion, ForgeCommits, Incident,
     LetIn, MaxJump, Missing, ObjectKind, ObjectVerdict, OwnRevision, Policy, ProductionPolicy, Questioned, Refusal, Revocations,

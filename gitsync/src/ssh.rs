@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{self, Handler};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, load_secret_key};
 use russh::{ChannelStream, Preferred};
 use tokio::io::{ReadHalf, WriteHalf};
 
@@ -37,6 +37,56 @@ pub(crate) fn open(target: &Target<'_>, auth: &SshAuth, talk: &Arc<Talk>) -> Res
     let (read, write) = tokio::io::split(stream);
     let keep: Arc<client::Handle<Guard>> = Arc::new(handle);
     Ok((End::new(read, target.host, talk, keep.clone()), End::new(write, target.host, talk, keep)))
+}
+
+/// The key that a host shows to whoever asks. Nobody has proven it: whoever takes it compares the fingerprint first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKey {
+    /// As a known_hosts file names the host and its key.
+    pub line: String,
+    /// As OpenSSH prints it.
+    pub fingerprint: String,
+}
+
+/// Asks a host for its key, and logs in nowhere. `source` names it, and how long it may take.
+pub fn host_key(source: &crate::Source) -> Result<HostKey, Error> {
+    let tk8s_core::RepositoryUrl::Ssh { host, port, .. } = &source.url else {
+        return Err(Error::Ssh { host: source.url.to_string(), why: "it is not reached over SSH".into() });
+    };
+    let talk = Talk::begin(source)?;
+    let name = known_hosts::name(host, *port);
+    let shown: Arc<Mutex<Option<PublicKey>>> = Arc::default();
+    let asking = Asking(Arc::clone(&shown));
+    let preferred = Preferred { host_key_certificates: Vec::new().into(), ..Preferred::DEFAULT };
+    let config = client::Config { preferred, inactivity_timeout: Some(talk.limits().stall), ..client::Config::default() };
+    let asked = async {
+        let tcp = talk.connect(host, *port).await?;
+        talk.until(&name, "asking for its key", client::connect_stream(Arc::new(config), tcp, asking)).await
+    };
+    let ended = talk.run(asked)?;
+    let key = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (key, ended) {
+        (Some(key), _) => Ok(HostKey {
+            line: format!("{name} {}", key.to_openssh().expect("because a key that was read can be written")),
+            fingerprint: known_hosts::fingerprint(&key),
+        }),
+        (None, Err(error)) => Err(Error::Ssh { host: name, why: tk8s_core::printable(&error.to_string(), 200) }),
+        (None, Ok(_)) => Err(Error::Ssh { host: name, why: "it shows no key".into() }),
+    }
+}
+
+/// Takes the host's key, and goes.
+struct Asking(Arc<Mutex<Option<PublicKey>>>);
+
+impl Handler for Asking {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        if let PublicKeyOrCertificate::PublicKey { key, .. } = shown {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+        }
+        Ok(false)
+    }
 }
 
 fn read_key(path: &Path) -> Result<PrivateKey, Error> {
