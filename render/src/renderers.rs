@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tk8s_core::ComponentName;
 
-use crate::launcher::{Launcher, Limits, Programs};
-use crate::{AgeKeys, Variables};
+use crate::launcher::{Launcher, Limits, Programs, Task};
+use crate::{AgeKeys, Error, Variables};
 
 /// How the programs are found and run.
 #[derive(Clone, Debug)]
@@ -111,6 +111,17 @@ impl Renderers {
     /// The same, for charts that ask what the cluster can do. Without it Helm says what it knows itself.
     pub fn with_capabilities(self, capabilities: Arc<Capabilities>) -> Renderers {
         Renderers { capabilities: Some(capabilities), ..self }
+    }
+
+    /// Runs a program, `kustomize` or `helm`, as it is run for components: where it is, and what it says of its version.
+    pub fn try_program(&self, name: &'static str) -> Result<(PathBuf, String), Error> {
+        let program = self.programs.find(name)?;
+        let directory = self.launcher.directory()?;
+        let nobody = "version".parse().expect("because it is a valid name");
+        let arguments = vec!["version".into()];
+        let task = Task { component: &nobody, name, program: &program.path, arguments, directory: &directory, input: None };
+        let said = self.launcher.run(&task)?;
+        Ok((program.path, tk8s_core::printable(String::from_utf8_lossy(&said).trim(), 200)))
     }
 
     /// How many processes were started for each component so far.
