@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod kubelet;
 pub mod pipeline;
 pub mod proxy;
+pub mod sshd;
 pub mod system;
 
 use std::path::{Path, PathBuf};
