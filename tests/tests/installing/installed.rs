@@ -11,6 +11,18 @@ pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 const DEFINITION: &str = "components.agent.tk8s.io";
 
+/// Takes away what of an instance the whole cluster sees: other tests look for it, and who is alone in the cluster.
+pub(crate) fn forget(plane: &ControlPlane, instance: &str) {
+    let selector = format!("app.kubernetes.io/name=tk8s-agent,app.kubernetes.io/instance={instance}");
+    for kinds in ["deployment", "clusterrole,clusterrolebinding"] {
+        plane.kubectl(&["delete", kinds, "-A", "-l", &selector, "--ignore-not-found"]);
+    }
+    let people = ["tk8s-viewer", "tk8s-operator", "tk8s-confirmer"];
+    plane.kubectl(&[&["delete", "--ignore-not-found", "clusterrole"], &people[..]].concat());
+    plane.kubectl(&["delete", "--ignore-not-found", "crd", DEFINITION]);
+    plane.until("", &["get", "crd", DEFINITION, "--ignore-not-found", "-o", "name"]);
+}
+
 /// A namespace under the strictest profile, with the Secrets that a person makes before.
 fn prepare(plane: &ControlPlane, namespace: &str) {
     plane.kubectl(&["create", "namespace", namespace]);

@@ -136,8 +136,7 @@ async fn the_agent_runs_with_the_rendered_file_and_uses_every_right_of_its_own_a
             }
         }
     }
-    plane.kubectl(&["delete", "crd", "components.agent.tk8s.io"]);
-    plane.kubectl(&["delete", "clusterrole", "tk8s-viewer", "tk8s-operator", "tk8s-confirmer"]);
+    installed::forget(plane, "rendered");
 }
 
 /// Each right of some roles by itself: group, resource, name, verb.
