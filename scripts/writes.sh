@@ -3,11 +3,12 @@
 # request of an apply, which it sends as a dry-run. In `agent` four places write what is the agent's own and of no release:
 # `lease.rs` its Lease, `anchor/store.rs` its ConfigMap, `endpoint/published.rs` its certificate, and `report/` what it tells
 # of itself. `identity.rs` and `api/access/reviews.rs` post questions, and `cli/reach/token.rs` asks for a token, as whoever
-# runs the command: of these nothing is kept.
+# runs the command: of these nothing is kept. `doctor/rights.rs` asks what is allowed, and `doctor/running.rs` calls the agent's own
+# webhook.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 found="$(grep -rnE 'Request::(delete|put|post|patch)|Patch::|DeleteParams|PatchParams|PostParams|\.replace\(&self\.name' --include='*.rs' */src \
-    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|identity|anchor/store|endpoint/published|api/access/reviews|cli/reach/token|report/(write|definition))\.rs|^tests/' || true)"
+    | grep -vE '^deploy/|^diff/src/cluster\.rs:.*Request::patch|^agent/src/(lease|identity|anchor/store|endpoint/published|api/access/reviews|cli/reach/token|doctor/rights|doctor/running|report/(write|definition))\.rs|^tests/' || true)"
 if [ -n "$found" ]; then
     echo "writes outside of deploy:" >&2
     echo "$found" >&2
@@ -28,6 +29,12 @@ fi
 apis="$(grep -noE '(kube::)?Api::?<[^>]*>' agent/src/api/access/reviews.rs agent/src/cli/reach/token.rs | grep -vE '<(TokenReview|SubjectAccessReview|Account)>' || true)"
 if [ -n "$apis" ]; then
     echo "more than a question about a caller:" >&2
+    echo "$apis" >&2
+    exit 1
+fi
+apis="$(grep -nE 'create\(&' agent/src/doctor/*.rs | grep -vE '(SelfSubjectAccessReview|SubjectAccessReview)\|' || true)"
+if [ -n "$apis" ]; then
+    echo "the doctor writes something:" >&2
     echo "$apis" >&2
     exit 1
 fi

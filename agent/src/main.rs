@@ -10,6 +10,7 @@ mod client;
 mod clock;
 mod colour;
 mod disk;
+mod doctor;
 mod endpoint;
 mod engine;
 mod error;

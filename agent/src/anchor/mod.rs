@@ -78,8 +78,15 @@ impl Anchor {
 
     /// Reads a signed text. What was signed by this instance and can't be read is from a newer version.
     pub fn read(text: &str, history: &History) -> Result<Anchor, Unbelievable> {
-        let line = history.prove(KIND, text)?;
-        Ok(serde_json::from_str(line)?)
+        Anchor::read_with(text, |kind, text| history.prove(kind, text))
+    }
+
+    /// The same, as proven by somebody else than a history.
+    pub fn read_with<'a>(
+        text: &'a str,
+        prove: impl FnOnce(&str, &'a str) -> Result<&'a str, Unproven>,
+    ) -> Result<Anchor, Unbelievable> {
+        Ok(serde_json::from_str(prove(KIND, text)?)?)
     }
 }
 

@@ -6,6 +6,7 @@
 mod approve;
 mod copying;
 mod difference;
+mod doctor;
 mod evidence;
 mod finding;
 mod health;
@@ -16,7 +17,7 @@ mod offline;
 mod output;
 mod people;
 mod rbac;
-mod reach;
+pub(crate) mod reach;
 mod remote;
 mod strays;
 mod verify;
@@ -85,6 +86,10 @@ enum Command {
     /// Exit code 0: printed. 1: something is refused, or nobody says how a kind is called. 2: it could not look. What is not
     /// granted without a person's word is said on standard error.
     Rbac(rbac::Rbac),
+    /// Say whether an installation works: files, keys, volume, clock, rights, Git, webhook; and how to mend what does not.
+    ///
+    /// Changes nothing. Exit code 0: nothing failed. 2: something did.
+    Doctor(doctor::Doctor),
     /// Judge objects from files as the agent judges them in the cluster. Needs no cluster.
     ///
     /// Exit code 0: judged. 1: with `--exit-code`, something is neither Healthy nor Suspended. 2: it could not look. 64: a rule
@@ -246,6 +251,7 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Diff(diff) => difference::diff(diff, format).await,
         Command::Crds => offline::crds(format),
         Command::Rbac(arguments) => rbac::rbac(arguments, format).await,
+        Command::Doctor(arguments) => doctor::doctor(arguments, format).await,
         Command::Health(judge) => health::health(&judge, format),
         Command::Status { agent } => remote::status(&agent, format).await,
         Command::Sync { agent } => remote::sync(&agent, format).await,

@@ -62,6 +62,27 @@ async fn until_served(definitions: &kube::Api<CustomResourceDefinition>) {
     }
 }
 
+/// How a definition that a cluster has stands to ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It says what ours says.
+    Same,
+    /// A newer agent wrote it.
+    Newer,
+    /// It says something else.
+    Other,
+}
+
+/// Compares what a cluster has with what this version writes.
+pub fn compare(found: &Value) -> Found {
+    let ours = definition();
+    match (is_newer(found, &ours), holds(found, &ours)) {
+        (true, _) => Found::Newer,
+        (false, true) => Found::Same,
+        (false, false) => Found::Other,
+    }
+}
+
 fn is_newer(found: &Value, ours: &Value) -> bool {
     let count = |of: &Value| of["metadata"]["annotations"][COUNT].as_str().and_then(|count| count.parse::<u64>().ok());
     count(found) > count(ours)

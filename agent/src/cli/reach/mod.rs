@@ -5,7 +5,7 @@
 //! cluster. No token is sent before that is proven, and none over a line that others can read.
 
 mod forward;
-mod tls;
+pub(crate) mod tls;
 mod token;
 
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ const REACHING: &str = "The agent";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("could not read `{}`", .0.display())]
     Read(PathBuf, #[source] std::io::Error),
     #[error("{0}")]
@@ -86,7 +86,7 @@ pub(super) struct Answer {
 }
 
 /// What bytes go through.
-pub(super) trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 
 /// An open line to the agent.

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use super::{Error, Line, unreachable};
 
 /// Whoever shows a certificate for this host, of the authorities in the file or of the system's.
-pub(super) async fn by_authorities<L: Line>(line: L, host: &str, file: Option<&Path>) -> Result<TlsStream<L>, Error> {
+pub(crate) async fn by_authorities<L: Line>(line: L, host: &str, file: Option<&Path>) -> Result<TlsStream<L>, Error> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
@@ -38,7 +38,7 @@ pub(super) async fn by_authorities<L: Line>(line: L, host: &str, file: Option<&P
 }
 
 /// Whoever has the key of this one certificate, whatever name is in it and until when it says it is good.
-pub(super) async fn by_itself<L: Line>(line: L, certificate: CertificateDer<'static>) -> Result<TlsStream<L>, Error> {
+pub(crate) async fn by_itself<L: Line>(line: L, certificate: CertificateDer<'static>) -> Result<TlsStream<L>, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let known = Arc::new(Itself { certificate, provider });
     let config = builder().dangerous().with_custom_certificate_verifier(known).with_no_client_auth();
