@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod hooks;
 mod identity;
+mod install;
 mod lease;
 mod materials;
 mod memory;

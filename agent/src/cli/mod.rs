@@ -12,6 +12,7 @@ mod finding;
 mod health;
 mod history;
 mod incidents;
+mod install;
 mod notes;
 mod offline;
 mod output;
@@ -86,6 +87,16 @@ enum Command {
     /// Exit code 0: printed. 1: something is refused, or nobody says how a kind is called. 2: it could not look. What is not
     /// granted without a person's word is said on standard error.
     Rbac(rbac::Rbac),
+    /// Print the manifests of an installation, with new keys, for `kubectl apply --server-side -f -`; and say what to register at
+    /// the Git server. Writes nothing to the cluster.
+    ///
+    /// Repeated, it is an upgrade: keys that the cluster has are left as they are. Exit code 0: printed. 1: something is in the
+    /// way. 2: the arguments contradict each other, or something can't be looked at. 64: a file is refused.
+    Install(Box<install::Install>),
+    /// Print what an installation consists of, for `kubectl delete -f -`; what it deployed is not among it. Writes nothing.
+    ///
+    /// Exit code 0: printed. 1: there is nothing of it. 2: the cluster can't be asked.
+    Uninstall(install::Uninstall),
     /// Say whether an installation works: files, keys, volume, clock, rights, Git, webhook; and how to mend what does not.
     ///
     /// Changes nothing. Exit code 0: nothing failed. 2: something did.
@@ -251,6 +262,8 @@ async fn dispatch(command: Command, format: output::Format) -> Exit {
         Command::Diff(diff) => difference::diff(diff, format).await,
         Command::Crds => offline::crds(format),
         Command::Rbac(arguments) => rbac::rbac(arguments, format).await,
+        Command::Install(arguments) => install::install(*arguments, format).await,
+        Command::Uninstall(arguments) => install::uninstall(arguments, format).await,
         Command::Doctor(arguments) => doctor::doctor(arguments, format).await,
         Command::Health(judge) => health::health(&judge, format),
         Command::Status { agent } => remote::status(&agent, format).await,

@@ -79,11 +79,11 @@ pub(super) async fn rbac(mut arguments: Rbac, format: Format) -> Exit {
 }
 
 /// What rights of a platform depend on besides it.
-struct Asked {
-    kinds: Vec<Hint>,
-    kubeconfig: Option<PathBuf>,
-    given: Given,
-    options: Options,
+pub(super) struct Asked {
+    pub(super) kinds: Vec<Hint>,
+    pub(super) kubeconfig: Option<PathBuf>,
+    pub(super) given: Given,
+    pub(super) options: Options,
 }
 
 impl Rbac {
@@ -106,7 +106,8 @@ fn installation(config: Option<&AgentConfig>, account: Option<ServiceAccount>) -
     }
 }
 
-async fn of_platform(
+/// The rights of the platform in a directory. What is wrong with it is said on standard error.
+pub(super) async fn of_platform(
     directory: &Path,
     config: Option<&AgentConfig>,
     installation: Installation,

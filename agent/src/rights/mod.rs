@@ -19,7 +19,7 @@ use tk8s_diff::live::Scope;
 
 pub use escalation::Lacking;
 pub use kinds::{Hint, Kinds, Named};
-pub use print::{chart_values, manifests, view};
+pub use print::{chart_values, installed, manifests, view};
 
 /// What is applied, looked at before and taken away again: as `diff` and `deploy` ask for it.
 const WRITES: [&str; 4] = ["get", "create", "patch", "delete"];

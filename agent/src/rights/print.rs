@@ -166,6 +166,66 @@ pub fn chart_values(rights: &Rights) -> String {
     text
 }
 
+/// What an installation needs for the platform beside what it has anyway, called as the chart calls it: the same objects, with
+/// these labels.
+pub fn installed(rights: &Rights, labels: &Value) -> Vec<Value> {
+    let name = rights.name();
+    let agent = &rights.installation.account;
+    let metadata = |name: &str, namespace: Option<&str>| match namespace {
+        Some(namespace) => json!({"name": name, "namespace": namespace, "labels": labels}),
+        None => json!({"name": name, "labels": labels}),
+    };
+    let mut objects = Vec::new();
+    for namespace in namespaces(rights).into_iter().filter(|namespace| namespace != agent.namespace()) {
+        // Whose it is otherwise is the platform's to say: no label is put on it.
+        objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+    }
+    let mut bind = |name: &str, namespace: Option<&str>, rules: &[Rule], to: &ServiceAccount| {
+        if rules.is_empty() {
+            return;
+        }
+        let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
+        let api_version = "rbac.authorization.k8s.io/v1";
+        objects.push(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata(name, namespace), "rules": rules}));
+        objects.push(json!({
+            "apiVersion": api_version, "kind": format!("{kind}Binding"), "metadata": metadata(name, namespace),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": to.name(), "namespace": to.namespace()}],
+        }));
+    };
+    for ((holder, reach), rules) in &rights.grants {
+        let namespace = match reach {
+            Reach::Cluster => None,
+            Reach::Namespace(namespace) => Some(namespace.as_str()),
+        };
+        match holder {
+            Holder::Agent => bind(&format!("{name}-managed"), namespace, &of_platform(rules), agent),
+            Holder::Account(account) => {
+                let rules: Vec<_> = rules.rules().collect();
+                bind(&rights.name_for(&Holder::Account(account.clone())), namespace, &rules, account);
+            }
+        }
+        for (about, to) in rules.0.iter().filter(|(about, _)| about.purpose == super::ACTS) {
+            for account in &to.names {
+                let role = format!("{name}:{}:{account}:impersonate", namespace.unwrap_or_default());
+                let one = For { names: [account.clone()].into(), components: to.components.clone() };
+                let rules: Vec<_> = Rules([(about.clone(), one)].into()).rules().collect();
+                bind(&role, namespace, &rules, agent);
+            }
+        }
+    }
+    let accounts = rights.accounts.iter().map(|account| {
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(account.name(), Some(account.namespace())),
+            "automountServiceAccountToken": false,
+        })
+    });
+    // Namespaces, then who is in them, then what they may.
+    let at = objects.iter().position(|object| object["kind"] != "Namespace").unwrap_or(objects.len());
+    objects.splice(at..at, accounts.collect::<Vec<_>>());
+    objects
+}
+
 /// What the chart does not grant by itself.
 fn of_platform(rules: &Rules) -> Vec<Rule> {
     let is_of_platform = |about: &About, to: &For| !to.components.is_empty() && about.purpose != super::ACTS;

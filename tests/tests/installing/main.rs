@@ -7,6 +7,7 @@
 
 mod backup;
 mod bounds;
+mod commanded;
 mod doctor;
 mod documented;
 mod installed;

@@ -24,7 +24,7 @@ fn without_its_way(mut object: Value) -> Value {
     object
 }
 
-fn compare(kustomized: Vec<Value>, charted: Vec<Value>) {
+pub(crate) fn compare(kustomized: Vec<Value>, charted: Vec<Value>) {
     let normal = |objects: Vec<Value>| by_key(objects.into_iter().map(without_its_way).collect());
     let (mut kustomized, charted) = (normal(kustomized), normal(charted));
     // Helm makes namespaces itself, and never looks after them.
