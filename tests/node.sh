@@ -60,7 +60,8 @@ until_is() {
     fail "expected '$wanted', found '$found': $*"
 }
 # What `status` says of the component: a key of it.
-of_web() { tk8s status --output json | python3 -c 'import json,sys; print(next(str(c.get(sys.argv[1])) for c in json.load(sys.stdin)["components"] if c["name"] == "web"))' "$1"; }
+of() { tk8s status --output json | python3 -c 'import json,sys; print(next(str(c.get(sys.argv[2])) for c in json.load(sys.stdin)["components"] if c["name"] == sys.argv[1]))' "$1" "$2"; }
+of_web() { of web "$1"; }
 # A line of the pods of the workload that are not about to end.
 of_pods() { kube -n shop get pods -l app=web -o json | python3 -c "import json,sys
 print(*sorted($1 for p in json.load(sys.stdin)['items'] if 'deletionTimestamp' not in p['metadata'] for c in p['status'].get('containerStatuses', [])))"; }
@@ -178,6 +179,7 @@ config:
     interval: 2s
     auth: {sshKeyFile: /run/tk8s/git/id, knownHostsFile: /run/tk8s/git/known_hosts}
   api: {audiences: [tk8s-agent, "https://kubernetes.default.svc"]}
+  installation: {serviceAccount: tk8s-system/tk8s-agent, deployment: tk8s-agent}
 signers: |
   apiVersion: agent.tk8s.io/v1alpha1
   kind: Signers
@@ -266,6 +268,36 @@ push v1.2.0
 until_is "localhost/shop:2" served
 until_is Healthy of_web state
 passed "the next release, v1.2.0, is deployed as ever"
+
+# Its own Deployment, as the chart has it, with another image: from Git.
+cat >>"$home/work/tk8s.yaml" <<'YAML'
+  - number: 9
+    name: agent
+    namespace: tk8s-system
+    serviceAccount: upgrader
+    components: [{name: agent, path: agent, conflicts: force}]
+YAML
+mkdir "$home/work/agent"
+itself() { # values
+    "$helm" template tk8s "$here/../install/chart" --namespace tk8s-system --values "$1" --show-only templates/deployment.yaml >"$home/work/agent/deployment.yaml"
+}
+itself "$home/next.yaml"
+kube -n tk8s-system get configmap tk8s-agent-config -o 'jsonpath={.data.agent\.yaml}' >"$home/agent.yaml"
+"$agent" rbac "$home/work" --config "$home/agent.yaml" --values >"$home/rights.yaml"
+"$helm" upgrade tk8s "$here/../install/chart" --namespace tk8s-system --values "$home/values.yaml" --values "$home/rights.yaml" >/dev/null
+settled="$(pods_of_web)" written="$(writes)"
+push v1.3.0
+until_is "127.0.0.1:5000/tk8s-agent@${next_pushed##*@}:true " ready_with
+until_is Healthy of agent state
+[ "$(pods_of_web)" = "$settled" ] || fail "the pods of the workload are others: $settled, $(pods_of_web)"
+passed "the agent's own Deployment came from Git: the next version was tried, took over, and says that it is healthy"
+pod="$(pod_of_agent .metadata.uid)"
+sed -i 's|image: .*|image: localhost/shop:1|' "$home/work/agent/deployment.yaml"
+push v1.4.0
+until_is HookFailed of agent reason
+[ "$(pod_of_agent .metadata.uid)" = "$pod" ] || fail "the agent is another one"
+[ "$(kube -n tk8s-system get deployment tk8s-agent -o 'jsonpath={.spec.template.spec.containers[0].image}')" = "127.0.0.1:5000/tk8s-agent@${next_pushed##*@}" ] || fail "its Deployment was written"
+passed "a version that can't start was tried, and not released: $(of agent message | head -c 150)"
 
 settled="$(pods_of_web)"
 "$helm" uninstall tk8s --namespace tk8s-system >/dev/null

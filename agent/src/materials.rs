@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tk8s_config::{AgentConfig, RenderConfig, VariableConfig};
+use tk8s_core::OwnDeployment;
 use tk8s_render::launcher::Limits;
 use tk8s_render::{AgeKeys, Bounds, Options, Renderers, VariableSource, Variables};
 
@@ -14,6 +15,8 @@ use tk8s_render::{AgeKeys, Bounds, Options, Renderers, VariableSource, Variables
 pub struct Materials {
     pub age_key_files: Vec<PathBuf>,
     pub variables: BTreeMap<String, VariableSource>,
+    /// The agent's own Deployment, which is tried before it is released.
+    pub own: Option<OwnDeployment>,
 }
 
 impl Materials {
@@ -28,13 +31,26 @@ impl Materials {
         Materials {
             age_key_files: config.sops.age_key_files.clone(),
             variables: config.variables.iter().map(|(name, variable)| (name.clone(), source(variable))).collect(),
+            own: own(config),
         }
     }
 
     /// Renderers with these keys and variables, as their files are now. `key`: for the identities of secret variables.
     pub fn give(&self, renderers: Renderers, key: &[u8; 32]) -> Renderers {
+        let renderers = match &self.own {
+            Some(own) => renderers.with_own(own.clone()),
+            None => renderers,
+        };
         renderers.with_keys(AgeKeys::load(&self.age_key_files)).with_variables(Variables::load(&self.variables, key))
     }
+}
+
+/// What the agent's file says by which Deployment it runs. What is only found out in the cluster is not known to whoever
+/// renders without one.
+fn own(config: &AgentConfig) -> Option<OwnDeployment> {
+    let installation = &config.installation;
+    let (account, name) = (installation.service_account.as_ref()?, installation.deployment.clone()?);
+    Some(OwnDeployment { namespace: account.namespace().to_owned(), name })
 }
 
 /// How programs are found and run, and what a component may bring, as the agent's file says.

@@ -25,6 +25,7 @@ mod secret;
 mod text;
 mod time;
 mod tree;
+mod trial;
 
 pub use account::ServiceAccount;
 pub use environment::Environment;
@@ -47,6 +48,7 @@ pub use secret::{Place, RepositoryUrl, Secret, UrlError};
 pub use text::{printable, redacted};
 pub use time::read_duration;
 pub use tree::{ReadError, SourceTree, TreeEntry, TreePath, no_pointer};
+pub use trial::{OwnDeployment, trial};
 
 /// The field manager under which every server-side apply of the agent is sent.
 pub const FIELD_MANAGER: &str = "tk8s-agent";

@@ -54,6 +54,9 @@ fn asked<'a, O: Iterator<Item = &'a Manifest>>(
         let Some(why) = own.refuses(manifest) else { continue };
         failed.push(deny("OwnObject", format!("{} is the agent's own ({why}): change it by hand", manifest.key())));
     }
+    if let Some((key, why)) = own.untried(&objects) {
+        failed.push(deny("OwnObject", format!("{key} is the agent's own: {why}")));
+    }
     (failed, told)
 }
 

@@ -363,6 +363,10 @@ fn protected_namespace(key: &ObjectKey, rules: &GateRules) -> Option<String> {
 }
 
 fn own(key: &ObjectKey, rules: &GateRules) -> Option<String> {
+    if rules.own.is_deployment(key) {
+        let remedy = "put it back into the release, with `tk8s.io/prune: \"false\"` if it is to leave";
+        return Some(format!("it would delete {key}, by which the agent runs: {remedy}"));
+    }
     let why = rules.own.protects(key)?;
     Some(format!("it would delete {key}, which is the agent's own ({why}): put it back into the release"))
 }

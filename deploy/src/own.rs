@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use globset::GlobMatcher;
 use serde_json::Value;
-use tk8s_core::{Manifest, ObjectKey, ServiceAccount};
+use tk8s_core::{Manifest, ObjectKey, OwnDeployment, ServiceAccount};
 
 /// The group of the agent's own kinds.
 const GROUP: &str = "agent.tk8s.io";
@@ -78,7 +78,7 @@ impl Own {
             if core("Namespace") && key.name == account.namespace() {
                 return Some("the agent runs in it".into());
             }
-            if key.namespace.as_deref() == Some(account.namespace()) && !self.is_deployment(key) {
+            if key.namespace.as_deref() == Some(account.namespace()) && !self.is_deployment(key) && !self.is_trial(key) {
                 return Some("it lies in the agent's own namespace, where whatever runs can use its account and its keys".into());
             }
             if key.namespace.is_none() && key.group == RBAC && key.name == account.name() && account.name() != "default" {
@@ -89,8 +89,42 @@ impl Own {
             .then(|| format!("rights and policies whose names begin with `{NAME}` are the agent's own"))
     }
 
-    fn is_deployment(&self, key: &ObjectKey) -> bool {
-        key.group == "apps" && key.kind == "Deployment" && self.deployment.as_ref() == Some(&key.name)
+    /// Whether this is the Deployment by which the agent runs.
+    pub fn is_deployment(&self, key: &ObjectKey) -> bool {
+        self.as_deployment().is_some_and(|own| own.is(key))
+    }
+
+    /// Whether this is called as its trial. That it is one, its content says.
+    pub fn is_trial(&self, key: &ObjectKey) -> bool {
+        self.as_deployment().is_some_and(|own| own.is_trial(key))
+    }
+
+    fn as_deployment(&self) -> Option<OwnDeployment> {
+        let (account, name) = (self.account.as_ref()?, self.deployment.clone()?);
+        Some(OwnDeployment { namespace: account.namespace().to_owned(), name })
+    }
+
+    /// Why a release may not have the agent's Deployment, or what is called as its trial: one comes with the other.
+    pub fn untried<'a, O: Iterator<Item = &'a Manifest>>(&self, objects: impl Fn() -> O) -> Option<(&'a ObjectKey, String)> {
+        let deployment = objects().find(|manifest| self.is_deployment(manifest.key()));
+        let trial = objects().find(|manifest| self.is_trial(manifest.key()));
+        match (deployment, trial) {
+            (None, None) => None,
+            (None, Some(trial)) => Some((trial.key(), "only the agent makes such a Job, of its Deployment".into())),
+            (Some(deployment), trial) => {
+                let wanted = tk8s_core::trial(deployment);
+                let why = match (wanted, trial) {
+                    (Some(wanted), Some(trial)) if wanted.object() == trial.object() => return None,
+                    (None, _) => {
+                        "its container has to say `args: [run, ...]`, or the next version can't be tried before it is released"
+                    }
+                    _ => {
+                        "it is released only after a trial: name `installation.serviceAccount` and `installation.deployment` in the agent's file"
+                    }
+                };
+                Some((deployment.key(), why.into()))
+            }
+        }
     }
 
     /// Whether a binding gives rights to the agent.
@@ -221,6 +255,30 @@ mod tests {
             let found = refused(api_version, kind, place, json!({}));
             assert_eq!(found.is_none(), free, "{kind} {place}: {found:?}");
         }
+    }
+
+    fn deployment(arguments: Value) -> Manifest {
+        let template = json!({"spec": {"containers": [{"name": "agent", "image": "agent:2", "args": arguments}]}});
+        let metadata = json!({"name": "tk8s-agent", "namespace": "tk8s-system"});
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"template": template}});
+        Manifest::new(object, Origin::default()).unwrap()
+    }
+
+    #[test]
+    fn its_deployment_is_released_with_its_trial_only_and_nothing_else_is_called_so() {
+        let untried = |objects: &[Manifest]| own().untried(|| objects.iter()).map(|(key, why)| (key.kind.clone(), why));
+        let next = deployment(json!(["run", "--config", "a"]));
+        let trial = tk8s_core::trial(&next).unwrap();
+        assert_eq!(untried(&[next.clone(), trial.clone()]), None);
+        assert_eq!(untried(&[]), None);
+        let (kind, why) = untried(std::slice::from_ref(&next)).unwrap();
+        assert!(kind == "Deployment" && why.contains("`installation.deployment`"), "{why}");
+        let other = tk8s_core::trial(&deployment(json!(["run", "--config", "b"]))).unwrap();
+        assert_eq!(untried(&[next, other]).unwrap().0, "Deployment");
+        let (kind, why) = untried(std::slice::from_ref(&trial)).unwrap();
+        assert!(kind == "Job" && why.contains("only the agent makes"), "{why}");
+        let (_, why) = untried(&[deployment(json!(["sleep"])), trial]).unwrap();
+        assert!(why.contains("`args: [run, ...]`"), "{why}");
     }
 
     #[test]

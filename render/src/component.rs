@@ -127,7 +127,7 @@ pub fn input(tree: &dyn SourceTree, component: &Component, renderers: &Renderers
         Kind::Helm => helm::identity(tree, component, renderers)?,
     };
     let Some(files) = files else { return Ok(None) };
-    let options = format!(
+    let mut options = format!(
         "{VERSION}\n{files}\n{:?}\n{}\n{:?}\n{:?}\n{:?}\n{}\n{}\n{}",
         component.layer,
         component.path,
@@ -139,6 +139,9 @@ pub fn input(tree: &dyn SourceTree, component: &Component, renderers: &Renderers
         renderers.keys.identity(),
         if component.substitute { renderers.variables.identity() } else { "" },
     );
+    if let Some(own) = &renderers.own {
+        options.push_str(&format!("\n{own:?}"));
+    }
     Ok(Some(Digest::of(options)))
 }
 

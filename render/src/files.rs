@@ -42,7 +42,12 @@ pub(crate) fn objects(tree: &dyn SourceTree, component: &Component, renderers: &
         Kind::Helm => helm::manifests(tree, component, renderers, &mut findings),
     };
     let (manifests, warnings) = findings.keep(read).unwrap_or_default();
-    let manifests = in_namespaces(component, manifests, &mut findings);
+    let mut manifests = in_namespaces(component, manifests, &mut findings);
+    if let Some(own) = &renderers.own {
+        // Whatever a file calls so, the two are twins.
+        let trial = manifests.iter().find(|manifest| own.is(manifest.key())).and_then(tk8s_core::trial);
+        manifests.extend(trial);
+    }
     if manifests.is_empty() && findings.count() == 0 {
         return Err(Error::Empty(component.path.clone()));
     }

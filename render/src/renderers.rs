@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tk8s_core::ComponentName;
+use tk8s_core::{ComponentName, OwnDeployment};
 
 use crate::launcher::{Launcher, Limits, Programs, Task};
 use crate::{AgeKeys, Error, Variables};
@@ -83,6 +83,7 @@ pub struct Renderers {
     pub(crate) keys: Arc<AgeKeys>,
     pub(crate) variables: Arc<Variables>,
     pub(crate) bounds: Bounds,
+    pub(crate) own: Option<Arc<OwnDeployment>>,
 }
 
 impl Renderers {
@@ -95,7 +96,13 @@ impl Renderers {
             keys: Arc::default(),
             variables: Arc::default(),
             bounds: options.bounds,
+            own: None,
         }
+    }
+
+    /// The same, for a component that has the agent's own Deployment: it is given the Deployment's trial.
+    pub fn with_own(self, own: OwnDeployment) -> Renderers {
+        Renderers { own: Some(Arc::new(own)), ..self }
     }
 
     /// The same, with keys for encrypted files.

@@ -473,7 +473,9 @@ async fn the_agents_own_rights_cannot_be_touched_from_git() {
             "NetworkPolicy.networking.k8s.io own-shop/around-the-agent",
         ),
     ];
-    story.system.more = "installation: {deployment: tk8s-agent, objects: [{kind: NetworkPolicy, name: '*-the-agent'}]}".into();
+    story.system.more = format!(
+        "installation: {{serviceAccount: {agent}/tk8s-agent, deployment: tk8s-agent, objects: [{{kind: NetworkPolicy, name: '*-the-agent'}}]}}"
+    );
     story.write_platform(", serviceAccount: deployer");
     let objects: Vec<_> = own.iter().map(|(text, _)| text.clone()).chain([map("one", "first")]).collect();
     story.push(&objects);
@@ -489,7 +491,7 @@ async fn the_agents_own_rights_cannot_be_touched_from_git() {
     let plain = |kind: &str, name: &str| format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}\n---\n");
     let deployment = |name: &str| {
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: a}}}}\n  template: {{metadata: {{labels: {{app: a}}}}, spec: {{containers: [{{name: a, image: 'agent:2'}}]}}}}\n---\n"
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: a}}}}\n  template: {{metadata: {{labels: {{app: a}}}}, spec: {{containers: [{{name: a, image: 'agent:2', args: [run]}}]}}}}\n---\n"
         )
     };
     let text = format!(

@@ -22,12 +22,16 @@ pub(super) struct Doctor {
     /// rights of this account.
     #[arg(long, value_name = "NAMESPACE/NAME", num_args = 0..=1, default_missing_value = "tk8s-system/tk8s-agent")]
     outside: Option<ServiceAccount>,
+    /// Look as the next version beside the agent that runs, which has the volume: how an agent tries its own Deployment before
+    /// it is released.
+    #[arg(long, conflicts_with = "outside")]
+    trial: bool,
 }
 
 /// Exit codes: 0 if nothing failed, 2 if something did.
 pub(super) async fn doctor(arguments: Doctor, format: Format) -> Exit {
-    let Doctor { config, kubeconfig, outside } = arguments;
-    let checks = doctor::examine(&Visit { config, kubeconfig, outside }).await;
+    let Doctor { config, kubeconfig, outside, trial } = arguments;
+    let checks = doctor::examine(&Visit { config, kubeconfig, outside, trial }).await;
     let count = |outcome: Outcome| checks.iter().filter(|check| check.outcome == outcome).count();
     let [ok, warnings, failed, skipped] = [Outcome::Ok, Outcome::Warning, Outcome::Failed, Outcome::Skipped].map(count);
     match format {

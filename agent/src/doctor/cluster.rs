@@ -268,8 +268,8 @@ async fn anchor(installed: &Installed<'_>, client: &kube::Client, archive: Optio
             return Check::failed(ANCHOR, format!("{place} can't be read: {error}"), next);
         }
     };
-    if installed.outside {
-        return Check::skipped(ANCHOR, format!("{place} is there; {}", installed.only_there()));
+    if let Some(why) = installed.elsewhere() {
+        return Check::skipped(ANCHOR, format!("{place} is there; {why}"));
     }
     let identity = read(&config.history.identity_key_file).ok().map(Secret::new);
     let identity = identity.and_then(|key| IdentityKey::of(&crate::run::origin(config), &key).ok());

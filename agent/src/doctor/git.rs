@@ -28,6 +28,8 @@ const CLOCK: &str = "git-clock";
 const REVISION: &str = "revision";
 const PLATFORM: &str = "platform";
 const PROGRAMS: &str = "programs";
+/// What goes by what is in Git now, whichever version looks at it.
+pub(super) const IN_GIT: [&str; 2] = [REVISION, PLATFORM];
 
 /// How many refusals are told.
 const TOLD: usize = 3;

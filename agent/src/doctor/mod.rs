@@ -75,6 +75,13 @@ impl Check {
     fn skipped(check: &'static str, why: impl Into<String>) -> Check {
         Check::of(check, Outcome::Skipped, why, None)
     }
+
+    /// What is wrong with what is in Git is so for the version that runs as well, and may be what the next one is to cure.
+    fn judge_as_trial(&mut self) {
+        if self.outcome == Outcome::Failed && git::IN_GIT.contains(&self.check) {
+            self.outcome = Outcome::Warning;
+        }
+    }
 }
 
 /// From where it is looked.
@@ -85,6 +92,8 @@ pub struct Visit {
     pub kubeconfig: Option<PathBuf>,
     /// From another machine: of an agent with this account.
     pub outside: Option<ServiceAccount>,
+    /// Whether this is a version that is tried beside the agent that runs, which has the volume.
+    pub trial: bool,
 }
 
 /// The installation that is looked at, and what its parts are called in it.
@@ -93,6 +102,8 @@ struct Installed<'a> {
     namespace: String,
     /// Whether its files are not those of this machine.
     outside: bool,
+    /// Whether another process has its volume, and listens.
+    trial: bool,
 }
 
 impl Installed<'_> {
@@ -105,6 +116,15 @@ impl Installed<'_> {
     fn only_there(&self) -> String {
         let (namespace, name) = (&self.namespace, self.name());
         format!("it is in the agent's Pod: `kubectl -n {namespace} exec deploy/{name} -- tk8s-agent doctor`")
+    }
+
+    /// Why what the process has that runs is left out, if it is.
+    fn elsewhere(&self) -> Option<String> {
+        match (self.outside, self.trial) {
+            (true, _) => Some(self.only_there()),
+            (_, true) => Some("this is a trial: the agent that runs has it".to_owned()),
+            _ => None,
+        }
     }
 
     /// What makes a Secret anew, from files.
@@ -123,7 +143,7 @@ pub async fn examine(visit: &Visit) -> Vec<Check> {
         Some(account) => config.lease.namespace.clone().unwrap_or_else(|| account.namespace().to_owned()),
         None => crate::run::namespace(&config),
     };
-    let installed = Installed { config: &config, namespace, outside: visit.outside.is_some() };
+    let installed = Installed { config: &config, namespace, outside: visit.outside.is_some(), trial: visit.trial };
     checks.extend(files::examine(&installed));
     let (volume, archive) = volume::examine(&installed);
     checks.extend(volume);
@@ -136,6 +156,9 @@ pub async fn examine(visit: &Visit) -> Vec<Check> {
         None => Check::skipped(rights::CHECK, "the API server can't be asked"),
     });
     checks.extend(running::examine(&installed, cluster.as_ref()).await);
+    if visit.trial {
+        checks.iter_mut().for_each(Check::judge_as_trial);
+    }
     checks
 }
 

@@ -24,8 +24,8 @@ const HEALTH: &str = "health";
 const WEBHOOK: &str = "webhook";
 
 pub(super) async fn examine(installed: &Installed<'_>, asked: Option<&Asked>) -> Vec<Check> {
-    if installed.outside {
-        return [HEALTH, WEBHOOK].map(|check| Check::skipped(check, installed.only_there())).into();
+    if let Some(why) = installed.elsewhere() {
+        return [HEALTH, WEBHOOK].map(|check| Check::skipped(check, why.clone())).into();
     }
     let at = Addresses::of(installed);
     let (health, runs) = health(installed, at.health, asked).await;

@@ -24,8 +24,8 @@ const SLOW: Duration = Duration::from_millis(500);
 const MIB: u64 = 1024 * 1024;
 
 pub(super) fn examine(installed: &Installed<'_>) -> (Vec<Check>, Option<Archive>) {
-    if installed.outside {
-        return ([VOLUME, SPACE, LEDGER].map(|check| Check::skipped(check, installed.only_there())).into(), None);
+    if let Some(why) = installed.elsewhere() {
+        return ([VOLUME, SPACE, LEDGER].map(|check| Check::skipped(check, why.clone())).into(), None);
     }
     let place = nearest(&installed.config.history.dir);
     let (ledger, archive) = ledger(installed);

@@ -1,5 +1,6 @@
 //! The platform as the engine uses it: one [`Unit`] per component, in apply order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, Drift, HelmSpec, IgnoreSpec, Platform, Problems};
@@ -48,6 +49,20 @@ pub struct Units {
 impl Units {
     pub fn get(&self, name: &ComponentName) -> Option<&Arc<Unit>> {
         self.units.iter().find(|unit| unit.spec.name == *name)
+    }
+
+    /// Whether a component stands on another, itself or through others.
+    pub fn reaches(&self, name: &ComponentName, other: &ComponentName) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut left = vec![name];
+        while let Some(next) = left.pop() {
+            let below = self.get(next).map(|unit| unit.stands_on.as_slice()).unwrap_or_default();
+            if below.contains(other) {
+                return true;
+            }
+            left.extend(below.iter().filter(|below| seen.insert(*below)));
+        }
+        false
     }
 }
 
@@ -175,4 +190,19 @@ pub fn bare_unit(name: &ComponentName) -> Unit {
     let mut unit = Arc::into_inner(unit).expect("because it was just made");
     unit.spec.prune.enabled = false;
     unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_on_whom_is_known_through_others() {
+        let text = "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n  - {number: 0, name: a, components: [{name: db, path: db}]}\n  - {number: 1, name: b, components: [{name: web, path: web}]}\n  - {number: 2, name: c, components: [{name: shop, path: shop, dependsOn: [web]}, {name: agent, path: agent}]}\n";
+        let platform = Platform::parse(text.as_bytes(), "tk8s.yaml").unwrap();
+        let units = Units { units: units(&TreePath::root(), &platform).unwrap() };
+        let reaches = |name: &str, other: &str| units.reaches(&name.parse().unwrap(), &other.parse().unwrap());
+        assert!(reaches("shop", "db") && reaches("agent", "db") && reaches("web", "db"));
+        assert!(!reaches("db", "web") && !reaches("shop", "agent") && !reaches("agent", "shop") && !reaches("web", "web"));
+    }
 }

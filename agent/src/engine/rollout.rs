@@ -180,17 +180,33 @@ impl Engine {
         for name in runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)) {
             self.slot(name).set(Progress::Waiting("its turn".into()));
         }
+        let others: Vec<_> = runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)).cloned().collect();
         for (unit, need) in needs {
+            let last = self.brings_the_agent(&unit.spec.name, &need);
+            let own = &unit.spec.name;
+            // Who stands on it waits for it.
+            let is_waited_for = |name: &ComponentName| name != own && !units.reaches(name, own);
+            let after = others.iter().filter(|name| last && is_waited_for(name)).cloned().collect();
             match need {
                 Need::Nothing => {}
-                Need::Release(resolved) => self.start(Arc::clone(unit), Job::New(resolved), Trigger::Sync),
-                Need::Finish(release) => self.start(Arc::clone(unit), Job::Known(release), Trigger::Restart),
+                Need::Release(resolved) => self.start_after(after, Arc::clone(unit), Job::New(resolved), Trigger::Sync),
+                Need::Finish(release) => self.start_after(after, Arc::clone(unit), Job::Known(release), Trigger::Restart),
             }
         }
         for (unit, release) in removals {
             self.start(unit, Job::Known(release), Trigger::Sync);
         }
         Ok(())
+    }
+
+    /// Whether a run may end this process: then it comes after everything else of the same look at Git.
+    fn brings_the_agent(&self, name: &ComponentName, need: &Need) -> bool {
+        let own = self.own();
+        match need {
+            Need::Nothing => false,
+            Need::Release(resolved) => resolved.parts().objects.iter().any(|placed| own.is_deployment(placed.manifest.key())),
+            Need::Finish(_) => disk(|| self.history.inventory(name)).iter().any(|entry| own.is_deployment(&entry.key)),
+        }
     }
 
     /// Remembers what comes for a component before any run decides what may be deleted.

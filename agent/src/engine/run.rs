@@ -51,6 +51,11 @@ pub(super) type Heard<'a> = &'a (dyn Fn(&Applied) + Sync);
 impl Engine {
     /// Starts a run in the background; it waits for what the component stands on.
     pub(super) fn start(self: &Arc<Self>, unit: Arc<Unit>, job: Job, trigger: Trigger) {
+        self.start_after(Vec::new(), unit, job, trigger);
+    }
+
+    /// The same, once the runs of these components have ended, however they ended.
+    pub(super) fn start_after(self: &Arc<Self>, others: Vec<ComponentName>, unit: Arc<Unit>, job: Job, trigger: Trigger) {
         if self.rests(&unit, &job, &trigger) {
             return;
         }
@@ -59,6 +64,7 @@ impl Engine {
         slot.set(Progress::Waiting("its turn".into()));
         let engine = Arc::clone(self);
         tokio::spawn(async move {
+            engine.wait_for_the_end_of(&others, &slot, &cancel).await;
             if let Err(blocked) = engine.wait_for_what_it_stands_on(&unit, &slot, &cancel).await {
                 if slot.is_current(ticket) {
                     slot.set(blocked);
@@ -85,6 +91,19 @@ impl Engine {
         if std::panic::AssertUnwindSafe(turn).catch_unwind().await.is_err() && slot.is_current(ticket) {
             let error = Error::Panicked("run");
             slot.set(Progress::Failed { class: error.class(), reason: error.reason().into(), message: error.to_string() });
+        }
+    }
+
+    /// Waits until others have come to an end, whichever it is.
+    async fn wait_for_the_end_of(&self, others: &[ComponentName], slot: &Slot, cancel: &CancellationToken) {
+        for name in others {
+            let mut other = self.slot(name).watch();
+            slot.set(Progress::Waiting(format!("comes last, after {name}")));
+            tokio::select! {
+                _ = other.wait_for(|progress| matches!(progress, Progress::Settled | Progress::Failed { .. })) => {}
+                () = cancel.cancelled() => return,
+                () = self.stop.cancelled() => return,
+            }
         }
     }
 
