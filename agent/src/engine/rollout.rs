@@ -84,7 +84,8 @@ impl Engine {
         for (name, seen) in &verification.first_seen {
             disk(|| self.history.first_seen(name, trust::seen(seen), Timestamp::now()))?;
         }
-        for refusal in &verification.refused {
+        // A yes to another cluster of the fleet is not this one's to write down.
+        for refusal in verification.refused.iter().filter(|refusal| !refusal.is_for_others()) {
             self.metrics.refused.inc();
             if !self.world().refused.contains(refusal) {
                 tracing::warn!(

@@ -13,6 +13,13 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// Whether nothing is wrong with what was refused: it is good, and for somebody else.
+    pub fn is_for_others(&self) -> bool {
+        self.rule == Rule::ApprovesElsewhere
+    }
+}
+
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident => $help:literal,)*) => {
         /// A rule that a revision can break. Its name is stable: it appears in status, ledger and docs.
@@ -96,7 +103,9 @@ rules! {
     /// A ref under `approve/` that is no approval of a release.
     NotAnApproval => "Name approvals `approve/TAG/ROLE/SIGNER`, with a role of the signers file.",
     /// The approval is about something else.
-    ApprovesAnother => "Approve the release's tag as it is now, under your own name, for this environment and cluster.",
+    ApprovesAnother => "Approve the release's tag as it is now, under your own name.",
+    /// The approval is for other environments or clusters.
+    ApprovesElsewhere => "Nothing, if it is meant so. Otherwise approve it again, for this environment and cluster.",
     /// The approval's message can't be read.
     MalformedApproval => "Say `Environment: production` in the last lines of the message; `Clusters:` and `Expires:` may follow.",
     /// The approval has run out.

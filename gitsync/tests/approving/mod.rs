@@ -113,8 +113,8 @@ fn a_yes_counts_for_exactly_what_it_names() {
     let cases: &[(&str, &str, &str, &str, Rule)] = &[
         (name, "lea", YES, "v1.0.0^{commit}", Rule::ApprovesAnother),
         (name, "lea", "fine", "v1.0.0", Rule::MalformedApproval),
-        (name, "lea", "Environment: staging", "v1.0.0", Rule::ApprovesAnother),
-        (name, "lea", "Environment: production\nClusters: prod-us-*", "v1.0.0", Rule::ApprovesAnother),
+        (name, "lea", "Environment: staging", "v1.0.0", Rule::ApprovesElsewhere),
+        (name, "lea", "Environment: production\nClusters: prod-us-*", "v1.0.0", Rule::ApprovesElsewhere),
         (name, "lea", "Environment: production\nExpires: 2020-01-01", "v1.0.0", Rule::ApprovalExpired),
         (name, "kim", YES, "v1.0.0", Rule::ApprovesAnother),
         (name, "sam", YES, "v1.0.0", Rule::RoleMissing),

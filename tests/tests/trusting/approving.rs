@@ -163,7 +163,7 @@ async fn an_approval_is_good_for_what_it_says_and_for_nothing_else() {
         ("friend/sam", "NotAnApproval"),
         ("security-officer/commit", "ApprovesAnother"),
         ("security-officer/kim", "ApprovesAnother"),
-        ("security-officer/sam", "ApprovesAnother"),
+        ("security-officer/sam", "ApprovesElsewhere"),
         ("technical-lead/lea", "ApprovesAnother"),
         ("technical-lead/sam", "RoleMissing"),
     ];
@@ -174,6 +174,9 @@ async fn an_approval_is_good_for_what_it_says_and_for_nothing_else() {
     let told = || story.refused().iter().map(|(_, rule)| rule.clone()).collect::<Vec<_>>();
     story.0.until("it has run out", || told().contains(&"ApprovalExpired".to_owned()));
     assert_eq!(story.0.map("one"), "");
+    // A yes that is for others is shown, and neither warned of nor written down.
+    let log = std::fs::read_to_string(story.0.file("agent.log")).unwrap();
+    assert!(log.contains("ApprovesAnother") && !log.contains("ApprovesElsewhere"), "{log}");
     story.approve("v1.0.0", SECURITY, "sam", "Environment: production\nClusters: other-*, te?t");
     story.approve("v1.0.0", LEAD, "lea", "Environment: production\nExpires: 2999-01-01");
     story.0.until_map("one", "first");

@@ -89,11 +89,11 @@ pub(crate) fn judge(
     }
     let Terms { environment, clusters, expires } = terms(parsed.message())?;
     if environment != wanted.environment {
-        return refuse(Rule::ApprovesAnother, format!("it is for `{environment}`"));
+        return refuse(Rule::ApprovesElsewhere, format!("it is for `{environment}`"));
     }
     let here = |glob: &String| Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(wanted.cluster));
     if clusters.as_ref().is_some_and(|clusters| !clusters.iter().any(here)) {
-        return refuse(Rule::ApprovesAnother, format!("it is for other clusters than `{}`", wanted.cluster));
+        return refuse(Rule::ApprovesElsewhere, format!("it is for other clusters than `{}`", wanted.cluster));
     }
     if let Some(expires) = expires.filter(|expires| *expires <= now) {
         return refuse(Rule::ApprovalExpired, format!("it was good until {expires}"));
