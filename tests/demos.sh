@@ -65,31 +65,13 @@ refused() { tk8s status --output json | python3 -c 'import json,sys; s=json.load
 missing() { tk8s status --output json | python3 -c 'import json,sys; s=json.load(sys.stdin); print(" ".join(sorted(m["role"] for r in s["unapproved"] if r["tag"] == sys.argv[1] for m in r["missing"])))' "$1"; }
 
 # A repository that sshd serves, a clone of it, and who may sign and say yes.
-export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_AUTHOR_NAME=Alice GIT_AUTHOR_EMAIL=alice@example.com GIT_COMMITTER_NAME=Alice GIT_COMMITTER_EMAIL=alice@example.com
-start_sshd() { start sshd "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$room/sshd_config"; }
+# shellcheck source=tests/git-server.sh
+source "$tests/git-server.sh"
 start_git_server() {
-    local key setting
-    for key in alice lea sam pia host deploy; do ssh-keygen -q -t ed25519 -N '' -C "$key@example.com" -f "$room/$key"; done
     ssh_port="$(free_port)"
-    cat >"$room/sshd_config" <<CONF
-Port $ssh_port
-ListenAddress 127.0.0.1
-HostKey $room/host
-AuthorizedKeysFile $room/deploy.pub
-PidFile none
-StrictModes no
-UsePAM no
-PermitRootLogin yes
-PasswordAuthentication no
-AcceptEnv GIT_PROTOCOL
-CONF
-    [ "$(id -u)" -ne 0 ] || mkdir -p /run/sshd
-    start_sshd
-    echo "[127.0.0.1]:$ssh_port $(cat "$room/host.pub")" >"$room/known_hosts"
-    git init -q --bare -b main "$room/platform.git"
-    git init -q -b main "$room/work"
-    repo remote add origin "$room/platform.git"
-    for setting in gpg.format=ssh "user.signingkey=$room/alice" "gpg.ssh.allowedSignersFile=/dev/null"; do repo config "${setting%%=*}" "${setting#*=}"; done
+    serve_git 127.0.0.1 "$ssh_port"
+    local person
+    for person in lea sam pia; do make_key "$person"; done
     cat >"$room/signers.yaml" <<YAML
 apiVersion: agent.tk8s.io/v1alpha1
 kind: Signers
@@ -100,7 +82,6 @@ signers:
   - {name: pia, roles: [product-owner], keys: ["$(cat "$room/pia.pub")"]}
 YAML
 }
-repo() { git -C "$room/work" "$@"; }
 push() { repo add -A; repo commit -q "$@"; repo push -q origin main; }
 # Pushes a signed tag of what was pushed last.
 release() { repo tag -s -m "$1" "$1"; repo push -q origin "$1"; }

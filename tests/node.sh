@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole way on a real node: kubelet and containerd run the image that a registry serves and the chart installs. It pulls
-# over SSH, applies, repairs, is killed, is upgraded and put back, loses its volume, and is taken away again; what it deployed
-# runs on through all of it. Everything is in a network, mounts and processes of its own, which end with it.
+# over SSH, applies, repairs, is killed, is upgraded and put back, loses its volume, releases itself, and is taken away again;
+# what it deployed runs on through all of it. Everything is in a network, mounts and processes of its own, which end with it.
 #
 # TK8S_IMAGE is what install/image/build.sh wrote, TK8S_NEXT_IMAGE another one. Exits with 3, and says what is missing, where
 # the machine can't run a node.
@@ -26,7 +26,9 @@ if [ -z "${TK8S_ON_A_NODE:-}" ]; then
     while kill -0 "$inside" 2>/dev/null; do wait "$inside" && code=0 || code=$?; done
     exit "$code"
 fi
-home="$TK8S_ON_A_NODE"
+home="$TK8S_ON_A_NODE" room="$TK8S_ON_A_NODE"
+# shellcheck source=tests/git-server.sh
+source "$here/git-server.sh"
 clean_up() {
     local code=$?
     trap - EXIT INT TERM
@@ -41,7 +43,6 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_AUTHOR_NAME=Alice GIT_AUTHOR_EMAIL=alice@example.com GIT_COMMITTER_NAME=Alice GIT_COMMITTER_EMAIL=alice@example.com
 export KUBECONFIG="$home/kubeconfig" HELM_CACHE_HOME="$home/helm" HELM_CONFIG_HOME="$home/helm" HELM_DATA_HOME="$home/helm"
 
 began=$EPOCHREALTIME
@@ -75,10 +76,8 @@ ready_with() { kube -n tk8s-system get pods -l app.kubernetes.io/name=tk8s-agent
 writes() { grep -E '"verb":"(patch|create|update|delete)"' "$home/audit.log" | grep -F '"namespace":"shop"' | grep -E '"username":"system:serviceaccount:(tk8s-system|shop):' | grep -vc 'dryRun=All' || true; }
 releases() { tk8s history web --output json; }
 has_alarm() { tk8s status --output json | grep -q "\"$1\""; }
-repo() { git -C "$home/work" "$@"; }
 push() { repo add -A; repo commit -q -m "$1"; repo tag -m "$1" "$1"; repo push -q --tags origin main; }
 sshd_port=2222
-start_sshd() { start sshd "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$home/sshd_config"; }
 
 make_network
 api_host=10.96.0.1 api_port=443 TK8S_REAL_NODE=1
@@ -98,25 +97,8 @@ wait_for "the registry" "$home/registry.log" bash -c ': </dev/tcp/127.0.0.1/5000
 pushed="$("$home/image" push "$image" 127.0.0.1:5000/tk8s-agent:one)" next_pushed="$("$home/image" push "$next_image" 127.0.0.1:5000/tk8s-agent:two)"
 passed "a registry has the images ${pushed##*@} and ${next_pushed##*@}"
 
-for key in alice host deploy; do ssh-keygen -q -t ed25519 -N '' -C "$key@example.com" -f "$home/$key"; done
-cat >"$home/sshd_config" <<CONF
-Port $sshd_port
-ListenAddress 192.0.2.1
-HostKey $home/host
-AuthorizedKeysFile $home/deploy.pub
-PidFile none
-StrictModes no
-UsePAM no
-PermitRootLogin yes
-PasswordAuthentication no
-AcceptEnv GIT_PROTOCOL
-CONF
-start_sshd
-echo "[192.0.2.1]:$sshd_port $(cat "$home/host.pub")" >"$home/known_hosts"
-git init -q --bare -b main "$home/platform.git"
-git init -q -b main "$home/work"
-repo remote add origin "$home/platform.git"
-for setting in gpg.format=ssh "user.signingkey=$home/alice" commit.gpgsign=true tag.gpgsign=true; do repo config "${setting%%=*}" "${setting#*=}"; done
+serve_git 192.0.2.1 "$sshd_port"
+for setting in commit.gpgsign tag.gpgsign; do repo config "$setting" true; done
 
 # A platform of one component, as people have them: an account of its own, a namespace that it brings.
 shop() { # version
@@ -204,6 +186,8 @@ passed "the chart installed the image from the registry; it is ready under the s
 until_is "localhost/shop:1 localhost/shop:1" served
 until_is Healthy of_web state
 passed "it pulled the signed tag v1.0.0 over SSH; two pods of the release serve"
+kube -n tk8s-system exec deployment/tk8s-agent -- tk8s-agent doctor >"$home/doctor.log" || fail "the doctor finds: $(cat "$home/doctor.log")"
+passed "the doctor in its pod finds nothing that failed: $(tail -n 1 "$home/doctor.log")"
 
 kube -n shop set image deployment/web web=localhost/shop:2 >/dev/null
 until_is "localhost/shop:1" kube -n shop get deployment web -o 'jsonpath={.spec.template.spec.containers[0].image}'

@@ -330,7 +330,7 @@ fn inside_it_finds_the_cluster_and_deploys() {
 
 /// The chart, the image and the agent in it under a real kubelet: `tests/node.sh` tells what happens.
 #[test]
-fn on_a_real_node_it_is_installed_killed_upgraded_put_back_loses_its_volume_and_is_taken_away() {
+fn on_a_real_node_it_is_installed_killed_upgraded_put_back_loses_its_volume_releases_itself_and_is_taken_away() {
     if !is_root() {
         return eprintln!("only root can run a node: chart and base are tested on simulated ones");
     }
@@ -340,7 +340,7 @@ fn on_a_real_node_it_is_installed_killed_upgraded_put_back_loses_its_volume_and_
     let output = story.env("TK8S_IMAGE", IMAGE.file("")).env("TK8S_NEXT_IMAGE", next.file("")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().filter(|line| line.starts_with('✔')).count(), 14, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with('✔')).count(), 15, "{said}");
 }
 
 /// An empty registry on this machine, until it is dropped.
