@@ -49,8 +49,7 @@ impl Materials {
 /// renders without one.
 fn own(config: &AgentConfig) -> Option<OwnDeployment> {
     let installation = &config.installation;
-    let (account, name) = (installation.service_account.as_ref()?, installation.deployment.clone()?);
-    Some(OwnDeployment { namespace: account.namespace().to_owned(), name })
+    OwnDeployment::of(installation.service_account.as_ref(), installation.deployment.as_deref())
 }
 
 /// How programs are found and run, and what a component may bring, as the agent's file says.

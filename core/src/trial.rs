@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{HOOK_ANNOTATION, Manifest, ObjectKey};
+use crate::{HOOK_ANNOTATION, Manifest, ObjectKey, ServiceAccount};
 
 /// How long it may take: an image has to be fetched for it.
 const DEADLINE: &str = "10m";
@@ -29,6 +29,11 @@ pub struct OwnDeployment {
 }
 
 impl OwnDeployment {
+    /// The Deployment of this name beside the agent's account, where both are known.
+    pub fn of(account: Option<&ServiceAccount>, name: Option<&str>) -> Option<OwnDeployment> {
+        Some(OwnDeployment { namespace: account?.namespace().to_owned(), name: name?.to_owned() })
+    }
+
     /// Whether this is it.
     pub fn is(&self, key: &ObjectKey) -> bool {
         key.group == "apps"

@@ -95,19 +95,20 @@ impl Own {
     }
 
     /// Whether this is called as its trial. That it is one, its content says.
-    pub fn is_trial(&self, key: &ObjectKey) -> bool {
+    fn is_trial(&self, key: &ObjectKey) -> bool {
         self.as_deployment().is_some_and(|own| own.is_trial(key))
     }
 
-    fn as_deployment(&self) -> Option<OwnDeployment> {
-        let (account, name) = (self.account.as_ref()?, self.deployment.clone()?);
-        Some(OwnDeployment { namespace: account.namespace().to_owned(), name })
+    /// The Deployment by which the agent runs, where that is known.
+    pub fn as_deployment(&self) -> Option<OwnDeployment> {
+        OwnDeployment::of(self.account.as_ref(), self.deployment.as_deref())
     }
 
     /// Why a release may not have the agent's Deployment, or what is called as its trial: one comes with the other.
     pub fn untried<'a, O: Iterator<Item = &'a Manifest>>(&self, objects: impl Fn() -> O) -> Option<(&'a ObjectKey, String)> {
-        let deployment = objects().find(|manifest| self.is_deployment(manifest.key()));
-        let trial = objects().find(|manifest| self.is_trial(manifest.key()));
+        let own = self.as_deployment()?;
+        let deployment = objects().find(|manifest| own.is(manifest.key()));
+        let trial = objects().find(|manifest| own.is_trial(manifest.key()));
         match (deployment, trial) {
             (None, None) => None,
             (None, Some(trial)) => Some((trial.key(), "only the agent makes such a Job, of its Deployment".into())),

@@ -51,8 +51,13 @@ impl Units {
         self.units.iter().find(|unit| unit.spec.name == *name)
     }
 
+    /// Whom of these a component can wait for: all but itself and those that wait for it.
+    pub fn all_before<'a>(&'a self, last: &'a ComponentName, of: &'a [ComponentName]) -> impl Iterator<Item = &'a ComponentName> {
+        of.iter().filter(move |name| *name != last && !self.reaches(name, last))
+    }
+
     /// Whether a component stands on another, itself or through others.
-    pub fn reaches(&self, name: &ComponentName, other: &ComponentName) -> bool {
+    fn reaches(&self, name: &ComponentName, other: &ComponentName) -> bool {
         let mut seen = BTreeSet::new();
         let mut left = vec![name];
         while let Some(next) = left.pop() {
@@ -203,6 +208,9 @@ mod tests {
         let units = Units { units: units(&TreePath::root(), &platform).unwrap() };
         let reaches = |name: &str, other: &str| units.reaches(&name.parse().unwrap(), &other.parse().unwrap());
         assert!(reaches("shop", "db") && reaches("agent", "db") && reaches("web", "db"));
+        let of: Vec<ComponentName> = ["db", "web", "shop", "agent"].map(|name| name.parse().unwrap()).into();
+        let all_before = |last: &str| units.all_before(&last.parse().unwrap(), &of).map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((all_before("agent"), all_before("web")), (vec!["db".into(), "web".into(), "shop".into()], vec!["db".into()]));
         assert!(!reaches("db", "web") && !reaches("shop", "agent") && !reaches("agent", "shop") && !reaches("web", "web"));
     }
 }

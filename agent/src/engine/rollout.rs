@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tk8s_core::{Class, Classified as _, ComponentName, Digest, ReleaseId, Timestamp, chain};
+use tk8s_core::{Class, Classified as _, ComponentName, Digest, OwnDeployment, ReleaseId, Timestamp, chain};
 use tk8s_deploy::{EVIDENCE_MISSING, Trigger};
 use tk8s_gitsync::VerifiedTree;
 use tk8s_history::{ComponentView, Limit, RefusedRevision};
@@ -181,13 +181,13 @@ impl Engine {
         for name in runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)) {
             self.slot(name).set(Progress::Waiting("its turn".into()));
         }
-        let others: Vec<_> = runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)).cloned().collect();
+        let own = self.own().as_deployment();
         for (unit, need) in needs {
-            let last = self.brings_the_agent(&unit.spec.name, &need);
-            let own = &unit.spec.name;
-            // Who stands on it waits for it.
-            let is_waited_for = |name: &ComponentName| name != own && !units.reaches(name, own);
-            let after = others.iter().filter(|name| last && is_waited_for(name)).cloned().collect();
+            // What is taken away waits for all runs, so it is not waited for.
+            let after = match own.as_ref().is_some_and(|own| self.brings(own, &unit.spec.name, &need)) {
+                true => units.all_before(&unit.spec.name, &runs).cloned().collect(),
+                false => Vec::new(),
+            };
             match need {
                 Need::Nothing => {}
                 Need::Release(resolved) => self.start_after(after, Arc::clone(unit), Job::New(resolved), Trigger::Sync),
@@ -200,13 +200,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a run may end this process: then it comes after everything else of the same look at Git.
-    fn brings_the_agent(&self, name: &ComponentName, need: &Need) -> bool {
-        let own = self.own();
+    /// Whether a run may end this process: then it comes after everything else that the same look at Git brings.
+    fn brings(&self, own: &OwnDeployment, name: &ComponentName, need: &Need) -> bool {
         match need {
             Need::Nothing => false,
-            Need::Release(resolved) => resolved.parts().objects.iter().any(|placed| own.is_deployment(placed.manifest.key())),
-            Need::Finish(_) => disk(|| self.history.inventory(name)).iter().any(|entry| own.is_deployment(&entry.key)),
+            Need::Release(resolved) => resolved.parts().objects.iter().any(|placed| own.is(placed.manifest.key())),
+            Need::Finish(_) => disk(|| self.history.inventory(name)).iter().any(|entry| own.is(&entry.key)),
         }
     }
 
