@@ -20,7 +20,7 @@ name="${IMAGE_NAME:-localhost/tk8s-agent}"
 cache="${TK8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tk8s-agent}"
 cargo_home="${CARGO_HOME:-$HOME/.cargo}"
 target_dir="${CARGO_TARGET_DIR:-$cache/target}"
-# What the agent is meant to weigh at most: every node that runs it fetches it.
+# What the agent may weigh at most: every node that runs it fetches it.
 most=40000000
 cd "$checkout"
 
@@ -58,7 +58,7 @@ build_agent() {
     env "CFLAGS_$variable=$c_flags" RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 CARGO_TARGET_DIR="$target_dir" \
         cargo rustc --release --locked --target "$triple" --package tk8s-agent --bin tk8s-agent -- "${link[@]}" >&2
     agent="$target_dir/$triple/release/tk8s-agent"
-    [ "$(stat -c %s "$agent")" -le "$most" ] || say "the agent has $(stat -c %s "$agent") bytes, and is meant to have $most at most"
+    [ "$(stat -c %s "$agent")" -le "$most" ] || fail "the agent has $(stat -c %s "$agent") bytes, and may have $most"
     if grep -q TK8S_CRASH_AT "$agent"; then fail "the agent can be killed at a point: it was built with the feature crash-points"; fi
 }
 
