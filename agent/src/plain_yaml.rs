@@ -1,5 +1,6 @@
 //! YAML that means the same to every reader, whatever it takes a plain `yes`, `0644`, `1_000` or `12:30` for: only words that
-//! are surely words are written plain, every other text is quoted as JSON quotes it.
+//! are surely words are written plain, several lines as a block if it keeps each byte of them, every other text quoted as JSON
+//! quotes it.
 
 use serde_json::Value;
 
@@ -26,9 +27,15 @@ fn block(value: &Value, indent: usize, text: &mut String) {
         }
         Value::Array(items) if !items.is_empty() => {
             for item in items {
-                text.push_str(&" ".repeat(indent));
-                text.push('-');
-                below(item, indent, text);
+                let (spaces, start) = (" ".repeat(indent), text.len());
+                if nested(item) {
+                    // Its first line is the one with the dash.
+                    block(item, indent + 2, text);
+                    text.replace_range(start..start + indent + 2, &format!("{spaces}- "));
+                } else {
+                    text.push_str(&format!("{spaces}-"));
+                    below(item, indent, text);
+                }
             }
         }
         other => {
@@ -38,20 +45,43 @@ fn block(value: &Value, indent: usize, text: &mut String) {
     }
 }
 
-fn below(value: &Value, indent: usize, text: &mut String) {
-    let nested = match value {
+/// Whether it has lines of its own.
+fn nested(value: &Value) -> bool {
+    match value {
         Value::Object(fields) => !fields.is_empty(),
         Value::Array(items) => !items.is_empty(),
         _ => false,
-    };
-    if nested {
-        text.push('\n');
-        block(value, indent + 2, text);
-    } else {
-        text.push(' ');
-        text.push_str(&flow(value));
-        text.push('\n');
     }
+}
+
+/// What follows the colon of a key, or the dash of an item that isn't nested.
+fn below(value: &Value, indent: usize, text: &mut String) {
+    if nested(value) {
+        text.push('\n');
+        return block(value, indent + 2, text);
+    }
+    match value {
+        Value::String(lines) if is_literal(lines) => {
+            text.push_str(if lines.ends_with('\n') { " |\n" } else { " |-\n" });
+            for line in lines.lines() {
+                let spaces = if line.is_empty() { 0 } else { indent + 2 };
+                text.push_str(&format!("{}{line}\n", " ".repeat(spaces)));
+            }
+        }
+        other => text.push_str(&format!(" {}\n", flow(other))),
+    }
+}
+
+/// Whether a literal block gives back each byte of a text, to every reader: it has lines, none that begins or ends with what
+/// only an eye could count, and nothing that isn't plainly a letter.
+fn is_literal(text: &str) -> bool {
+    let plain = |letter: char| matches!(letter, ' '..='~' | '\n') || letter.is_alphanumeric();
+    let mut lines = text.lines();
+    text.contains('\n')
+        && text.chars().all(plain)
+        && !text.starts_with([' ', '\n'])
+        && !text.ends_with("\n\n")
+        && lines.all(|line| !line.ends_with(' '))
 }
 
 fn flow(value: &Value) -> String {
@@ -71,7 +101,7 @@ const NO_WORDS: [&str; 12] = ["y", "n", "yes", "no", "on", "off", "true", "false
 fn scalar(text: &str) -> String {
     let first = text.chars().next().is_some_and(|first| first.is_ascii_alphabetic());
     let last = text.chars().last().is_some_and(|last| last.is_ascii_alphanumeric());
-    let inner = text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_./".contains(letter));
+    let inner = text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_./:@=+".contains(letter));
     if first && last && inner && !NO_WORDS.contains(&text.to_ascii_lowercase().as_str()) {
         return text.into();
     }
@@ -101,10 +131,43 @@ mod tests {
     fn only_what_is_surely_a_word_is_written_plain() {
         let object = json!({
             "kind": "ConfigMap",
-            "data": {"a": "yes", "b": "0644", "c": "1_000", "d": "12:30", "e": "plain-word", "f": "two\nlines", "g": "", "on": "x"},
-            "list": [[], {}, {"x": [1, 2.5, null, true]}],
+            "data": {"a": "yes", "b": "0644", "c": "1_000", "d": "12:30", "e": "plain-word", "f": "two\nlines", "g": "", "on": "x",
+                     "h": "a: 1\n\n  b: 2\n", "i": "ends \nwith a space", "image": "registry:5000/web@sha256:12"},
+            "list": [[], {}, {"x": [1, 2.5, null, true], "y": ["a\nb"]}, [[1], [2]]],
         });
-        let expected = "data:\n  a: \"yes\"\n  b: \"0644\"\n  c: \"1_000\"\n  d: \"12:30\"\n  e: plain-word\n  f: \"two\\nlines\"\n  g: \"\"\n  \"on\": x\nkind: ConfigMap\nlist:\n  - []\n  - {}\n  -\n    x:\n      - 1\n      - 2.5\n      - null\n      - true\n";
+        let expected = r#"data:
+  a: "yes"
+  b: "0644"
+  c: "1_000"
+  d: "12:30"
+  e: plain-word
+  f: |-
+    two
+    lines
+  g: ""
+  h: |
+    a: 1
+
+      b: 2
+  i: "ends \nwith a space"
+  image: registry:5000/web@sha256:12
+  "on": x
+kind: ConfigMap
+list:
+  - []
+  - {}
+  - x:
+      - 1
+      - 2.5
+      - null
+      - true
+    "y":
+      - |-
+        a
+        b
+  - - - 1
+    - - 2
+"#;
         assert_eq!(write(&object), expected);
     }
 
@@ -115,6 +178,7 @@ mod tests {
             any::<i64>().prop_map(Value::from),
             any::<String>().prop_map(Value::from),
             "[a-zA-Z0-9_.:/ ~-]{0,8}".prop_map(Value::from),
+            "[a-c#: \n'-]{0,12}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 40, 5, |inner| {
             prop_oneof![

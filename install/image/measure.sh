@@ -24,7 +24,9 @@ assets="${TK8S_ASSETS:?the directory that tests/cluster/build.sh prints}"
 home="$(mktemp -d "${TMPDIR:-/tmp}/tk8s-measure-XXXXXX")"
 # shellcheck source=tests/cluster/control-plane.sh
 source "$here/../../tests/cluster/control-plane.sh"
-trap 'end_all; rm -rf "$home"' EXIT
+# The agent hears nothing of the end of the program that made its room: it became somebody else's since.
+process=
+trap 'kill "$process" 2>/dev/null || true; end_all; rm -rf "$home"' EXIT
 trap 'exit 130' INT TERM
 kube() { "$assets/kubectl" --kubeconfig "$home/kubeconfig" "$@"; }
 

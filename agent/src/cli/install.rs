@@ -18,6 +18,7 @@ use super::working::WorkingTree;
 use super::{Exit, Given, rbac};
 use crate::install::existing::{Existing, Files};
 use crate::install::{self, Called, Parts, removal};
+use crate::plain_yaml;
 use crate::rights::{self, Installation, Options};
 
 /// Where the Pod has its files: `install/base` mounts them there.
@@ -328,7 +329,7 @@ fn written(arguments: &Install, called: &Called) -> Result<String, Refused> {
     if !arguments.no_webhook {
         file["webhook"] = json!({"secretFile": WEBHOOK});
     }
-    Ok(serde_yaml::to_string(&file).expect("because JSON is YAML"))
+    Ok(plain_yaml::write(&file))
 }
 
 /// What a kubeconfig calls the cluster, if that can be a cluster's name.

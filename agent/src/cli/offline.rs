@@ -15,6 +15,7 @@ use super::output::{self, Format, line};
 use super::working::{self, Shown};
 use super::{Exit, Given, Render, notes};
 use crate::error::Error;
+use crate::plain_yaml;
 
 /// Prints an error with everything below it.
 pub(super) fn complain(what: &str, error: &dyn std::error::Error) {
@@ -177,7 +178,7 @@ pub(super) fn render(mut arguments: Render, format: Format) -> Exit {
         Format::Text => {
             for printed in &printed {
                 line(&format!("---\n# {}/{}", printed.layer, printed.component));
-                line(serde_yaml::to_string(&printed.object).expect("because JSON is YAML").trim_end());
+                line(plain_yaml::write(&printed.object).trim_end());
             }
         }
     }

@@ -17,6 +17,8 @@ pub use secrets::{Keys, Random, deploy_key, of_git, of_keys, of_webhook};
 use serde_json::Value;
 use tk8s_core::InstanceName;
 
+use crate::plain_yaml;
+
 /// What an installation is called.
 #[derive(Clone, Debug)]
 pub struct Called {
@@ -42,6 +44,6 @@ impl Called {
 
 /// Objects as `kubectl apply -f -` takes them.
 pub fn text(objects: &[Value]) -> String {
-    let document = |object: &Value| format!("---\n{}", serde_yaml::to_string(object).expect("because JSON is YAML"));
+    let document = |object: &Value| format!("---\n{}", plain_yaml::write(object));
     objects.iter().map(document).collect()
 }
