@@ -484,3 +484,44 @@ fn the_git_host_s_signature_alone_is_nobody_s_word() {
     let entry = format!("  - {{name: github, kind: forge, roles: [release], keys: ['{}']}}\n", signed.alice.public);
     assert_eq!(who(&raw, &parsed(&own(&[entry]))), Err(Rule::ForgeSigner));
 }
+
+#[test]
+fn an_object_is_named_by_the_hash_of_its_repository() {
+    for format in ["sha1", "sha256"] {
+        let repository = Repository::of_format(format);
+        let alice = Signer::new(repository.home(), "alice", KeyType::Ed25519);
+        let signers = support::signers(&[&alice]);
+        repository.write("a.yaml", "a: 1\n");
+        let commit = repository.commit("first", Some(&alice));
+        repository.tag("v1.0.0", Some(&alice));
+        let tag = repository.git(&["rev-parse", "v1.0.0"]);
+        let tree = repository.git(&["rev-parse", "v1.0.0^{tree}"]);
+        for (kind, id, about) in [("commit", commit.clone(), tree), ("tag", tag, commit)] {
+            let raw = repository.raw(kind, "v1.0.0");
+            let raw = if kind == "commit" { repository.raw(kind, &id) } else { raw };
+            assert_eq!(verify_object(&raw, &signers, Timestamp::now()).unwrap().id, id, "{format}");
+            let explained = tk8s_gitsync::explain_object(&raw, &signers, Timestamp::now());
+            let mut checks = explained.objects.iter().flat_map(|object| &object.checks);
+            assert!(checks.any(|check| check.found == about), "{about} is not in {:#?}", explained.objects);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_for_a_key_that_nobody_listed_is_nobodys() {
+    let signed = Signed::new();
+    let [mallory, authority] = ["mallory", "authority"].map(|name| Signer::new(signed.repository.home(), name, KeyType::Ed25519));
+    let certified = mallory.certified(&authority, &["-I", "x", "-n", "alice"]);
+    signed.repository.write("a.yaml", "a: theirs\n");
+    signed.repository.commit("theirs", Some(&certified));
+    let raw = signed.repository.raw("commit", "HEAD");
+    let why = |people: &[&Signer]| {
+        let refusal = verify_object(&raw, &support::signers(people), Timestamp::now()).unwrap_err();
+        assert_eq!(refusal.rule, Rule::UnknownSigner, "{}", refusal.message);
+        refusal.message
+    };
+    assert!(!why(&[&signed.alice]).contains("alice"), "{}", why(&[&signed.alice]));
+    // Of a key that is listed it is said what is wrong.
+    let listed = why(&[&signed.alice, &mallory]);
+    assert!(listed.contains("mallory: this key is listed itself, and signed with a certificate"), "{listed}");
+}

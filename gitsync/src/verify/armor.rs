@@ -95,6 +95,7 @@ mod tests {
             "\n-----BEGIN PGP SIGNATURE-----\n\naGVsbG8=\n-----END PGP SIGNATURE-----",
             "-----BEGIN PGP SIGNATURE-----",
             "-----BEGIN PGP SIGNATURE-----\n\naGVsbG8=",
+            "-----BEGIN PGP SIGNATURE-----\nno header\n\naGVsbG8=\n-----END PGP SIGNATURE-----",
             "-----BEGIN PGP SIGNATURE-----\naGVsbG8=\n-----END PGP SIGNATURE-----",
             "-----BEGIN PGP SIGNATURE-----\n\naGVs bG8=\n-----END PGP SIGNATURE-----",
             "-----BEGIN PGP SIGNATURE-----\n\naGVsbG8=\n-----END PGP MESSAGE-----",

@@ -120,6 +120,11 @@ mod tests {
         let of = |rule, reference, object, before| id(rule, reference, object, before);
         let known = of(Rule::NotDescendant, "refs/heads/main", Some("a"), "b");
         assert!(known.starts_with("rewritten.main.") && known.len() == "rewritten.main.".len() + DIGITS, "{known}");
+        for (rule, word) in
+            [(Rule::TagMoved, "moved.v1"), (Rule::TagVanished, "vanished.v1"), (Rule::NotOnReleaseBranch, "off-branch.v1")]
+        {
+            assert!(of(rule, "refs/tags/v1", Some("a"), "b").starts_with(word));
+        }
         let others = [
             of(Rule::TagMoved, "refs/heads/main", Some("a"), "b"),
             of(Rule::NotDescendant, "refs/heads/main2", Some("a"), "b"),

@@ -376,3 +376,18 @@ fn id<T: std::str::FromStr>(value: &[u8]) -> Result<T, Broken> {
     let text = std::str::from_utf8(value).ok();
     text.and_then(|text| text.parse().ok()).ok_or((Rule::MalformedObject, "it names an object by something that is no id".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_begins_after_the_headers_that_are_signed() {
+        let headers = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a> 0 +0000\ncommitter A <a> 0 +0000\n";
+        for signature in ["", "gpgsig one\n two\n"] {
+            let parsed = parse(gix::objs::Kind::Commit, format!("{headers}{signature}\nfirst\n").as_bytes()).unwrap();
+            assert_eq!(parsed.message(), b"first\n");
+            assert_eq!(parsed.payload(), format!("{headers}\nfirst\n").as_bytes());
+        }
+    }
+}

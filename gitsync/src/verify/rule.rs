@@ -131,3 +131,16 @@ rules! {
     /// The branch does not descend from the baseline.
     NotOnBaseline => "Name a commit of this branch in `trust.baseline`: the one from which on every commit is signed.",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_good_for_somebody_else_is_nobodys_fault() {
+        for &rule in Rule::ALL {
+            let refusal = Refusal { reference: "refs/tags/x".into(), object: None, rule, message: String::new() };
+            assert_eq!(refusal.is_for_others(), rule.reason() == "ApprovesElsewhere", "{rule:?}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tk8s_core::ComponentName;
 use tk8s_gitsync::{
     Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Exclusion, OwnRevision, Policy, ProductionPolicy, Role, Rule,
-    Verification, Versions, fetch, verify, verify_components,
+    Verification, Versions, fetch, has_component_tags, released_component, verify, verify_components,
 };
 
 use super::Story;
@@ -217,6 +217,65 @@ fn a_component_whose_tag_is_not_good_any_more_stays_as_it_is() {
     // The platform's next release holds what it followed.
     story.release("v1.1.0");
     assert_eq!(agent.look(), found("v1.1.0", &[], &[]));
+}
+
+#[test]
+fn what_the_platforms_release_held_once_is_not_kept_when_it_is_gone() {
+    let story = Story::new();
+    let mut agent = Follower::of(&story);
+    story.release("v1.0.0");
+    story.release("v1.0.0-web");
+    assert_eq!(agent.look().components, ["web at v1.0.0-web"]);
+    // As if the platform had held it, and a person let it go another way since.
+    agent.accepted.components.values_mut().for_each(|own| own.ahead = false);
+    agent.accepted.head = None;
+    story.git(&["push", "-q", "origin", ":refs/tags/v1.0.0-web"]);
+    assert_eq!(agent.look(), found("v1.0.0", &[], &[("v1.0.0-web", Rule::TagVanished)]));
+}
+
+#[test]
+fn a_tag_that_is_known_to_be_passed_is_not_judged_again_until_the_platform_moves() {
+    let story = Story::new();
+    let mut agent = Follower::of(&story);
+    story.release("v1.0.0");
+    story.commit("base.yaml", "a: bob's\n", Some(&story.alice));
+    story.repository.tag("v1.0.0-web", Some(&story.bob));
+    story.repository.tag("v1.1.0", Some(&story.alice));
+    assert_eq!(agent.look(), found("v1.1.0", &[], &[]));
+    // Bob is gone: what he signed and nobody follows is no alarm.
+    let all = std::mem::replace(&mut agent.policy.signers, crate::support::signers(&[&story.alice]));
+    assert_eq!(agent.look(), found("v1.1.0", &[], &[]));
+    // What was found at one commit of the platform says nothing about another.
+    agent.policy.signers = all;
+    story.release("v1.0.1-web");
+    let tag = story.git(&["rev-parse", "v1.0.1-web"]).parse().unwrap();
+    agent.accepted.passed = Some((story.head().parse().unwrap(), BTreeSet::from([tag])));
+    assert_eq!(agent.look(), found("v1.1.0", &["web at v1.0.1-web"], &[]));
+}
+
+#[test]
+fn whether_there_is_anything_of_components_is_seen_by_the_names_of_tags_and_by_what_is_followed() {
+    for (tag, component) in
+        [("v1.2.3-web", Some("web")), ("v1.2.3-web-rc.1", Some("web")), ("v1.2.3", None), ("v1.2.3-rc.1", None), ("web", None)]
+    {
+        let released = released_component(tag);
+        assert_eq!(released.as_ref().map(ComponentName::as_str), component, "{tag}");
+    }
+    let story = Story::new();
+    let mut agent = Follower::of(&story);
+    let fetched = || {
+        let follow = tk8s_gitsync::Follow::Tags { release_branch: "main".into(), approvals: true, evidence: false };
+        story.push();
+        fetch(&story.source(follow)).unwrap()
+    };
+    story.release("v1.0.0");
+    assert!(!has_component_tags(&fetched(), &agent.accepted));
+    story.release("v1.0.0-web");
+    assert!(has_component_tags(&fetched(), &agent.accepted));
+    agent.look();
+    story.git(&["push", "-q", "origin", ":refs/tags/v1.0.0-web"]);
+    assert!(has_component_tags(&fetched(), &agent.accepted), "it has vanished, which is to be judged");
+    assert!(!has_component_tags(&fetched(), &Accepted::default()));
 }
 
 #[test]

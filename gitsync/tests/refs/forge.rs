@@ -4,6 +4,7 @@ use tk8s_core::Timestamp;
 use tk8s_gitsync::{Accepted, Commits, Rule, Versions, verify_revision};
 
 use super::{Story, refusal, signer, since, taking_all};
+use crate::support::Signer;
 
 /// Alice on main, bob on a branch beside it, both signed.
 fn two_sides() -> (Story, String) {
@@ -75,6 +76,91 @@ fn a_merge_by_the_host_that_brings_something_of_its_own_is_refused() {
     story.git(&["update-index", "--chmod=+x", "dir/one.yaml"]);
     story.repository.git_signed(&story.host, &["commit", "-q", "--amend", "-S", "--no-edit"]);
     refused("a mode");
+}
+
+#[test]
+fn a_clean_merge_counts_in_a_repository_of_sha_256_as_well() {
+    let story = Story::of_format("sha256");
+    let first = story.head();
+    story.branch("feature", &first);
+    story.commit("dir/feature.yaml", "a: 1\n", Some(&story.bob));
+    story.back_to_main();
+    story.commit("dir/main.yaml", "a: 1\n", Some(&story.alice));
+    story.merge("feature", Some(&story.host), &[]);
+    assert_eq!(signer(&story.staging(since(&first), Some(&first))), "host");
+}
+
+#[test]
+fn what_both_sides_did_alike_is_no_conflict_and_a_file_beside_a_directory_of_its_name_is_one() {
+    let (story, first) = two_sides();
+    let main = story.head();
+    let side = |name: &str, change: &dyn Fn()| {
+        story.git(&["checkout", "-q", "-B", name, &first]);
+        change();
+        story.repository.commit_only(name, Some(&story.bob))
+    };
+    let merge = |tree: &str, one: &str, other: &str| {
+        let commit = ["commit-tree", "-S", "-m", "merge", tree, "-p", one, "-p", other];
+        let merged = story.repository.git_signed(&story.host, &commit);
+        story.git(&["checkout", "-q", "-B", "main", &merged]);
+        story.staging(since(&first), Some(&first))
+    };
+    // A file that both sides changed, and one that both removed.
+    let alike = side("alike", &|| {
+        story.repository.write("dir/two.yaml", "a: alice\n");
+        story.repository.write("dir/three.yaml", "a: bob\n");
+    });
+    let tree = story.git(&["merge-tree", "--write-tree", &main, &alike]);
+    assert_eq!(signer(&merge(&tree, &main, &alike)), "host");
+    let one = side("file", &|| story.repository.write("dir/two.yaml", "a: other\n"));
+    let other = side("directory", &|| {
+        std::fs::remove_file(story.repository.work.join("dir/two.yaml")).unwrap();
+        story.repository.write("dir/two.yaml/inside.yaml", "a: 1\n");
+    });
+    let tree = story.git(&["rev-parse", &format!("{one}^{{tree}}")]);
+    let refused = merge(&tree, &one, &other);
+    assert_eq!(refusal(&refused).0, Rule::NotACleanMerge);
+    assert!(refusal(&refused).2.contains("both sides changed `dir/two.yaml`"), "{}", refusal(&refused).2);
+}
+
+#[test]
+fn directories_are_compared_down_to_a_hundred_inside_of_each_other() {
+    let story = Story::new();
+    for (deep, counts) in [(100, true), (101, false)] {
+        let place = "d/".repeat(deep);
+        let first = story.commit(&format!("{place}base"), "1", Some(&story.alice));
+        story.branch(&format!("deep-{deep}"), &first);
+        story.commit(&format!("{place}one"), "1", Some(&story.bob));
+        story.back_to_main();
+        story.commit(&format!("{place}other"), "1", Some(&story.alice));
+        story.merge(&format!("deep-{deep}"), Some(&story.host), &[]);
+        let judged = story.staging(since(&first), Some(&first));
+        assert_eq!(judged.revision.is_some(), counts, "{deep}: {:?}", judged.refused);
+        assert!(counts || refusal(&judged).2.contains("too deep"), "{}", refusal(&judged).2);
+        story.git(&["reset", "-q", "--hard", &first]);
+    }
+}
+
+/// Whoever makes commits makes their times, and what is looked for first goes by these.
+#[test]
+fn what_is_known_stays_so_where_the_times_of_commits_lie() {
+    let story = Story::new();
+    let unsigned = story.commit("old.yaml", "a: 1\n", None);
+    // So old that nobody looks behind it for what is new.
+    let at = |time: &str, parents: &[&str], signer: &Signer| {
+        let tree = story.git(&["rev-parse", "HEAD^{tree}"]);
+        let parents: Vec<_> = parents.iter().flat_map(|parent| ["-p", parent]).collect();
+        let key = format!("user.signingkey={}", signer.private.display());
+        let command = ["-c", "gpg.format=ssh", "-c", &key, "commit-tree", "-S", "-m", "x", &tree];
+        story.repository.git_with(&[("GIT_COMMITTER_DATE", time)], &[&command[..], &parents].concat())
+    };
+    let ancient = at("1000000000 +0000", &[&unsigned], &story.alice);
+    let known = at("1000000001 +0000", &[&ancient], &story.alice);
+    for (who, commits) in [(&story.alice, since(&known)), (&story.host, Commits::Head), (&story.host, since(&known))] {
+        let head = at("2000000000 +0000", &[&known, &unsigned], who);
+        story.git(&["checkout", "-q", "-B", "main", &head]);
+        assert_eq!(signer(&story.staging(commits.clone(), Some(&known))), who.name, "{commits:?}");
+    }
 }
 
 #[test]

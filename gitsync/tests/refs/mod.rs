@@ -24,7 +24,12 @@ pub struct Story {
 impl Story {
     /// Begins with a commit that alice signed.
     pub fn new() -> Story {
-        let repository = Repository::new();
+        Story::of_format("sha1")
+    }
+
+    /// With objects named by `sha1` or `sha256`.
+    pub fn of_format(format: &str) -> Story {
+        let repository = Repository::of_format(format);
         let [alice, bob, host] = ["alice", "bob", "host"].map(|name| Signer::new(repository.home(), name, KeyType::Ed25519));
         let story = Story { repository, alice, bob, host };
         story.commit("base.yaml", "a: 1\n", Some(&story.alice));

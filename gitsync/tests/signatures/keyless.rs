@@ -103,7 +103,14 @@ struct Said {
     place: bool,
     root_is_wrong: bool,
     checkpoint_is_wrong: bool,
+    /// Which tree the log signed, if not this one: of another size, or with another root.
+    other_size: bool,
+    other_root: bool,
     promise: bool,
+    /// Whether the entry holds what it is about as well.
+    body: bool,
+    /// The attribute that it stands in.
+    attribute: &'static str,
 }
 
 impl Instance {
@@ -118,7 +125,23 @@ impl Instance {
     fn said(&self) -> Said {
         let (time, kind, version) = (self.now + 60, "hashedrekord", "0.0.1");
         let (other, place, root_is_wrong, checkpoint_is_wrong) = (false, true, false, false);
-        Said { time, index: 7, kind, version, other, place, root_is_wrong, checkpoint_is_wrong, promise: true }
+        let (other_size, other_root, promise, body, attribute) = (false, false, true, false, "1.3.6.1.4.1.57264.3.1");
+        let index = 7;
+        Said {
+            time,
+            index,
+            kind,
+            version,
+            other,
+            place,
+            root_is_wrong,
+            checkpoint_is_wrong,
+            other_size,
+            other_root,
+            promise,
+            body,
+            attribute,
+        }
     }
 
     fn certificate(&self, name: &str, by: &Certified, days: u32, issuer: &str, purpose: &str) -> Certified {
@@ -167,7 +190,7 @@ impl Instance {
         let mut values = SetOfVec::new();
         values.insert(Any::new(Tag::OctetString, entry).unwrap()).unwrap();
         let mut attributes = SetOfVec::new();
-        attributes.insert(Attribute { oid: ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.3.1"), values }).unwrap();
+        attributes.insert(Attribute { oid: ObjectIdentifier::new_unwrap(said.attribute), values }).unwrap();
         signer.unsigned_attrs = Some(attributes);
         data.signer_infos = SignerInfos::try_from(vec![signer]).unwrap();
         let content = Any::encode_from(&data).unwrap();
@@ -201,13 +224,18 @@ impl Instance {
             let first = hash(1, &[&hash(0, &[b"one"]), &hash(0, &[b"two"])]);
             let mut root = hash(1, &[&first, &hash(0, &[body.as_bytes()])]);
             root[0] ^= u8::from(said.root_is_wrong);
-            let note = format!("log.example.com - 1\n3\n{}\n", STANDARD.encode(&root));
+            let (size, other) = (if said.other_size { 4 } else { 3 }, hash(0, &[b"another"]));
+            let note =
+                format!("log.example.com - 1\n{size}\n{}\n", STANDARD.encode(if said.other_root { &other } else { &root }));
             let over = if said.checkpoint_is_wrong { "something else" } else { &note };
             let signature = STANDARD.encode([&log[..4], &self.by_log(over.as_bytes())].concat());
             let checkpoint = format!("{note}\n\u{2014} log.example.com {signature}\n");
             let place =
                 [number(1, 2), bytes(2, &root), number(3, 3), bytes(4, &first), bytes(5, &bytes(1, checkpoint.as_bytes()))];
             entry.extend(bytes(6, &place.concat()));
+        }
+        if said.body {
+            entry.extend(bytes(7, body.as_bytes()));
         }
         entry
     }
@@ -256,6 +284,16 @@ fn a_keyless_signature_needs_the_authority_the_log_and_the_minutes_of_its_certif
     assert_eq!(judge(&with(|said| said.other = true), 0), Err(Rule::NotLogged), "the entry of another signature");
     assert_eq!(judge(&with(|said| said.root_is_wrong = true), 0), Err(Rule::NotLogged));
     assert_eq!(judge(&with(|said| said.checkpoint_is_wrong = true), 0), Err(Rule::NotLogged));
+    assert_eq!(judge(&with(|said| said.other_size = true), 0), Err(Rule::NotLogged), "a tree of another size");
+    assert_eq!(judge(&with(|said| said.other_root = true), 0), Err(Rule::NotLogged), "another tree");
+    assert_eq!(judge(&with(|said| said.body = true), 0), Ok(()), "what it is about is computed anyway");
+    assert_eq!(judge(&with(|said| said.attribute = "1.2.3.4"), 0), Err(Rule::NotLogged), "something else stands there");
+    assert_eq!(judge(&with(|said| said.time += 3600 + 20 * 60), 0), Ok(()), "clocks differ by some minutes");
+    let ended = instance.trusted_root().replacen(r#""validFor": {"#, r#""validFor": {"end": "2021-01-01T00:00:00Z", "#, 1);
+    let ended = self::signers("alice@example.com", issuer, &ended);
+    let now = Timestamp::from_second(instance.now + 3600).unwrap();
+    let refusal = verify_object(&commit(&with(|_| {})), &ended, now).unwrap_err();
+    assert!(refusal.rule == Rule::NotLogged && refusal.message.contains("is not believed about"), "{}", refusal.message);
     assert_eq!(judge(&with(|said| said.version = "0.0.2"), 0), Err(Rule::NotLogged));
     assert_eq!(judge(&with(|said| said.time -= 24 * 3600), 0), Err(Rule::KeyNotValidNow), "before the certificate began");
     assert_eq!(judge(&with(|said| said.time += 36 * 3600), 3), Err(Rule::KeyNotValidNow), "after the certificate ended");
@@ -268,6 +306,15 @@ fn a_keyless_signature_needs_the_authority_the_log_and_the_minutes_of_its_certif
     ] {
         let who = instance.certificate(name, by, 1, issuer, purpose);
         assert_eq!(judge(&instance.sign(&who, Some(&instance.said())), 0), Err(ours), "{name}");
+    }
+    // Fulcio says twice who logged the owner in: in a way of before, and in today's.
+    for (name, before, ours) in [("alike", issuer, Ok(())), ("two-issuers", GOOGLE, Err(Rule::UnknownSigner))] {
+        let before = format!("1.3.6.1.4.1.57264.1.1=DER:{}", hex::encode(before));
+        let today = format!("1.3.6.1.4.1.57264.1.8=ASN1:UTF8String:{issuer}");
+        let name_in = "subjectAltName=critical,email:alice@example.com";
+        let extensions = [name_in, &before, &today, code, "keyUsage=critical,digitalSignature"];
+        let who = instance.office.certify(name, P256, Some(&instance.between), 1, &extensions);
+        assert_eq!(judge(&instance.sign(&who, Some(&instance.said())), 0), ours, "{name}");
     }
     let other = Instance::new();
     let stranger = other.certificate("alice", &other.between, 1, issuer, code);

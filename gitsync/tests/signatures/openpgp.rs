@@ -43,6 +43,7 @@ mod row {
     pub const REVOKED: &str = "A key or subkey that was retired after it signed";
     pub const BOUND_LATER: &str = "A signature that is older than what its owner says of the key now";
     pub const USERS: &str = "A certificate without a user id that counts";
+    pub const MAIN: &str = "A user id that is not the main one, and says that the key expired";
     pub const FLAGS: &str = "A key of which its owner does not say that it signs";
     pub const BACK: &str = "A subkey whose own word that it belongs to the certificate ended";
     pub const FUTURE: &str = "A signature from the future";
@@ -199,11 +200,15 @@ struct Spec {
     key_revoked: Option<(By, Option<RevocationCode>, i64)>,
     revoker: bool,
     user: User,
+    user_by: By,
+    /// Days that the key lasts as the second user id says, while the first one is the main one.
+    second_lasts: Option<i64>,
     user_lasts: Option<i64>,
-    user_revoked: Option<(Option<RevocationCode>, i64)>,
+    user_revoked: Option<(By, Option<RevocationCode>, i64)>,
     user_again: Option<i64>,
-    direct: bool,
+    direct: Option<By>,
     bound: i64,
+    bound_by: By,
     subkey_lasts: Option<i64>,
     subkey_signs: Option<bool>,
     subkey_revoked: Option<(By, Option<RevocationCode>, i64)>,
@@ -255,11 +260,14 @@ impl Default for Spec {
             key_revoked: None,
             revoker: false,
             user: User::One,
+            user_by: By::Owner,
+            second_lasts: None,
             user_lasts: None,
             user_revoked: None,
             user_again: None,
-            direct: false,
+            direct: None,
             bound: -400,
+            bound_by: By::Owner,
             subkey_lasts: None,
             subkey_signs: Some(true),
             subkey_revoked: None,
@@ -335,9 +343,10 @@ impl Workshop {
             let lasts = lasts.map(|days| regular(SubpacketData::KeyExpirationTime(days_long(days))));
             flags.into_iter().chain(lasts).collect::<Vec<_>>()
         };
-        if spec.direct {
+        let maker = |by| if by == By::Owner { &key } else { &other };
+        if let Some(by) = spec.direct {
             let config = self.config(SignatureType::Key, public, spec.key_made, about_key(spec.key_lasts));
-            put(&mut bytes, &config.sign_key(&key, &none, public).unwrap());
+            put(&mut bytes, &config.sign_key(maker(by), &none, public).unwrap());
         }
         if spec.revoker {
             let fingerprint = other.fingerprint();
@@ -354,18 +363,20 @@ impl Workshop {
         for (at, name) in users.iter().enumerate() {
             let id = UserId::from_str(PacketHeaderVersion::New, name).unwrap();
             id.to_writer_with_header(&mut bytes).unwrap();
-            let mut certify = |workshop: &mut Workshop, typ, day, more| {
+            let mut certify = |workshop: &mut Workshop, by, typ, day, more| {
                 let config = workshop.config(typ, public, day, more);
-                put(&mut bytes, &config.sign_certification(&key, public, &none, Tag::UserId, &id).unwrap());
+                put(&mut bytes, &config.sign_certification(maker(by), public, &none, Tag::UserId, &id).unwrap());
             };
-            let mut more = about_key(spec.key_lasts);
+            let main = spec.second_lasts.filter(|_| at == 0).map(|_| regular(SubpacketData::IsPrimary(true)));
+            let mut more = about_key(spec.second_lasts.filter(|_| at == 1).or(spec.key_lasts));
+            more.extend(main);
             more.extend(spec.user_lasts.map(|days| regular(SubpacketData::SignatureExpirationTime(days_long(days)))));
-            certify(self, SignatureType::CertPositive, spec.key_made, more);
-            if let Some((reason, day)) = spec.user_revoked.filter(|_| at == 0) {
-                certify(self, SignatureType::CertRevocation, day, because(reason));
+            certify(self, spec.user_by, SignatureType::CertPositive, spec.key_made, more);
+            if let Some((by, reason, day)) = spec.user_revoked.filter(|_| at == 0) {
+                certify(self, by, SignatureType::CertRevocation, day, because(reason));
             }
             if let Some(day) = spec.user_again {
-                certify(self, SignatureType::CertPositive, day, about_key(spec.key_lasts));
+                certify(self, By::Owner, SignatureType::CertPositive, day, about_key(spec.key_lasts));
             }
         }
         public_subkey.to_writer_with_header(&mut bytes).unwrap();
@@ -381,7 +392,7 @@ impl Workshop {
             };
             binding.hashed_subpackets.push(regular(SubpacketData::EmbeddedSignature(Box::new(back.unwrap()))));
         }
-        put(&mut bytes, &binding.sign_subkey_binding(&key, public, &none, public_subkey).unwrap());
+        put(&mut bytes, &binding.sign_subkey_binding(maker(spec.bound_by), public, &none, public_subkey).unwrap());
         if let Some((by, reason, day)) = spec.subkey_revoked {
             let config = self.config(SignatureType::SubkeyRevocation, public, day, because(reason));
             let signer = if by == By::Owner { &key } else { &other };
@@ -510,28 +521,53 @@ fn changes() -> Vec<Vec<Change>> {
         ],
         vec![
             change("the key lasts", Ok(()), &[], |spec| spec.key_lasts = Some(500)),
+            change("the key lasts without an end", Ok(()), &[], |spec| spec.key_lasts = Some(0)),
             change("the key expired after it signed", Err(KeyNotValidNow), &[row::EXPIRED], |spec| spec.key_lasts = Some(350)),
             change("the key expired before it signed", Err(KeyNotValidNow), &[], |spec| spec.key_lasts = Some(200)),
         ],
         vec![
             change("a second user id", Ok(()), &[], |spec| spec.user = User::Two),
+            change(
+                "the second of two user ids, which is not the main one, says that the key expired",
+                Ok(()),
+                &[row::MAIN],
+                |spec| {
+                    spec.user = User::Two;
+                    spec.second_lasts = Some(200);
+                },
+            ),
             change("the first of two user ids is revoked", Ok(()), &[], |spec| {
                 spec.user = User::Two;
-                spec.user_revoked = Some((None, -50));
+                spec.user_revoked = Some((By::Owner, None, -50));
             }),
-            change("the user id is revoked", Err(KeyRevoked), &[row::USERS], |spec| spec.user_revoked = Some((None, -50))),
+            change("the user id is revoked", Err(KeyRevoked), &[row::USERS], |spec| {
+                spec.user_revoked = Some((By::Owner, None, -50))
+            }),
             change("the user id is retired", Err(KeyNotValidNow), &[row::USERS], |spec| {
-                spec.user_revoked = Some((Some(CertUserIdInvalid), -50));
+                spec.user_revoked = Some((By::Owner, Some(CertUserIdInvalid), -50));
             }),
             change("the user id is retired and back", Ok(()), &[], |spec| {
-                spec.user_revoked = Some((Some(CertUserIdInvalid), -150));
+                spec.user_revoked = Some((By::Owner, Some(CertUserIdInvalid), -150));
                 spec.user_again = Some(-120);
             }),
+            change("the user id is retired and back in the same second", Err(KeyNotValidNow), &[row::USERS], |spec| {
+                spec.user_revoked = Some((By::Owner, Some(CertUserIdInvalid), -120));
+                spec.user_again = Some(-120);
+            }),
+            change("the user id counts for a while", Ok(()), &[], |spec| spec.user_lasts = Some(500)),
             change("the user id counts no more", Err(KeyNotValidNow), &[row::USERS], |spec| spec.user_lasts = Some(350)),
+            change("the revocation of the user id is forged", Ok(()), &[], |spec| {
+                spec.user_revoked = Some((By::Forger, None, -50));
+            }),
+            change("what the user id says of the key is forged", Err(KeyNotValidNow), &[], |spec| spec.user_by = By::Forger),
             change("no user id", Err(KeyNotValidNow), &[], |spec| spec.user = User::None),
             change("no user id, but a signature on the key itself", Ok(()), &[row::USERS], |spec| {
                 spec.user = User::None;
-                spec.direct = true;
+                spec.direct = Some(By::Owner);
+            }),
+            change("no user id, and the signature on the key itself is forged", Err(KeyNotValidNow), &[], |spec| {
+                spec.user = User::None;
+                spec.direct = Some(By::Forger);
             }),
         ],
         vec![
@@ -550,6 +586,8 @@ fn changes() -> Vec<Vec<Change>> {
             }),
             change("the subkey expired before it signed", Err(KeyNotValidNow), &[], |spec| spec.subkey_lasts = Some(200)),
             change("the subkey was bound after it signed", Ok(()), &[row::BOUND_LATER], |spec| spec.bound = -50),
+            change("the binding of the subkey is forged", Err(KeyNotValidNow), &[], |spec| spec.bound_by = By::Forger),
+            change("the subkey says whose it is for a while", Ok(()), &[], |spec| spec.back_lasts = Some(500)),
             change("the subkey does not say whose it is", Err(KeyUsage), &[], |spec| spec.back = None),
             change("what the subkey says of whose it is is forged", Err(KeyUsage), &[], |spec| {
                 spec.back = Some(By::Forger);
@@ -594,7 +632,11 @@ fn changes() -> Vec<Vec<Change>> {
             change("version 6", Ok(()), &[row::NEWER], |spec| {
                 spec.version = KeyVersion::V6;
                 spec.kind = KeyType::Ed25519;
-                spec.direct = true;
+                spec.direct = Some(By::Owner);
+            }),
+            change("version 6, with nothing but a user id", Err(KeyNotValidNow), &[row::NEWER], |spec| {
+                spec.version = KeyVersion::V6;
+                spec.kind = KeyType::Ed25519;
             }),
         ],
     ]
@@ -631,14 +673,60 @@ fn whatever_goes_together_a_signature_counts_if_nothing_forbids_it() {
             }
         }
         let case = names.join(", ");
-        // What is said of a subkey does not matter to the primary key.
+        // Keys of version 6 name no others that may revoke them.
+        if spec.version == KeyVersion::V6 && spec.revoker {
+            continue;
+        }
+        // What is said of a subkey does not matter to the primary key, nor what is said of a user id to a key of version 6.
         let ours = judge_spec(&mut workshop, &mut deviations, &case, &spec, &rows);
-        let about_subkey = |name: &&str| name.contains("subkey");
-        if !spec.by_subkey && names.iter().any(about_subkey) {
+        let about = |what: &str| names.iter().any(|name| name.contains(what));
+        if (!spec.by_subkey && about("subkey")) || (spec.version == KeyVersion::V6 && about("user id")) {
             continue;
         }
         assert_eq!(ours.is_ok(), good, "{case}: {ours:?}");
     }
+}
+
+/// What nobody can check any more is taken as the owner's: a revocation too much is noticed.
+#[test]
+fn a_revocation_over_a_weak_hash_counts_unless_it_names_somebody_else() {
+    let mut workshop = Workshop::new();
+    let spec = Spec::default();
+    for (names, ours) in [("the owner", Err(Rule::KeyRevoked)), ("nobody", Err(Rule::KeyRevoked)), ("another", Ok(()))] {
+        let ((key, _), (other, _), none) = (workshop.keys(&spec), workshop.keys(&spec), Password::empty());
+        let public = key.public_key();
+        let (mut bytes, id) = (Vec::new(), UserId::from_str(PacketHeaderVersion::New, "Alice").unwrap());
+        public.to_writer_with_header(&mut bytes).unwrap();
+        let named = if names == "another" { other.public_key() } else { public };
+        let mut config = workshop.config(SignatureType::KeyRevocation, named, -50, because(None));
+        if names == "nobody" {
+            config.hashed_subpackets.remove(1);
+            config.unhashed_subpackets.clear();
+        }
+        // It need not be right: nobody looks.
+        let anything = sign(config.clone(), &other, PAYLOAD).signature().cloned().unwrap();
+        config.hash_alg = HashAlgorithm::Sha1;
+        put(&mut bytes, &Signature::from_config(config, [0, 0], anything).unwrap());
+        id.to_writer_with_header(&mut bytes).unwrap();
+        let config = workshop.config(SignatureType::CertPositive, public, -400, vec![flags(true, true)]);
+        put(&mut bytes, &config.sign_certification(&key, public, &none, Tag::UserId, &id).unwrap());
+        let config = workshop.config(SignatureType::Binary, public, -100, Vec::new());
+        let signature = DetachedSignature::new(sign(config, &key, PAYLOAD)).to_armored_string(ArmorOptions::default()).unwrap();
+        assert_eq!(judge(&signature, &bytes).map(|_| ()).map_err(|refusal| refusal.rule), ours, "{names}");
+    }
+}
+
+#[test]
+fn what_is_demanded_and_not_understood_is_said_and_a_key_without_a_name_is_called_by_its_fingerprint() {
+    let mut workshop = Workshop::new();
+    let demanding = Spec { more: vec![critical(SubpacketData::Other(90, vec![1].into()))], ..Spec::default() };
+    let (certificate, signature) = workshop.make(&demanding);
+    let refusal = judge(&signature, &certificate).unwrap_err();
+    assert!(refusal.message.contains("a subpacket of the kind 90"), "{}", refusal.message);
+    let nameless = Spec { user: User::None, direct: Some(By::Owner), by_subkey: false, ..Spec::default() };
+    let (certificate, signature) = workshop.make(&nameless);
+    let verdict = judge(&signature, &certificate).unwrap();
+    assert!(verdict.signer == verdict.fingerprint && verdict.signer.len() == 40, "{verdict:?}");
 }
 
 fn judge_spec(workshop: &mut Workshop, deviations: &mut Deviations, case: &str, spec: &Spec, rows: &[&str]) -> Result<(), Rule> {

@@ -24,6 +24,7 @@ mod row {
     pub const TWO: &str = "More than one signer";
     pub const SHORT: &str = "An RSA key of less than 2,048 bits";
     pub const PURPOSE: &str = "A certificate that does not say that its key is for code or mail";
+    pub const LIMITED: &str = "An authority that says for what it certifies, and that is not code or mail";
     pub const USAGE: &str = "A certificate whose key is not for signatures";
 }
 
@@ -51,10 +52,22 @@ impl Office {
 
     /// A certificate for a new key, by somebody or by itself.
     pub fn certify(&self, name: &str, key: &[&str], by: Option<&Certified>, days: u32, extensions: &[&str]) -> Certified {
+        self.certify_over("sha256", name, key, by, days, extensions)
+    }
+
+    fn certify_over(
+        &self,
+        hash: &str,
+        name: &str,
+        key: &[&str],
+        by: Option<&Certified>,
+        days: u32,
+        extensions: &[&str],
+    ) -> Certified {
         let path = |ending| self.home.path().join(format!("{name}.{ending}"));
         let made = Certified { certificate: path("pem"), key: path("key") };
         let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-nodes", "-sha256", "-config"]).arg(self.home.path().join("config"));
+        command.args(["req", "-x509", "-nodes", &format!("-{hash}"), "-config"]).arg(self.home.path().join("config"));
         command.args(["-newkey"]).args(key).arg("-keyout").arg(&made.key).arg("-out").arg(&made.certificate);
         command.args(["-subj", &format!("/CN={name}"), "-days", &days.to_string()]);
         if let Some(by) = by {
@@ -165,6 +178,16 @@ fn certificates_of_an_authority_are_judged_as_openssl_does_but_for_the_rows_of_t
     let below_wrong = office.person("below-wrong", &wrong);
     let file = wrong.certificate.to_str().unwrap();
     compare("an authority whose key is not for that", &below_wrong, &["-certfile", file], 1, Err(Rule::CertificateRefused), &[]);
+    // An authority that may only make certificates for servers, and one that may also make some for code.
+    for (case, purposes, ours) in
+        [("servers", "serverAuth", Err(Rule::KeyUsage)), ("servers-and-code", "serverAuth,codeSigning", Ok(()))]
+    {
+        let purposes = format!("extendedKeyUsage={purposes}");
+        let limited = office.certify(case, P256, Some(&root), 100, &[AUTHORITY[0], AUTHORITY[1], &purposes]);
+        let below = office.person(&format!("below-{case}"), &limited);
+        let file = limited.certificate.to_str().unwrap();
+        compare(&format!("an authority for {case}"), &below, &["-certfile", file], 1, ours, &[row::LIMITED]);
+    }
     for (case, extensions, ours, known) in [
         ("for mail", vec![&*name, "extendedKeyUsage=emailProtection", signs], Ok(()), &[][..]),
         ("for servers", vec![&name, "extendedKeyUsage=serverAuth", signs], Err(Rule::KeyUsage), &[row::PURPOSE]),
@@ -251,6 +274,17 @@ fn other_bytes_other_keys_and_what_follows_are_refused() {
     let at = Timestamp::from_second(now).unwrap();
     let changed = String::from_utf8(commit(&good)).unwrap().replace("first", "other");
     assert_eq!(verify_object(changed.as_bytes(), &signers, at).unwrap_err().rule, Rule::BadSignature);
+    // A message with certificates and nobody's signature, and one whose signer's certificate is elsewhere.
+    let mut command = Command::new("openssl");
+    let nobodys = succeed(command.args(["crl2pkcs7", "-nocrl", "-certfile"]).arg(&alice.certificate), b"");
+    let nobodys = String::from_utf8(nobodys).unwrap().replace("PKCS7-----", "SIGNED MESSAGE-----");
+    for (signature, why) in [(nobodys, "by nobody"), (office.sign(&alice, &["-nocerts"]), "is not in its signature")] {
+        let refusal = judge(&signature, &signers, now).unwrap_err();
+        assert!(refusal.rule == Rule::BadSignature && refusal.message.contains(why), "{}", refusal.message);
+    }
+    // A certificate over a hash that anybody can find a second text for.
+    let weak = office.certify_over("sha1", "weak", P256, Some(&root), 100, &[&format!("subjectAltName={ALICE}"), CODE]);
+    assert_eq!(rule(&office.sign(&weak, &[])), Rule::WeakKey);
     // Signed attributes of one, the key of another.
     let mixed = Certified { certificate: alice.certificate.clone(), key: bob.key };
     let mut command = Command::new("openssl");

@@ -181,6 +181,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_name_is_made_of_roles_that_there_are_and_people_who_can_be_named() {
+        assert_eq!(approval_name("v1.2.0", "security-officer", "alice"), Ok("approve/v1.2.0/security-officer/alice".into()));
+        for (role, signer, said) in [
+            ("boss", "alice", "there is no role `boss`"),
+            ("release ", "alice", "there is no role `release `"),
+            ("security-officer", "", "`` can't be part"),
+            ("security-officer", "alice/bob", "`alice/bob` can't be part"),
+        ] {
+            let why = approval_name("v1.2.0", role, signer).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+        assert_eq!(check_approval("Fine.\n\nEnvironment: production"), Ok(()));
+        assert!(check_approval("Fine.").unwrap_err().contains("Environment"));
+    }
+
+    #[test]
+    fn as_many_clusters_are_named_as_may_be() {
+        let of = |number: usize| read(&format!("Environment: production\nClusters: {}", vec!["c"; number].join(",")));
+        assert_eq!(of(MOST_CLUSTERS).unwrap().clusters.unwrap().len(), MOST_CLUSTERS);
+        for more in [1, 2] {
+            assert_eq!(of(MOST_CLUSTERS + more), Err(Rule::MalformedApproval));
+        }
+    }
+
     fn read(message: &str) -> Result<Terms, Rule> {
         terms(message.as_bytes()).map_err(|(rule, _)| rule)
     }

@@ -206,6 +206,27 @@ mod tests {
         assert_eq!(missing(&rules, &approvals[..5]).len(), 1);
     }
 
+    #[test]
+    fn who_makes_room_for_somebody_else_is_counted_where_they_go_and_nowhere_else() {
+        let two = rules(&[(LEAD, 1), (SECURITY, 1)]);
+        let bob = [yes(SECURITY, "bob"), yes(LEAD, "bob")];
+        assert_eq!(missing(&two, &[&[yes(SECURITY, "alice")][..], &bob].concat()), [], "the first place is taken");
+        assert_eq!(missing(&two, &[&bob[..], &[yes(SECURITY, "carol")]].concat()), [], "bob goes where carol can't");
+        assert_eq!(missing(&two, &[yes(SECURITY, "alice"), yes(SECURITY, "carol")]), [(LEAD, 0, 1)]);
+        let three = rules(&[(LEAD, 1), (SECURITY, 1), (OWNER, 1)]);
+        let alice = [yes(LEAD, "alice"), yes(SECURITY, "alice"), yes(OWNER, "alice")];
+        for only in [LEAD, SECURITY, OWNER] {
+            let approvals = [&alice[..], &[yes(only, "bob"), yes(only, "carol")]].concat();
+            assert_eq!(missing(&three, &approvals).len(), 1, "two of them are there, whoever comes first: {only}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_numbers() {
+        let missing = rules(&[(SECURITY, 2)]).missing(&[yes(SECURITY, "bob")], &BTreeSet::new(), Timestamp::now());
+        assert_eq!(missing[0].to_string(), "security-officer (1 of 2)");
+    }
+
     /// A43, threshold cheating: one approves their own.
     #[test]
     fn whoever_made_the_release_does_not_approve_it() {

@@ -148,7 +148,6 @@ impl Certificate {
                     Some(SignatureType::CertRevocation) if counts(signature, primary, is_right) => {
                         user.revoked.push(Revocation::of(signature));
                     }
-                    Some(SignatureType::CertRevocation) => {}
                     // Of the four kinds of certification: the library lets no other pass.
                     _ if is_right => user.statements.extend(Statement::of(signature)),
                     _ => {}
@@ -342,5 +341,19 @@ fn for_signing(statements: &[&Statement]) -> Result<(), Broken> {
     match !said.is_empty() && said.iter().all(|may| *may) {
         true => Ok(()),
         false => Err((Rule::KeyUsage, "its owner did not make this key for signing".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_as_many_packets_as_it_may_have() {
+        let names = |number: usize| b"\xcd\x01a".repeat(number);
+        assert_eq!(Certificate::read_all(&names(MOST_PACKETS)).unwrap_err(), "it does not begin with a public key");
+        for more in [1, 2] {
+            assert!(Certificate::read_all(&names(MOST_PACKETS + more)).unwrap_err().contains("more than"));
+        }
     }
 }

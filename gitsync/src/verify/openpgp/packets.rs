@@ -86,6 +86,8 @@ mod tests {
             assert_eq!((packets[0].tag, packets[0].body.len()), (tag, length));
         }
         assert_eq!(split(b"\xcd\x02hi\xb4\x00").unwrap().len(), 2);
+        assert_eq!(split(&[&[0xcd, 193, 44][..], &[b'x'; 256 + 44 + 192]].concat()).unwrap().len(), 1);
+        assert_eq!(split(b"\xcd\xe1hi").err(), Some("a packet comes in parts"));
         assert!(split(b"").unwrap().is_empty());
     }
 

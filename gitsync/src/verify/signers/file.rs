@@ -187,3 +187,43 @@ fn certificates(bytes: &[u8]) -> Result<Vec<Signer>, String> {
         |certificate: openpgp::Certificate| with_release(certificate.label(), Credential::OpenPgp(Box::new(certificate)).into());
     Ok(certificates.into_iter().map(signer).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    fn refused(bytes: &[u8]) -> Error {
+        Signers::parse(bytes, "signers").unwrap_err()
+    }
+
+    #[test]
+    fn a_file_of_keys_names_the_line_that_is_none() {
+        let error = refused(format!("{KEY} alice\n\n# bob\n{KEY}x bob\n").as_bytes());
+        assert!(matches!(error, Error::Signers { line: Some(4), .. }), "{error}");
+    }
+
+    #[test]
+    fn who_has_no_name_in_a_file_of_keys_is_called_by_their_key() {
+        let signers = Signers::parse(KEY.as_bytes(), "signers").unwrap().signers;
+        assert_eq!(signers[0].name, "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
+    }
+
+    #[test]
+    fn a_file_says_what_it_is() {
+        for (version, kind) in [("agent.tk8s.io/v1", "Signers"), ("agent.tk8s.io/v1alpha1", "Signer"), ("v1", "List")] {
+            let error = refused(format!("apiVersion: {version}\nkind: {kind}\nsigners: []\n").as_bytes());
+            assert!(error.to_string().contains("it has to say"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_as_large_as_it_may_be() {
+        let comments = vec![b'#'; LARGEST + 2];
+        assert!(refused(&comments[..LARGEST]).to_string().contains("empty"));
+        for larger in [LARGEST + 1, LARGEST + 2] {
+            assert!(refused(&comments[..larger]).to_string().contains("larger than 4 MiB"));
+        }
+    }
+}

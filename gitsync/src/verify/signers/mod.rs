@@ -289,6 +289,7 @@ mod tests {
     use super::*;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const FINGERPRINT: &str = "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ";
 
     /// What is said when the only key there is made a signature.
     fn judged(entry: &str, role: Role) -> Result<(String, SignerKind), Rule> {
@@ -309,6 +310,33 @@ mod tests {
             }
         }
         assert_eq!(judged("roles: []", Role::RELEASE), Err(Rule::RoleMissing));
+    }
+
+    #[test]
+    fn who_counts_now_and_who_is_doubted_is_said_of_the_whole_file() {
+        let people = [
+            "{name: alice, roles: [release, technical-lead]}",
+            "{name: bob, roles: [technical-lead], since: 2026-01-01T00:00:00Z}",
+            "{name: carol, roles: [technical-lead], since: 2026-01-01T00:00:01Z}",
+            "{name: dave, roles: [technical-lead], state: retired}",
+        ];
+        let read = |people: &[&str]| {
+            let people: Vec<_> = people.iter().map(|it| it.replace('}', &format!(", keys: ['{KEY}']}}"))).collect();
+            let head = "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n- ";
+            Signers::parse(format!("{head}{}\n", people.join("\n- ")).as_bytes(), "signers").unwrap()
+        };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let signers = read(&people);
+        let lead = Role::ALL.into_iter().find(|role| role.name() == "technical-lead").unwrap();
+        assert_eq!((signers.with_role(lead, now), signers.with_role(Role::RELEASE, now)), (2, 1));
+        assert!(!signers.doubts_any() && !signers.is_compromised("alice") && !signers.is_compromised("dave"));
+        let signers = read(&[&people[..], &["{name: eve, roles: [release], state: compromised}"]].concat());
+        assert!(signers.doubts_any() && signers.is_compromised("eve"));
+        assert!(!signers.is_compromised("alice") && !signers.is_compromised("nobody"));
+        assert_eq!(signers.with_role(Role::RELEASE, now), 1);
+        assert!(!signers.is_revoked(FINGERPRINT));
+        let revoked = read(&people[..1]).revoking(Revocations::parse(KEY.as_bytes(), "revoked").unwrap());
+        assert!(revoked.doubts_any() && revoked.is_revoked(FINGERPRINT) && !revoked.is_revoked("SHA256:other"));
     }
 
     #[test]

@@ -235,6 +235,14 @@ mod tests {
     }
 
     #[test]
+    fn blanks_and_quotes_within_quotes_belong_to_the_value() {
+        for (written, read) in [("a b", "a b"), ("a\\\" b", "a\" b"), ("a,b\\\"\\\"\tc", "a,b\"\"\tc"), ("a\\b c", "a\\b c")] {
+            let line = line_of(&format!("alice namespaces=\"{written}\",cert-authority {KEY}")).unwrap();
+            assert_eq!((line.known.namespaces.as_deref(), line.known.authority), (Some(read), true), "{written}");
+        }
+    }
+
+    #[test]
     fn a_line_that_openssh_would_skip_refuses_the_file_by_its_number() {
         let error = parse(&format!("# people\n\nalice {KEY}\nbob {KEY}x\n"), "signers").unwrap_err();
         assert!(matches!(error, Error::Signers { line: Some(4), .. }), "{error}");
@@ -250,6 +258,9 @@ mod tests {
             ("20250102123001UTC", 1_735_821_001),
         ] {
             assert_eq!(time(text).unwrap().as_second(), seconds, "{text}");
+        }
+        for text in ["", "2025010", "202501021", "2025010212", "2025010212300", "202501021230010", "2025010x"] {
+            assert!(time(text).is_err(), "{text}");
         }
     }
 }

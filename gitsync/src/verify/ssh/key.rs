@@ -129,6 +129,17 @@ mod tests {
     }
 
     #[test]
+    fn an_rsa_key_is_as_long_as_its_highest_bit_says() {
+        for (first, strong_enough) in [(0xff, true), (0x80, true), (0x7f, false)] {
+            let modulus = ssh_key::Mpint::from_positive_bytes(&[&[first][..], &[1; SHORTEST_RSA as usize / 8 - 1]].concat());
+            let exponent = ssh_key::Mpint::from_positive_bytes(&[1, 0, 1]);
+            let key = KeyData::Rsa(ssh_key::public::RsaPublicKey::new(exponent, modulus).unwrap());
+            let signature = Signature::new(Algorithm::Rsa { hash: Some(HashAlg::Sha256) }, vec![1; 256]).unwrap();
+            assert_eq!(strong("x", &key, &signature).is_ok(), strong_enough, "{first:x}");
+        }
+    }
+
+    #[test]
     fn one_certificate_is_taken_and_two_in_each_other_are_not() {
         assert!(!nests_certificates(b"ssh-ed25519-cert-v01@openssh.com and a key"));
         assert!(nests_certificates(b"ssh-ed25519-cert-v01@openssh.com in x-cert-v01@y"));

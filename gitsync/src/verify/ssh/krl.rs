@@ -268,6 +268,10 @@ mod tests {
             assert!(why.contains("name@example.com"), "{why}");
         }
         assert!(Krl::parse(&krl(&[section(255, b"")])).is_err());
+        for critical in [0, 1] {
+            let longer = [extension(critical), vec![0]].concat();
+            assert_eq!(Krl::parse(&krl(&[section(255, &longer)])).unwrap_err(), "an extension can't be read");
+        }
     }
 
     #[test]
@@ -325,5 +329,15 @@ mod tests {
         assert_eq!(set, [101, 107, 108]);
         assert!(bitmap(u64::MAX, &[1]).unwrap().contains(u64::MAX));
         assert!(!map.contains(u64::MAX));
+        // From 0 on, which no certificate has.
+        assert!(bitmap(0, &[0b10]).unwrap().contains(1) && bitmap(0, &[0b11]).is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_listed_as_a_whole_is_found_by_its_fingerprint() {
+        let [one, other] = ["one key", "another"].map(str::as_bytes);
+        let fingerprint = |blob: &[u8]| Fingerprint::Sha256(sha2::Sha256::digest(blob).into()).to_string();
+        let list = Krl::parse(&krl(&[section(2, &string(one))])).unwrap();
+        assert!(list.revokes_fingerprint(&fingerprint(one)) && !list.revokes_fingerprint(&fingerprint(other)));
     }
 }

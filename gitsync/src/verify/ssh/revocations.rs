@@ -154,6 +154,8 @@ mod tests {
         file.as_file().set_len(LARGEST + 1).unwrap();
         let error = Revocations::read(file.path()).unwrap_err();
         assert!(error.to_string().contains("larger than"), "{error}");
+        let comments = vec![b'#'; usize::try_from(LARGEST).unwrap()];
+        assert!(Revocations::parse(&comments, "revoked").is_ok());
     }
 
     proptest::proptest! {

@@ -262,3 +262,17 @@ fn is_of(certificate: &Certificate, signer: &SignerIdentifier) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_as_long_as_it_may_be() {
+        let read = |length| Message::read(&vec![b'-'; length]).map(drop).unwrap_err().1;
+        assert!(read(LARGEST).contains("does not begin"), "{}", read(LARGEST));
+        for longer in [LARGEST + 1, LARGEST + 2] {
+            assert_eq!(read(longer), "its signature is too long to be one");
+        }
+    }
+}

@@ -266,3 +266,53 @@ fn one(bytes: &[u8], number: u64) -> Result<&[u8], String> {
 fn text(bytes: &[u8]) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| "the entry of the log can't be read".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(left: &[u8], right: &[u8]) -> Vec<u8> {
+        Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().to_vec()
+    }
+
+    /// The tree over these leaves, as RFC 9162 defines it (2.1.1), and the way to one of them (2.1.3.1).
+    fn tree(leaves: &[Vec<u8>], index: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let [_, _, ..] = leaves else { return (leaves[0].clone(), Vec::new()) };
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        let (inside, (own, mut path), other) = match index.checked_sub(left.len()) {
+            None => (true, tree(left, index), tree(right, 0).0),
+            Some(index) => (false, tree(right, index), tree(left, 0).0),
+        };
+        path.push(other.clone());
+        (if inside { join(&own, &other) } else { join(&other, &own) }, path)
+    }
+
+    #[test]
+    fn each_leaf_of_a_tree_of_any_size_is_found_where_it_is_and_nowhere_else() {
+        let leaves: Vec<Vec<u8>> = (0..40_u8).map(|leaf| vec![leaf; 32]).collect();
+        for size in 1..leaves.len() {
+            for index in 0..size {
+                let (top, path) = tree(&leaves[..size], index);
+                let found = |index: usize, size: usize, path: &[Vec<u8>]| {
+                    root(leaves[index % 40].clone(), index as u64, size as u64, path).as_ref() == Some(&top)
+                };
+                assert!(found(index, size, &path), "{index} of {size}");
+                assert!(!found(size, size, &path), "beyond the end");
+                assert!(index == 0 || !found(index - 1, size, &path), "beside {index} of {size}");
+                assert!(path.is_empty() || !found(index, size, &path[1..]), "a part of the way to {index} of {size}");
+                let longer = [&path[..], &[vec![0; 32]]].concat();
+                assert!(!found(index, size, &longer), "beyond the root of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_to_their_end_and_no_further() {
+        for (mut bytes, read) in
+            [(&[0_u8][..], 0), (&[0x7f], 127), (&[0x80, 1], 128), (&[0xff, 1], 255), (&[0x80, 0x80, 1], 1 << 14)]
+        {
+            assert_eq!((number(&mut bytes), bytes), (Ok(read), &[][..]));
+        }
+        assert!(number(&mut &[0x80][..]).is_err() && number(&mut &[0xff; 11][..]).is_err());
+    }
+}

@@ -100,3 +100,21 @@ fn parts(bytes: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_of_the_first_version_and_nothing_follows_it() {
+        let promise = |version: u8, after: &[u8]| {
+            [&[version][..], &[7; 32], &8_u64.to_be_bytes(), &[0, 1, 9], &[4, 3], &[0, 2, 5, 6], after].concat()
+        };
+        let good = promise(0, &[]);
+        let read = Promise::read(&good).unwrap();
+        assert_eq!((read.log, read.time, read.extensions, read.signature), (&[7; 32][..], 8, &[9][..], &[5, 6][..]));
+        for other in [promise(1, &[]), promise(0, &[0]), promise(1, &[0]), good[..good.len() - 1].to_vec()] {
+            assert!(Promise::read(&other).is_none());
+        }
+    }
+}
