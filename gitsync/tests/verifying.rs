@@ -306,6 +306,29 @@ fn a_certificate_has_to_be_a_person_s_and_valid_now_and_without_conditions() {
     }
 }
 
+/// A45, time.
+#[test]
+fn a_certificate_is_valid_from_its_first_second_to_the_one_before_its_last() {
+    let signed = Signed::new();
+    let authority = Signer::new(signed.repository.home(), "authority", KeyType::Ed25519);
+    let signers = parsed(&format!("*@example.com cert-authority {}\n", authority.public));
+    let certified =
+        signed.alice.certified(&authority, &["-I", "id", "-n", "alice@example.com", "-V", "20260101000000Z:20260102000000Z"]);
+    signed.repository.write("a.yaml", "a: 2\n");
+    signed.repository.commit("second", Some(&certified));
+    let raw = signed.repository.raw("commit", "HEAD");
+    let late = Err(Rule::KeyNotValidNow);
+    for (now, ours) in [
+        ("2025-12-31T23:59:59Z", late),
+        ("2026-01-01T00:00:00Z", Ok(())),
+        ("2026-01-01T23:59:59Z", Ok(())),
+        ("2026-01-02T00:00:00Z", late),
+    ] {
+        let said = verify_object(&raw, &signers, now.parse().unwrap());
+        assert_eq!(said.map(drop).map_err(|refusal| refusal.rule), ours, "{now}");
+    }
+}
+
 #[test]
 fn a_release_by_a_certificate_that_has_run_out_since_stays_accepted() {
     let signed = Signed::new();

@@ -112,15 +112,19 @@ fn what_both_sides_did_alike_is_no_conflict_and_a_file_beside_a_directory_of_its
     });
     let tree = story.git(&["merge-tree", "--write-tree", &main, &alike]);
     assert_eq!(signer(&merge(&tree, &main, &alike)), "host");
-    let one = side("file", &|| story.repository.write("dir/two.yaml", "a: other\n"));
-    let other = side("directory", &|| {
-        std::fs::remove_file(story.repository.work.join("dir/two.yaml")).unwrap();
-        story.repository.write("dir/two.yaml/inside.yaml", "a: 1\n");
-    });
-    let tree = story.git(&["rev-parse", &format!("{one}^{{tree}}")]);
-    let refused = merge(&tree, &one, &other);
-    assert_eq!(refusal(&refused).0, Rule::NotACleanMerge);
-    assert!(refusal(&refused).2.contains("both sides changed `dir/two.yaml`"), "{}", refusal(&refused).2);
+    for name in ["dir/two.yaml", "dir/new.yaml"] {
+        let one = side("file", &|| story.repository.write(name, "a: other\n"));
+        let other = side("directory", &|| {
+            std::fs::remove_file(story.repository.work.join(name)).ok();
+            story.repository.write(&format!("{name}/inside.yaml"), "a: 1\n");
+        });
+        let tree = story.git(&["rev-parse", &format!("{one}^{{tree}}")]);
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            let refused = merge(&tree, one, other);
+            assert_eq!(refusal(&refused).0, Rule::NotACleanMerge);
+            assert!(refusal(&refused).2.contains(&format!("both sides changed `{name}`")), "{}", refusal(&refused).2);
+        }
+    }
 }
 
 #[test]

@@ -38,8 +38,15 @@ impl Story {
 
     /// Alice and bob release; the host is what its kind says.
     pub fn signers(&self) -> Signers {
+        self.signers_where("nobody", "active")
+    }
+
+    /// The same, one of whom is in another state.
+    pub fn signers_where(&self, name: &str, state: &str) -> Signers {
         let entry = |kind: &str, signer: &Signer| {
-            format!("  - {{name: {}, kind: {kind}, roles: [release], keys: ['{}']}}\n", signer.name, signer.public)
+            let state = if signer.name == name { state } else { "active" };
+            let (name, key) = (&signer.name, &signer.public);
+            format!("  - {{name: {name}, kind: {kind}, state: {state}, roles: [release], keys: ['{key}']}}\n")
         };
         let entries = [entry("person", &self.alice), entry("person", &self.bob), entry("forge", &self.host)];
         let text = format!("apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n{}", entries.concat());
@@ -101,8 +108,12 @@ impl Story {
 
     /// What production says of the tags that are there.
     pub fn production(&self, versions: Versions, accepted: &Accepted) -> Verification {
+        self.production_by(self.signers(), versions, accepted)
+    }
+
+    pub fn production_by(&self, signers: Signers, versions: Versions, accepted: &Accepted) -> Verification {
         self.push();
-        let policy = Policy::Production(ProductionPolicy { signers: self.signers(), approvals: None, versions });
+        let policy = Policy::Production(ProductionPolicy { signers, approvals: None, versions });
         let follow = Follow::Tags { release_branch: "main".into(), approvals: false, evidence: false };
         verify(&fetch(&self.source(follow)).unwrap(), &policy, accepted).unwrap()
     }

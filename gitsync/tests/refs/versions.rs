@@ -154,3 +154,24 @@ fn mix_and_match_a_signed_tag_on_a_signed_commit_from_elsewhere_is_refused() {
     assert_eq!(label(&judged), Some("v1.0.0"));
     assert_eq!(rules(&judged), [("v1.2.0", Rule::BadSignature), ("v1.1.0", Rule::NotOnReleaseBranch)]);
 }
+
+#[test]
+fn what_stands_outlives_its_signers_time_and_nothing_else() {
+    let story = Story::new();
+    // Bob's commit, alice's tag.
+    story.commit("base.yaml", "a: v1.0.0\n", Some(&story.bob));
+    story.repository.tag("v1.0.0", Some(&story.alice));
+    let first = story.production(Versions::default(), &Accepted::default());
+    let before = accepted(&first, &Accepted::default());
+    for name in ["alice", "bob"] {
+        for (state, rule, stays) in [("retired", Rule::RetiredSigner, true), ("compromised", Rule::CompromisedSigner, false)] {
+            let judge = |accepted| story.production_by(story.signers_where(name, state), Versions::default(), accepted);
+            let again = judge(&before);
+            assert_eq!(label(&again).is_some(), stays, "{name} {state}");
+            assert_eq!(rules(&again), if stays { vec![] } else { vec![("v1.0.0", rule)] }, "{name} {state}");
+            // Where it is new it is refused by the same rule.
+            let first_sight = judge(&Accepted::default());
+            assert_eq!((label(&first_sight), rules(&first_sight)), (None, vec![("v1.0.0", rule)]), "{name} {state}");
+        }
+    }
+}

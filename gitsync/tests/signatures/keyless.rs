@@ -289,6 +289,8 @@ fn a_keyless_signature_needs_the_authority_the_log_and_the_minutes_of_its_certif
     assert_eq!(judge(&with(|said| said.body = true), 0), Ok(()), "what it is about is computed anyway");
     assert_eq!(judge(&with(|said| said.attribute = "1.2.3.4"), 0), Err(Rule::NotLogged), "something else stands there");
     assert_eq!(judge(&with(|said| said.time += 3600 + 20 * 60), 0), Ok(()), "clocks differ by some minutes");
+    assert_eq!(judge(&with(|said| said.time += 3600 - 60 + 30 * 60), 0), Ok(()), "half an hour, to the second");
+    assert_eq!(judge(&with(|said| said.time += 3600 - 60 + 30 * 60 + 1), 0), Err(Rule::NotLogged), "and no more");
     let ended = instance.trusted_root().replacen(r#""validFor": {"#, r#""validFor": {"end": "2021-01-01T00:00:00Z", "#, 1);
     let ended = self::signers("alice@example.com", issuer, &ended);
     let now = Timestamp::from_second(instance.now + 3600).unwrap();

@@ -1,6 +1,7 @@
 //! OpenPGP: keys of every kind that `gpg` makes, and certificates of every state, some of which no program makes. `gpg` and
 //! `sqv` judge the same bytes.
 
+use base64::Engine as _;
 use pgp::composed::{ArmorOptions, DetachedSignature, KeyType, SecretKeyParamsBuilder, SubkeyParamsBuilder};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{
@@ -684,6 +685,42 @@ fn whatever_goes_together_a_signature_counts_if_nothing_forbids_it() {
             continue;
         }
         assert_eq!(ours.is_ok(), good, "{case}: {ours:?}");
+    }
+}
+
+#[test]
+fn what_a_signature_of_an_unknown_version_says_is_not_guessed() {
+    let mut workshop = Workshop::new();
+    let (certificate, signature) = workshop.make(&Spec::default());
+    let lines: String =
+        signature.lines().skip_while(|line| !line.is_empty()).filter(|line| !line.starts_with(['-', '='])).collect();
+    let mut packet = base64::engine::general_purpose::STANDARD.decode(lines).unwrap();
+    let version = packet.iter().position(|byte| *byte == 4).unwrap();
+    packet[version] = 9;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(packet);
+    let block = format!("-----BEGIN PGP SIGNATURE-----\n\n{encoded}\n-----END PGP SIGNATURE-----\n");
+    let refusal = judge(&block, &certificate).unwrap_err();
+    assert_eq!(refusal.rule, Rule::BadSignature);
+    assert!(refusal.message.contains("of a version that is not known"), "{}", refusal.message);
+}
+
+/// A45, time: what ends has ended when that second begins.
+#[test]
+fn what_the_owner_says_counts_until_the_second_that_is_named() {
+    let mut workshop = Workshop::new();
+    for spec in [
+        Spec { back_lasts: Some(500), ..Spec::default() },
+        Spec { user_lasts: Some(500), ..Spec::default() },
+        Spec { key_lasts: Some(500), ..Spec::default() },
+        Spec { subkey_lasts: Some(500), ..Spec::default() },
+    ] {
+        let (certificate, signature) = workshop.make(&spec);
+        let (raw, signers) = (commit(&signature), Signers::parse(&certificate, "signers").unwrap());
+        for (seconds, ours) in [(-1, Ok(())), (0, Err(Rule::KeyNotValidNow)), (1, Err(Rule::KeyNotValidNow))] {
+            let now = tk8s_core::Timestamp::from_second(workshop.now + 100 * DAY + seconds).unwrap();
+            let said = crate::support::verify_object(&raw, &signers, now).map(drop).map_err(|refusal| refusal.rule);
+            assert_eq!(said, ours, "{seconds}: {spec:?}");
+        }
     }
 }
 

@@ -256,6 +256,10 @@ fn the_name_in_the_certificate_is_the_one_expected() {
         let who = office.person(&format!("below-{kind}"), &root);
         judge(&office.sign(&who, &[]), &signers(&root, "alice@example.com"), now).unwrap();
     }
+    // Anybody can write a name into a certificate: nothing is said about its owner then.
+    let stranger = office.person("stranger", &office.authority("other-root", None, 1000));
+    let refusal = judge(&office.sign(&stranger, &[]), &signers(&root, "alice@example.com"), now).unwrap_err();
+    assert!(refusal.message.contains("no signer has a certificate for `alice@example.com`"), "{}", refusal.message);
     // What stands in the subject is nobody's name here.
     let who = office.certify("alice@example.com", P256, Some(&root), 100, &usual);
     let refusal = judge(&office.sign(&who, &[]), &signers(&root, "alice@example.com"), now).unwrap_err();

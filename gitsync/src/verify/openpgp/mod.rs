@@ -103,8 +103,9 @@ impl Signature {
         trail.require("nothing follows its signature", after.is_empty(), || {
             (Rule::TrailingBytes, "bytes follow its signature".into())
         })?;
-        let packet = trail.ask("it is one signature of a version that is known", Signature::only(&bytes), |_| String::new())?;
-        let config = packet.config().ok_or_else(|| bad("its signature is of a version that is not known"))?;
+        let packet = trail.ask("it is one signature", Signature::only(&bytes), |_| String::new())?;
+        let config = packet.config().ok_or_else(|| bad("its signature is of a version that is not known"));
+        let config = trail.ask("it is of a version that is known", config, |config| format!("{:?}", config.version()))?;
         trail.require(
             "that version is not too old",
             matches!(config.version(), SignatureVersion::V4 | SignatureVersion::V6),
@@ -142,8 +143,7 @@ impl Signature {
             _ => return Err((Rule::SecondSignature, "its armour holds more than one signature".into())),
         };
         match raw.read() {
-            Ok(Packet::Signature(packet)) if packet.config().is_some() => Ok(packet),
-            Ok(Packet::Signature(_)) => Err(bad("its signature is of a version that is not known")),
+            Ok(Packet::Signature(packet)) => Ok(packet),
             _ => Err(bad("its signature can't be read")),
         }
     }

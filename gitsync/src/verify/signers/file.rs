@@ -211,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn text_is_not_taken_for_packets_nor_packets_for_text() {
+        for (bytes, why) in [
+            ("\u{e4}pfel: 1\n".as_bytes(), "its key can't be read"),
+            (b"# a comment in Latin-1: \xe4\n", "it is not UTF-8"),
+            (b"\xe4\xff", "a packet is cut off"),
+        ] {
+            let error = refused(bytes).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
     fn a_file_says_what_it_is() {
         for (version, kind) in [("agent.tk8s.io/v1", "Signers"), ("agent.tk8s.io/v1alpha1", "Signer"), ("v1", "List")] {
             let error = refused(format!("apiVersion: {version}\nkind: {kind}\nsigners: []\n").as_bytes());
