@@ -125,10 +125,14 @@ pub fn indented(text: &str) -> String {
 
 /// A signers file with one person, who is expected to be called so.
 fn signers(root: &Certified, identity: &str) -> Signers {
+    signers_in("active", root, identity)
+}
+
+fn signers_in(state: &str, root: &Certified, identity: &str) -> Signers {
     let root = indented(&std::fs::read_to_string(&root.certificate).unwrap());
     let text = format!(
-        "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - name: alice\n    roles: [release]\n    keys:\n      \
-         - x509:\n          identity: {identity}\n          roots: |\n            {root}\n"
+        "apiVersion: agent.tk8s.io/v1alpha1\nkind: Signers\nsigners:\n  - name: alice\n    state: {state}\n    roles: [release]\n    \
+         keys:\n      - x509:\n          identity: {identity}\n          roots: |\n            {root}\n"
     );
     Signers::parse(text.as_bytes(), "signers").unwrap()
 }
@@ -258,8 +262,10 @@ fn the_name_in_the_certificate_is_the_one_expected() {
     }
     // Anybody can write a name into a certificate: nothing is said about its owner then.
     let stranger = office.person("stranger", &office.authority("other-root", None, 1000));
-    let refusal = judge(&office.sign(&stranger, &[]), &signers(&root, "alice@example.com"), now).unwrap_err();
-    assert!(refusal.message.contains("no signer has a certificate for `alice@example.com`"), "{}", refusal.message);
+    for state in ["active", "compromised"] {
+        let signers = signers_in(state, &root, "alice@example.com");
+        assert_eq!(judge(&office.sign(&stranger, &[]), &signers, now).unwrap_err().rule, Rule::UnknownSigner, "{state}");
+    }
     // What stands in the subject is nobody's name here.
     let who = office.certify("alice@example.com", P256, Some(&root), 100, &usual);
     let refusal = judge(&office.sign(&who, &[]), &signers(&root, "alice@example.com"), now).unwrap_err();
