@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(TK8S_CACHE)/target
 
 FUZZ_TARGETS = yaml kustomization tree object known_hosts allowed_signers krl ssh_signature openpgp cms
 
-.PHONY: help build programs demo demo-fleet cluster test bench image lint fuzz
+.PHONY: help build programs demo demo-fleet cluster test bench image lint fuzz mutants
 
 help: ## list what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,3 +58,6 @@ fuzz: ## look for inputs that break a reader (SECONDS=60 for each, TARGETS="yaml
 		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1 || exit 1; \
 	done
+
+mutants: ## take out each part of the verification by itself, which a test has to notice (SHARD=1/8); needs cargo-mutants, and hours
+	cargo mutants --package tk8s-gitsync $(if $(SHARD),--shard $(SHARD)) -- --lib --test verifying --test signatures

@@ -41,7 +41,7 @@ pub use evidence::EvidenceConfig;
 pub use freshness::FreshnessConfig;
 pub use health::{HealthConfig, HealthExpression, HealthRuleSpec};
 pub use installation::{InstallationConfig, OwnObjectConfig};
-pub use ownership::{Conflicts, Drift, IgnoreSpec};
+pub use ownership::IgnoreSpec;
 pub use platform::{ComponentKind, ComponentSpec, Deletion, HelmSpec, OnFailure, Platform, PruneSpec};
 pub use refs::{MaxJumpConfig, RefsConfig};
 pub use reload::{FileWatch, WatchError};

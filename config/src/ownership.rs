@@ -1,30 +1,6 @@
-//! `drift`, `conflicts` and `ignore` of a component: what happens to fields that belong, or come to belong, to others.
+//! `ignore` of a component: fields that are left to others.
 
 use crate::fields::Fields;
-
-/// What happens when somebody takes a field of ours, or deletes an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Drift {
-    /// It is put back.
-    #[default]
-    Repair,
-    /// It is told.
-    Report,
-    /// Nothing.
-    Ignore,
-}
-
-/// What happens when a field that is wanted for the first time belongs to somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Conflicts {
-    /// The plan is denied.
-    #[default]
-    Report,
-    /// It is taken.
-    Force,
-    /// It is left to its owner.
-    Yield,
-}
 
 /// `ignore`: fields that are left to others.
 #[derive(Clone, Debug, PartialEq, Eq)]

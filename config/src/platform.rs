@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tk8s_core::{ComponentName, KINDS_THAT_HOLD, LayerId, ServiceAccount, SourceTree, TreePath};
+use tk8s_core::{ComponentName, Conflicts, DriftMode, KINDS_THAT_HOLD, LayerId, ServiceAccount, SourceTree, TreePath};
 
 use crate::account::AccountText;
 use crate::confine::{self, ConfineSpec};
 use crate::document::{self, Node};
 use crate::fields::Fields;
 use crate::health::{self, HealthRuleSpec};
-use crate::ownership::{self, Conflicts, Drift, IgnoreSpec};
+use crate::ownership::{self, IgnoreSpec};
 use crate::windows::{self, Windows};
 use crate::{Problem, Problems};
 
@@ -114,7 +114,7 @@ pub struct ComponentSpec {
     /// What happens when it fails; by the environment if not given.
     pub on_failure: Option<OnFailure>,
     /// What happens to drift.
-    pub drift: Drift,
+    pub drift: DriftMode,
     /// What happens to fields that belong to others.
     pub conflicts: Conflicts,
     /// Whether what others put into lists of ours is taken out.
@@ -149,7 +149,7 @@ struct Defaults {
     prune: Option<PruneSpec>,
     deletion: Option<Deletion>,
     on_failure: Option<OnFailure>,
-    drift: Option<Drift>,
+    drift: Option<DriftMode>,
     conflicts: Option<Conflicts>,
     strict: Option<bool>,
     windows: Option<Windows>,
@@ -199,7 +199,7 @@ impl Platform {
             prune: PruneSpec::default(),
             deletion: Deletion::Orphan,
             on_failure: None,
-            drift: Drift::Repair,
+            drift: DriftMode::Repair,
             conflicts: Conflicts::Report,
             strict: false,
             ignore: Vec::new(),
@@ -329,7 +329,8 @@ fn read_defaults(fields: &mut Fields<'_>) -> Defaults {
             "onFailure",
             &[("rollback", OnFailure::Rollback), ("stop", OnFailure::Stop), ("continue", OnFailure::Continue)],
         ),
-        drift: fields.choice("drift", &[("repair", Drift::Repair), ("report", Drift::Report), ("ignore", Drift::Ignore)]),
+        drift: fields
+            .choice("drift", &[("repair", DriftMode::Repair), ("report", DriftMode::Report), ("ignore", DriftMode::Ignore)]),
         conflicts: fields
             .choice("conflicts", &[("report", Conflicts::Report), ("force", Conflicts::Force), ("yield", Conflicts::Yield)]),
         strict: fields.boolean("strict"),

@@ -6,6 +6,7 @@
 
 mod account;
 pub mod crash;
+mod drift;
 mod environment;
 mod error;
 mod fields;
@@ -28,6 +29,7 @@ mod tree;
 mod trial;
 
 pub use account::ServiceAccount;
+pub use drift::{Conflicts, DriftMode};
 pub use environment::Environment;
 pub use error::{Class, Classified, chain};
 pub use fields::{SECRET_FIELDS_ANNOTATION, SecretFields};

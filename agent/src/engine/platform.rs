@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, Drift, HelmSpec, IgnoreSpec, Platform, Problems};
+use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, HelmSpec, IgnoreSpec, Platform, Problems};
 use tk8s_core::{ComponentName, SourceTree, TreePath};
-use tk8s_diff::ownership::{Conflicts, DriftMode, FieldRules, IgnoreRule};
+use tk8s_diff::ownership::{FieldRules, IgnoreRule};
 use tk8s_history::History;
 use tk8s_render::{Component, HelmOptions, Kind, Placement};
 
@@ -113,16 +113,8 @@ pub fn units(base: &TreePath, platform: &Platform) -> Result<Vec<Arc<Unit>>, Err
 
 pub fn field_rules(spec: &ComponentSpec) -> FieldRules {
     FieldRules {
-        drift: match spec.drift {
-            Drift::Repair => DriftMode::Repair,
-            Drift::Report => DriftMode::Report,
-            Drift::Ignore => DriftMode::Ignore,
-        },
-        conflicts: match spec.conflicts {
-            tk8s_config::Conflicts::Report => Conflicts::Report,
-            tk8s_config::Conflicts::Force => Conflicts::Force,
-            tk8s_config::Conflicts::Yield => Conflicts::Yield,
-        },
+        drift: spec.drift,
+        conflicts: spec.conflicts,
         ignore: spec.ignore.iter().map(ignore_rule).collect(),
         strict: spec.strict,
     }

@@ -14,4 +14,5 @@ pub(crate) use fields::{is_at, take_out, value_at};
 pub use managers::{Entry, Foreign, Managed};
 pub use rules::altered;
 pub(crate) use rules::{At, give_way, intruders, lost, overridden};
-pub use rules::{Conflicts, DriftMode, FieldRules, IgnoreRule, ObjectRules, Override, Whose};
+pub use rules::{FieldRules, IgnoreRule, ObjectRules, Override, Whose};
+pub use tk8s_core::{Conflicts, DriftMode};

@@ -10,7 +10,7 @@
 
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
-use tk8s_core::ObjectKey;
+use tk8s_core::{Conflicts, DriftMode, ObjectKey};
 
 use super::fields::{FieldSet, Path, display, put, take_out, value_at};
 use super::managers::{Entry, Managed};
@@ -33,30 +33,6 @@ const PREDECESSORS: &[&str] = &[
 
 /// How the API server calls whoever wrote before anybody said their name.
 pub(crate) const NOBODY: &str = "before-first-apply";
-
-/// What happens when a field of ours was taken, or an object of ours is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum DriftMode {
-    /// It is put back.
-    #[default]
-    Repair,
-    /// It is told, and nothing is written.
-    Report,
-    /// Nothing.
-    Ignore,
-}
-
-/// What happens when a field that we want for the first time belongs to somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Conflicts {
-    /// The plan is denied, and says who owns what.
-    #[default]
-    Report,
-    /// It is taken.
-    Force,
-    /// It is left to them.
-    Yield,
-}
 
 /// Fields that are left to others.
 #[derive(Clone, Debug, Default)]

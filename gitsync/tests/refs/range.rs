@@ -234,3 +234,15 @@ fn where_history_is_cut_off_nothing_is_taken_to_be_looked_at() {
         Err(error) => panic!("{error}"),
     }
 }
+
+#[test]
+fn a_commit_is_read_up_to_a_mebibyte() {
+    let story = Story::new();
+    let (tree, parent) = (story.git(&["rev-parse", "HEAD^{tree}"]), story.head());
+    let head = format!("tree {tree}\nparent {parent}\nauthor A <a> 0 +0000\ncommitter A <a> 0 +0000\n\n");
+    for (size, expected) in [(1024 * 1024, Rule::Unsigned), (1024 * 1024 + 1, Rule::MalformedObject)] {
+        let commit = story.repository.write_object("commit", format!("{head}{}", "x".repeat(size - head.len())).as_bytes());
+        story.git(&["checkout", "-q", "-B", "main", &commit]);
+        assert_eq!(refusal(&story.staging(Commits::Head, Some(&parent))).0, expected, "{size}");
+    }
+}

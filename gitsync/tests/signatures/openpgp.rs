@@ -724,6 +724,18 @@ fn what_the_owner_says_counts_until_the_second_that_is_named() {
     }
 }
 
+#[test]
+fn a_signature_may_be_half_an_hour_ahead_of_our_clock_and_no_more() {
+    let mut workshop = Workshop::new();
+    let (certificate, signature) = workshop.make(&Spec { signed: 0, ..Spec::default() });
+    let (raw, signers) = (commit(&signature), Signers::parse(&certificate, "signers").unwrap());
+    for (behind, ours) in [(30 * 60, Ok(())), (30 * 60 + 1, Err(Rule::KeyNotValidNow))] {
+        let now = tk8s_core::Timestamp::from_second(workshop.now - behind).unwrap();
+        let said = crate::support::verify_object(&raw, &signers, now).map(drop).map_err(|refusal| refusal.rule);
+        assert_eq!(said, ours, "{behind} seconds");
+    }
+}
+
 /// What nobody can check any more is taken as the owner's: a revocation too much is noticed.
 #[test]
 fn a_revocation_over_a_weak_hash_counts_unless_it_names_somebody_else() {

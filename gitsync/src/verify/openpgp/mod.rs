@@ -188,3 +188,15 @@ impl From<Result<(), Broken>> for Fit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_as_long_as_it_may_be() {
+        let read = |length| Signature::read(&vec![b'-'; length], Trail::SILENT).map(drop).unwrap_err().1;
+        assert!(read(64 * 1024).contains("does not begin"), "{}", read(64 * 1024));
+        assert!(read(64 * 1024 + 1).contains("too long"));
+    }
+}

@@ -154,8 +154,10 @@ mod tests {
         file.as_file().set_len(LARGEST + 1).unwrap();
         let error = Revocations::read(file.path()).unwrap_err();
         assert!(error.to_string().contains("larger than"), "{error}");
-        let comments = vec![b'#'; usize::try_from(LARGEST).unwrap()];
-        assert!(Revocations::parse(&comments, "revoked").is_ok());
+        let most = 16 * 1024 * 1024;
+        let comments = vec![b'#'; most + 1];
+        assert!(Revocations::parse(&comments[..most], "revoked").is_ok());
+        assert!(Revocations::parse(&comments, "revoked").unwrap_err().to_string().contains("larger than 16 MiB"));
     }
 
     proptest::proptest! {
