@@ -1,6 +1,6 @@
 //! Which version tags count, and which one is next.
 
-use tk8s_gitsync::{Accepted, MaxJump, Rule, Verification, Versions};
+use tk8s_gitsync::{Accepted, Commits, MaxJump, Rule, Verification, Versions};
 
 use super::Story;
 
@@ -174,4 +174,31 @@ fn what_stands_outlives_its_signers_time_and_nothing_else() {
             assert_eq!((label(&first_sight), rules(&first_sight)), (None, vec![("v1.0.0", rule)]), "{name} {state}");
         }
     }
+}
+
+#[test]
+fn what_means_that_history_was_rewritten_is_an_incident_with_its_past() {
+    let story = Story::new();
+    let base = story.head();
+    let incidents = |judged: &Verification| -> Vec<(Rule, String)> {
+        judged.incidents.iter().map(|incident| (incident.rule, incident.before.clone())).collect()
+    };
+    // A branch that goes another way.
+    let first = story.commit("a.yaml", "a: 1\n", Some(&story.alice));
+    assert_eq!(incidents(&story.staging(Commits::Head, Some(&first))), []);
+    story.git(&["checkout", "-q", "-B", "main", &base]);
+    story.commit("b.yaml", "a: 1\n", Some(&story.alice));
+    assert_eq!(incidents(&story.staging(Commits::Head, Some(&first))), [(Rule::NotDescendant, first)]);
+    // A tag that moves, and one that is gone.
+    story.release("v1.0.0");
+    let judged = story.production(Versions::default(), &Accepted::default());
+    let (before, tag) = (accepted(&judged, &Accepted::default()), story.git(&["rev-parse", "v1.0.0"]));
+    assert_eq!(incidents(&judged), []);
+    story.git(&["tag", "-d", "v1.0.0"]);
+    story.repository.tag("v1.0.0", Some(&story.bob));
+    let moved = story.production(Versions::default(), &before);
+    assert_eq!(incidents(&moved), [(Rule::TagMoved, tag.clone())]);
+    assert_eq!(moved.incidents[0].seen.as_ref().unwrap().tag.as_str(), story.git(&["rev-parse", "v1.0.0"]));
+    story.git(&["push", "-q", "origin", ":refs/tags/v1.0.0"]);
+    assert_eq!(incidents(&story.production(Versions::default(), &before)), [(Rule::TagVanished, tag)]);
 }

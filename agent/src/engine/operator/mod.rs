@@ -4,6 +4,7 @@
 mod confirm;
 mod glass;
 mod hold;
+mod returned;
 mod rollback;
 mod targets;
 
@@ -13,7 +14,7 @@ use tk8s_core::{ComponentName, Digest, LayerId, printable};
 use tk8s_history::{ComponentView, Scope};
 
 pub use hold::{Held, LeftAlone, Resumed, Suspended, SuspensionView};
-pub use rollback::{ComponentPlan, Fate, RollbackPlan, RollbackRequest, RolledBack, RolledBackMany};
+pub use returned::{ComponentPlan, Fate, RollbackPlan, RollbackRequest, RolledBack, RolledBackMany};
 
 use super::Engine;
 use super::platform::{self, Unit};
