@@ -5,43 +5,46 @@
 //! is written any more. Blocks: call it from a thread that may wait.
 
 mod anchored;
+mod cache;
 mod decays;
 mod glass;
 mod incidents;
+mod opening;
 mod people;
+mod reading;
+mod revisions;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use tk8s_core::crash;
 use tk8s_core::{
-    CommitId, ComponentName, Digest, Environment, InstanceName, ObjectKey, Placed, ReleaseId, ReleaseNumber, Revision, Secret,
-    ServiceAccount, Timestamp, Trust,
+    ComponentName, Digest, Environment, InstanceName, ObjectKey, ReleaseId, ReleaseNumber, Secret, ServiceAccount, Timestamp,
+    Trust,
 };
 use tk8s_images::{Resolved, ResolvedParts};
 
 use crate::blobs::Blobs;
 use crate::event::{self, Event, FORMAT, Reading, Record, VERSION};
-use crate::fold::{self, AcceptedState, ComponentState, HooksState, LimitState, ReleaseState};
-use crate::gap::{self, Gap, GapView, Limit};
+use crate::fold::{self, ComponentState, LimitState, ReleaseState};
+use crate::gap::{self, Gap, Limit};
 use crate::keys::{self, Keys};
 use crate::ledger::Ledger;
 use crate::note::{self, Unproven, Verifier};
 use crate::tile::Tile;
 use crate::view::memory::MemoryView;
-use crate::view::recent::Recent;
 use crate::view::sled::{SledView, Watchdog};
-use crate::view::{self, Batch, Changes, Tree, View, ViewError};
+use crate::view::{self, Tree, View, ViewError};
 use crate::{
-    Accepted, AcceptedComponent, AppliedObject, Begun, ComponentView, EndedHook, Error, Hold, Intent, Inventories,
-    InventoryEntry, Outcome, Recalled, Recorded, RefusedRevision, RefusedView, Release, ReleaseView, SeenTag, SizeAndRoot,
-    Staged, disk, set,
+    AppliedObject, Begun, EndedHook, Error, Hold, Intent, Outcome, Recalled, Recorded, Release, SizeAndRoot, Staged, disk, set,
 };
+
+use opening::{check_first, derived_size, fold_into, replay};
+pub(crate) use opening::{lock, open_view};
 
 /// What a history is opened with.
 #[derive(Clone, Debug)]
@@ -132,17 +135,12 @@ fn bounded(hold: Hold) -> Hold {
     Hold { reason: cut(&hold.reason, MESSAGE), by: cut(&hold.by, 200), ..hold }
 }
 
-/// How many different refusals are written down between one accepted revision and the next: who can push and not sign shall
-/// not fill the disk.
-const REFUSALS: usize = 100;
 /// How much of a message for people is kept.
 const MESSAGE: usize = 2000;
 /// How much is kept of how a turn ended: the last lines of a container's log are part of it.
 const OUTCOME: usize = 8000;
 /// How many reasons of a denial are kept, and how much of each.
 const REASONS: (usize, usize) = (32, 300);
-/// The purpose under which cache values are encrypted.
-const CACHE: &str = "tk8s-history/cache/v1/";
 
 impl History {
     /// Opens the history, or makes one. Drops what was never acknowledged, proves everything that was, and rebuilds the view
@@ -360,124 +358,6 @@ impl History {
         Ok(Recalled { release: Arc::from(staged), objects })
     }
 
-    /// Records that a revision was accepted. Accepting the same again is no event.
-    pub fn accept(&self, revision: &Revision, trust: &Trust, now: Timestamp) -> Result<(), Error> {
-        self.accept_but_for(BTreeSet::new(), revision, trust, now)
-    }
-
-    /// The same, but for some components: they go on following a tag of their own, which it does not hold.
-    pub fn accept_but_for(
-        &self,
-        ahead: BTreeSet<ComponentName>,
-        revision: &Revision,
-        trust: &Trust,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let mut ledger = locked(&self.ledger);
-        let before: Option<AcceptedState> = self.derived(&ledger, fold::ACCEPTED)?;
-        if before.is_some_and(|before| before.revision == *revision && before.trust == *trust) {
-            return Ok(());
-        }
-        locked(&self.repeats).clear();
-        let event = Event::Accepted { revision: revision.clone(), trust: trust.clone(), ahead };
-        self.append(&mut ledger, vec![event], now, None)
-    }
-
-    /// Records that a component follows a revision of its own from now on. The same again is no event.
-    pub fn accept_component(
-        &self,
-        component: &ComponentName,
-        revision: &Revision,
-        trust: &Trust,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let mut ledger = locked(&self.ledger);
-        let accepted = AcceptedComponent { revision: revision.clone(), trust: trust.clone(), ahead: true };
-        if self.derived(&ledger, &format!("{}{component}", fold::OWN))?.as_ref() == Some(&accepted) {
-            return Ok(());
-        }
-        let AcceptedComponent { revision, trust, .. } = accepted;
-        let event = Event::AcceptedComponent { component: component.clone(), revision, trust };
-        self.append(&mut ledger, vec![event], now, None)
-    }
-
-    /// Records that a revision was refused. The same object refused again for the same reason is counted; the ledger learns of
-    /// the tenth, hundredth, thousandth time, so that polling can't fill it. After a hundred different ones since the last
-    /// accepted revision, those that follow are counted together, as one whose ref is `*`, so that pushing can't fill it.
-    pub fn refuse(&self, refusal: RefusedRevision, now: Timestamp) -> Result<(), Error> {
-        let refusal = RefusedRevision {
-            reference: cut(&refusal.reference, MESSAGE),
-            object: cut(&refusal.object, 200),
-            reason: cut(&refusal.reason, 200),
-            message: cut(&refusal.message, MESSAGE),
-        };
-        let mut ledger = locked(&self.ledger);
-        let (refusal, key, before) = self.known_refusal(&ledger, refusal)?;
-        let event = match self.counted(&key, before.map(|before| before.times)) {
-            None => return Ok(()),
-            Some(1) => Event::Refused { refusal },
-            Some(times) => {
-                let RefusedRevision { reference, object, reason, .. } = refusal;
-                Event::RefusedAgain { reference, object, reason, times }
-            }
-        };
-        self.append(&mut ledger, vec![event], now, None)
-    }
-
-    /// Counts what happened again: how often by now, where that is to be written down. `known`: what is written down of it.
-    fn counted(&self, key: &str, known: Option<u64>) -> Option<u64> {
-        let mut repeats = locked(&self.repeats);
-        let Some(known) = known else {
-            // What was counted under this key before was forgotten since.
-            repeats.remove(key);
-            return Some(1);
-        };
-        let times = repeats.entry(key.into()).or_insert(known);
-        *times += 1;
-        (*times == 10u64.pow(times.ilog10())).then_some(*times)
-    }
-
-    /// As what a refusal is written down, under which key, and how it stands there already.
-    fn known_refusal(
-        &self,
-        ledger: &Ledger,
-        refusal: RefusedRevision,
-    ) -> Result<(RefusedRevision, String, Option<RefusedView>), Error> {
-        let key = fold::refused(&refusal.reference, &refusal.object, &refusal.reason);
-        if let Some(before) = self.derived::<RefusedView>(ledger, &key)? {
-            return Ok((refusal, key, Some(before)));
-        }
-        let accepted: Option<AcceptedState> = self.derived(ledger, fold::ACCEPTED)?;
-        let before = accepted.map_or(0, |accepted| accepted.refused);
-        let all: Vec<RefusedView> = self.must(self.ask(ledger, |view| values(view, fold::REFUSED)))?;
-        if all.len().saturating_sub(before) < REFUSALS {
-            return Ok((refusal, key, None));
-        }
-        let message = format!(
-            "{REFUSALS} different refusals are written down since a revision was last accepted: further ones are counted here and \
-             not written down; find out who pushes what nobody signs"
-        );
-        let many = RefusedRevision {
-            reference: fold::MANY_REFUSED.into(),
-            object: String::new(),
-            reason: "TooManyRefusals".into(),
-            message,
-        };
-        let key = fold::refused(&many.reference, &many.object, &many.reason);
-        let before = self.derived(ledger, &key)?;
-        Ok((many, key, before))
-    }
-
-    /// Records what a tag names at first sight. Seeing it again is no event; seeing it with another object is an error.
-    pub fn first_seen(&self, name: &str, seen: SeenTag, now: Timestamp) -> Result<(), Error> {
-        let mut ledger = locked(&self.ledger);
-        match self.derived::<SeenTag>(&ledger, &fold::tag(name))? {
-            Some(before) if before == seen => Ok(()),
-            Some(_) => Err(Error::TagMoved(tk8s_core::printable(name, 80))),
-            None => self.append(&mut ledger, vec![Event::Seen { name: name.into(), seen }], now, None),
-        }
-    }
-
     /// Records that the plan of a release was denied, with every failed rule. The same denial again is no event.
     pub fn deny(&self, release: &ReleaseId, reasons: Vec<String>, now: Timestamp) -> Result<(), Error> {
         let more = reasons.len().saturating_sub(REASONS.0);
@@ -612,7 +492,7 @@ impl History {
         }
     }
 
-    // ---- reading ----
+    // ---- the view ----
 
     fn current_view(&self) -> Arc<dyn View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -687,154 +567,6 @@ impl History {
         state.ok_or_else(|| Error::UnknownRelease(release.clone()))
     }
 
-    /// What was accepted so far, and every tag as it was first seen.
-    pub fn accepted(&self) -> Accepted {
-        self.look(|view| {
-            let state: Option<AcceptedState> = get(view, fold::ACCEPTED)?;
-            let tag = |(key, value): (String, Vec<u8>)| {
-                let seen: SeenTag = view::read(&key, &value)?;
-                Ok((key[fold::TAGS.len()..].to_owned(), seen))
-            };
-            let tags = view.scan(Tree::Derived, fold::TAGS)?.into_iter().map(tag).collect::<Result<_, ViewError>>()?;
-            let own = |(key, value): (String, Vec<u8>)| {
-                let own: AcceptedComponent = view::read(&key, &value)?;
-                Ok(key[fold::OWN.len()..].parse().ok().map(|name| (name, own)))
-            };
-            let components = view.scan(Tree::Derived, fold::OWN)?.into_iter().filter_map(|entry| own(entry).transpose());
-            let components = components.collect::<Result<_, ViewError>>()?;
-            let (revision, trust) = state.map(|state| (state.revision, state.trust)).unzip();
-            let head: Option<CommitId> = revision.as_ref().map(|revision: &Revision| revision.commit.clone());
-            Ok(Accepted { head, revision, trust, tags, components })
-        })
-    }
-
-    /// When the revision that was accepted last was accepted, by our clock; another trust in it changes nothing about that.
-    pub fn accepted_at(&self) -> Option<Timestamp> {
-        self.look(|view| get::<AcceptedState>(view, fold::ACCEPTED)).map(|state| state.at)
-    }
-
-    /// What was refused since its ref was last accepted, oldest first.
-    pub fn refusals(&self) -> Vec<RefusedView> {
-        let mut refusals: Vec<RefusedView> = self.look(|view| values(view, fold::REFUSED));
-        refusals.sort_by_key(|view| view.first);
-        refusals
-    }
-
-    /// Every component that was ever staged.
-    pub fn components(&self) -> Vec<ComponentName> {
-        self.look(|view| {
-            let entries = view.scan(Tree::Derived, fold::COMPONENTS)?;
-            Ok(entries.iter().filter_map(|(key, _)| key[fold::COMPONENTS.len()..].parse().ok()).collect())
-        })
-    }
-
-    /// What is remembered of a component, if it was ever staged.
-    pub fn component(&self, name: &ComponentName) -> Option<ComponentView> {
-        self.look(|view| {
-            let Some(state) = get::<ComponentState>(view, &fold::component(name))? else { return Ok(None) };
-            let latest: Option<ReleaseState> = get(view, &fold::release(name, state.latest))?;
-            let latest = latest.ok_or_else(|| ViewError::Broken(format!("the latest release of `{name}` is missing")))?;
-            let unfinished = match state.begun {
-                Some(_) => join(values(view, &fold::intents(name))?),
-                None => None,
-            };
-            let id = |number| ReleaseId { component: name.clone(), number };
-            Ok(Some(ComponentView {
-                latest: latest.release,
-                latest_outcome: latest.outcome,
-                unfinished,
-                current: state.current.map(id),
-                healthy: state.healthy.map(id),
-                hold: state.hold,
-                rollback: state.rollback,
-            }))
-        })
-    }
-
-    /// The kept releases of a component, newest first.
-    pub fn releases(&self, component: &ComponentName) -> Vec<ReleaseView> {
-        let states: Vec<ReleaseState> = self.look(|view| values(view, &fold::releases(component)));
-        states.into_iter().rev().map(ReleaseView::from).collect()
-    }
-
-    /// One of them.
-    pub fn release(&self, release: &ReleaseId) -> Option<ReleaseView> {
-        let state: Option<ReleaseState> = self.look(|view| get(view, &fold::release(&release.component, release.number)));
-        state.map(ReleaseView::from)
-    }
-
-    /// The digest of a kept release's objects, as in [`Release::content`].
-    pub fn content_of(&self, release: &ReleaseId) -> Option<Digest> {
-        self.release(release).map(|known| known.release.content)
-    }
-
-    /// The hooks that came to their end for the content of this release, unless another content ran hooks since.
-    pub fn hooks(&self, release: &ReleaseId) -> Vec<EndedHook> {
-        self.look(|view| {
-            let of: Option<ReleaseState> = get(view, &fold::release(&release.component, release.number))?;
-            let state: Option<HooksState> = get(view, &fold::hooks(&release.component))?;
-            Ok(match (of, state) {
-                (Some(of), Some(state)) if of.release.content == state.content => state.ended,
-                _ => Vec::new(),
-            })
-        })
-    }
-
-    /// The objects that a component owns in the cluster, or was about to create.
-    pub fn inventory(&self, component: &ComponentName) -> Vec<InventoryEntry> {
-        self.look(|view| values(view, &fold::inventory(component)))
-    }
-
-    /// The inventories of all components.
-    pub fn inventories(&self) -> Inventories {
-        self.look(|view| {
-            let mut inventories = Inventories::new();
-            for (key, value) in view.scan(Tree::Derived, fold::INVENTORIES)? {
-                if let Some(component) = key.split('/').nth(1).and_then(|name| name.parse().ok()) {
-                    inventories.entry(component).or_default().push(view::read(&key, &value)?);
-                }
-            }
-            Ok(inventories)
-        })
-    }
-
-    /// The digest of a set of objects as it stands in [`Release::content`]: equal sets, whatever their order and files, have
-    /// equal digests. Keyed with this history's encryption key.
-    pub fn content(&self, objects: &[Placed]) -> Digest {
-        set::content(&self.keys, objects)
-    }
-
-    // ---- what the cluster remembers of it ----
-
-    /// The gap that was found last, if ever something was missing.
-    pub fn gap(&self) -> Option<GapView> {
-        self.look(|view| get(view, fold::GAP))
-    }
-
-    /// The components of which the cluster remembered more than this history, and that have not run since.
-    pub fn limits(&self) -> BTreeMap<ComponentName, Limit> {
-        self.look(|view| {
-            let entries = view.scan(Tree::Derived, fold::LIMITS)?.into_iter();
-            let limit = |(key, value): (String, Vec<u8>)| {
-                let state: LimitState = view::read(&key, &value)?;
-                Ok(key[fold::LIMITS.len()..].parse().ok().map(|name| (name, state.limit)))
-            };
-            entries.filter_map(|entry| limit(entry).transpose()).collect()
-        })
-    }
-
-    /// The limit that keeps a release from running by itself: it was staged before the gap, or never here, and is not what ran.
-    pub fn limit_on(&self, release: &ReleaseId) -> Option<Limit> {
-        self.look(|view| {
-            let Some(LimitState { limit, position }) = get(view, &fold::limit(&release.component))? else { return Ok(None) };
-            let staged: Option<ReleaseState> = get(view, &fold::release(&release.component, release.number))?;
-            let may = staged.is_some_and(|staged| {
-                staged.position > position || limit.current.as_ref().is_some_and(|ran| ran.content == staged.release.content)
-            });
-            Ok((!may).then_some(limit))
-        })
-    }
-
     /// The root that the ledger had at an earlier size, as in [`History::size_and_root`]; nothing where it never was so long.
     pub fn root_at(&self, size: u64) -> Result<Option<String>, Error> {
         use base64::Engine as _;
@@ -859,60 +591,6 @@ impl History {
     /// The line of such a text, if it is of this kind and this instance signed it.
     pub fn prove<'a>(&self, kind: &str, note: &'a str) -> Result<&'a str, Unproven> {
         self.verifier.prove_line(kind, note)
-    }
-
-    // ---- cache ----
-
-    /// Keeps a value that may be lost at any time. Encrypted. What can't be kept is not.
-    pub fn cache_put(&self, key: &str, value: &[u8]) {
-        if let Ok(sealed) = self.keys.seal(format!("{CACHE}{key}").as_bytes(), value) {
-            self.cache(|view| view.commit(Tree::Cache, Batch::from([(key.into(), Some(sealed.clone()))])));
-        }
-    }
-
-    /// Keeps these values, and forgets those that are none, all at once: one write for each of them would cost more than
-    /// anything that is kept.
-    pub fn cache_put_all(&self, values: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
-        let sealed = values.into_iter().filter_map(|(key, value)| match value {
-            Some(value) => Some((key.clone(), Some(self.keys.seal(format!("{CACHE}{key}").as_bytes(), &value).ok()?))),
-            None => Some((key, None)),
-        });
-        let batch: Batch = sealed.collect();
-        if !batch.is_empty() {
-            self.cache(|view| view.commit(Tree::Cache, batch.clone()));
-        }
-    }
-
-    /// A value that was kept, if it still is.
-    pub fn cache_get(&self, key: &str) -> Option<Vec<u8>> {
-        let sealed = self.cache(|view| view.get(Tree::Cache, key)).flatten()?;
-        self.keys.open(format!("{CACHE}{key}").as_bytes(), &sealed).map(|value| value.to_vec())
-    }
-
-    /// Forgets a value.
-    pub fn cache_remove(&self, key: &str) {
-        self.cache(|view| view.commit(Tree::Cache, Batch::from([(key.into(), None)])));
-    }
-
-    /// Every value whose key begins so, in the order of the keys.
-    pub fn cache_scan(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
-        let entries = self.cache(|view| view.scan(Tree::Cache, prefix)).unwrap_or_default();
-        let open = |(key, sealed): (String, Vec<u8>)| {
-            let value = self.keys.open(format!("{CACHE}{key}").as_bytes(), &sealed)?.to_vec();
-            Some((key, value))
-        };
-        entries.into_iter().filter_map(open).collect()
-    }
-
-    fn cache<T>(&self, run: impl Fn(&dyn View) -> Result<T, ViewError>) -> Option<T> {
-        let view = self.current_view();
-        match run(&*view) {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                self.replace_view(&locked(&self.ledger), &view, &error.to_string());
-                None
-            }
-        }
     }
 
     // ---- ledger and blobs, as they are served ----
@@ -1003,131 +681,4 @@ pub(crate) fn get<T: serde::de::DeserializeOwned>(view: &dyn View, key: &str) ->
 
 pub(crate) fn values<T: serde::de::DeserializeOwned>(view: &dyn View, prefix: &str) -> Result<Vec<T>, ViewError> {
     view.scan(Tree::Derived, prefix)?.iter().map(|(key, value)| view::read(key, value)).collect()
-}
-
-/// Puts the parts of an intent together again.
-fn join(parts: Vec<Intent>) -> Option<Intent> {
-    parts.into_iter().reduce(|mut intent, part| {
-        intent.creates.extend(part.creates);
-        intent.changes.extend(part.changes);
-        intent.deletes.extend(part.deletes);
-        intent
-    })
-}
-
-/// How many events are in the derived tree, after every entry of it was checked.
-fn derived_size(view: &dyn View) -> Result<u64, ViewError> {
-    Ok(view::check(view)?.map_or(0, |meta| meta.applied))
-}
-
-fn fold_into(view: &dyn View, records: &[Record], size: u64, root: &[u8; 32]) -> Result<(), ViewError> {
-    let mut changes = Changes::new(view);
-    records.iter().try_for_each(|record| fold::apply(record, &mut changes))?;
-    changes.commit(size, root)
-}
-
-/// How many events are folded at once when replaying.
-const REPLAYED_AT_ONCE: u64 = 256;
-
-/// Folds the events from `from` on into `view`.
-fn replay(ledger: &Ledger, from: u64, view: &dyn View) -> Result<(), Error> {
-    let mut waiting = Vec::new();
-    ledger.each_from(from, &mut |position, bytes| {
-        waiting.push(Record::parse(position, bytes)?);
-        let size = position + 1;
-        if size % REPLAYED_AT_ONCE == 0 || size == ledger.size() {
-            let folded = fold_into(view, &waiting, size, &ledger.root_at(size)?);
-            folded.map_err(|error| Error::Encoding { act: "fold the ledger into the view", source: error.into() })?;
-            waiting.clear();
-        }
-        Ok(())
-    })
-}
-
-/// One process writes here. The lock goes away with the process, however it ends.
-pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("lock");
-    let file = disk::write(&path, b"")?;
-    // A child that is about to become another program still holds what its parent gave up, for a moment.
-    let until = Instant::now() + Duration::from_secs(1);
-    loop {
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked { dir: dir.into() }),
-            Err(error) => return Err(Error::Disk { act: "lock", path, source: error.into() }),
-        }
-    }
-}
-
-/// The first event says whose history it is and with which key its objects are encrypted.
-fn check_first(ledger: &Ledger, options: &Options, keys: &Keys) -> Result<(), Error> {
-    let file = options.ledger_dir();
-    let record = Record::parse(0, &ledger.proven_record(0)?)?;
-    let Event::Created { instance, encryption, .. } = record.event else {
-        return Err(Error::Foreign { file, problem: "does not begin like a history of tk8s-agent".into() });
-    };
-    if instance != options.instance {
-        return Err(Error::Foreign {
-            file,
-            problem: format!("belongs to the instance `{instance}`, not `{}`", options.instance),
-        });
-    }
-    if encryption != keys.check() {
-        let problem = "is not the one this history was made with: its objects could not be read";
-        return Err(Error::Key { key: "encryption key", problem });
-    }
-    Ok(())
-}
-
-/// The view in sled, as it was left if it is whole and of this ledger, otherwise a new one.
-pub(crate) fn open_view(options: &Options, ledger: &Ledger, now: Timestamp) -> Result<Arc<dyn View>, Error> {
-    let (dir, marker) = (options.view_dir(), options.marker());
-    if disk::read(&marker)?.is_some() {
-        put_aside(options, now)?;
-    }
-    for attempt in 0..2 {
-        let opened = SledView::open(&dir, &marker, options.watchdog.clone()).and_then(|view| Ok((view::check(&view)?, view)));
-        match opened {
-            Ok((None, view)) => return Ok(Arc::new(Recent::new(view))),
-            Ok((Some(meta), view)) => {
-                let agrees = meta.applied <= ledger.size() && hex::encode(ledger.root_at(meta.applied)?) == meta.root;
-                if !agrees {
-                    return Err(Error::Forked { dir: options.dir.clone(), ledger: ledger.size(), view: meta.applied });
-                }
-                let view = Recent::new(view);
-                if meta.fold != fold::FOLD {
-                    tracing::info!(fold = meta.fold, "the view was made by another version: it is made anew from the ledger");
-                    // Whatever of this is interrupted: the next start finds the old view, an empty one, or the beginning of a new one.
-                    if let Err(error) = view::clear(&view) {
-                        tracing::error!(%error, "the view can't be emptied; it is put aside");
-                        drop(view);
-                        put_aside(options, now)?;
-                        continue;
-                    }
-                }
-                return Ok(Arc::new(view));
-            }
-            Err(error) if attempt == 0 => {
-                tracing::error!(%error, "the view is put aside and rebuilt from the ledger");
-                put_aside(options, now)?;
-            }
-            Err(error) => tracing::error!(%error, "a new view cannot be made; going on with one in memory"),
-        }
-    }
-    Ok(Arc::new(MemoryView::default()))
-}
-
-/// Puts a broken view aside, for whoever wants to know why. Only the last one is kept.
-fn put_aside(options: &Options, now: Timestamp) -> Result<(), Error> {
-    for name in disk::list(&options.dir)? {
-        if name.starts_with("view.aside-") {
-            let _ = std::fs::remove_dir_all(options.dir.join(name));
-        }
-    }
-    let aside = options.dir.join(format!("view.aside-{}", now.as_millisecond()));
-    if options.view_dir().is_dir() {
-        disk::rename(&options.view_dir(), &aside)?;
-    }
-    disk::remove(&options.marker())
 }
