@@ -1,6 +1,7 @@
 //! The agent's file, and the files that it names: there, readable, of the right kind, and nobody else's to read.
 
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -14,6 +15,8 @@ use crate::trust;
 
 /// The shortest secret of a webhook that nobody guesses: 16 random bytes as digits have 32.
 const SHORTEST_SECRET: usize = 16;
+/// How long before its end a certificate is to be renewed.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
 
 /// The agent's file.
 pub(super) fn configuration(path: &Path) -> (Check, Option<AgentConfig>) {
@@ -234,9 +237,11 @@ fn api_files(installed: &Installed<'_>) -> Check {
         if let TlsConfig::Files { certificate, key } = &api.tls {
             let made = crate::endpoint::certificate::Certificates::new(&api.tls, &installed.namespace, "doctor");
             let next = "put a certificate and its key there, as cert-manager's Secrets have them (tls.crt, tls.key)";
-            made.map_err(|error| wrong(chain(&error), next))?;
+            let made = made.map_err(|error| wrong(chain(&error), next))?;
             guarded(&[key])?;
-            seen.push(format!("the certificate in `{}`", certificate.display()));
+            let good = made.and_then(|made| made.good());
+            let until = good.map_or(Ok(String::new()), |good| lasting(certificate, &good, Timestamp::now()))?;
+            seen.push(format!("the certificate in `{}`{until}", certificate.display()));
         }
         Ok(())
     })();
@@ -245,6 +250,21 @@ fn api_files(installed: &Installed<'_>) -> Check {
         Ok(()) if seen.is_empty() => Check::skipped(CHECK, "the API has a certificate of its own making, and no token file"),
         Ok(()) => Check::ok(CHECK, seen.join(", ")),
     }
+}
+
+/// Until when a certificate is good, or that it isn't, or not for long. Whatever renews certificates does so in time.
+fn lasting(path: &Path, good: &RangeInclusive<Timestamp>, now: Timestamp) -> Result<String, Wrong> {
+    let (path, begins, ends) = (path.display(), good.start(), good.end());
+    let next = "renew it: the agent reads the files again when they change";
+    if now < *begins {
+        return Err(wrong(format!("the certificate in `{path}` is good from {begins} on only"), next));
+    } else if *ends <= now {
+        return Err(wrong(format!("the certificate in `{path}` ended on {ends}: nobody believes it any more"), next));
+    } else if *ends <= now + SOON {
+        let found = format!("the certificate in `{path}` ends on {ends}");
+        return Err(Wrong { outcome: Outcome::Warning, found, next: next.into() });
+    }
+    Ok(format!(", good until {ends}"))
 }
 
 fn rendering_files(installed: &Installed<'_>) -> Check {

@@ -5,6 +5,7 @@
 //! used at the start end the process; later ones leave in force what was, and that is said.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -16,9 +17,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tk8s_config::{FileWatch, TlsConfig};
-use tk8s_core::{Digest, chain};
+use tk8s_core::{Digest, Timestamp, chain};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use x509_cert::der::Decode as _;
+use x509_cert::time::Time;
 
 /// How long a certificate that is made here is good.
 const GOOD_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24);
@@ -102,6 +105,15 @@ impl Certificates {
     /// The certificate in force, as PEM, and every later one.
     pub fn told(&self) -> watch::Receiver<String> {
         self.told.subscribe()
+    }
+
+    /// From when until when the one in force is good, if that can be read.
+    pub fn good(&self) -> Option<RangeInclusive<Timestamp>> {
+        let in_force = Arc::clone(&self.in_force.read().expect("because nobody panics while holding it"));
+        let read = x509_cert::Certificate::from_der(in_force.cert.first()?).ok()?;
+        let validity = read.tbs_certificate().validity();
+        let at = |time: &Time| Timestamp::from_second(i64::try_from(time.to_unix_duration().as_secs()).ok()?).ok();
+        Some(at(&validity.not_before)?..=at(&validity.not_after)?)
     }
 
     /// Keeps it up to date until told to stop.
@@ -243,6 +255,10 @@ mod tests {
             }
         }
         assert!(!of("edge").contains("\"tk8s-agent\""));
+        // It is good already for whose clock is a little behind, and for a year.
+        let own = Certificates::new(&TlsConfig::Own, "ops", "tk8s").unwrap().unwrap();
+        let (good, now) = (own.good().unwrap(), Timestamp::now());
+        assert!(good.contains(&now) && !good.contains(&(now + 2 * GOOD_FOR)), "{good:?}");
         // What is no name is left out, and nothing else.
         assert!(!names("no name!\u{7f}ü", "tk8s").is_empty());
     }

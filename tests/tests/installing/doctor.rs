@@ -233,6 +233,21 @@ fn files(installation: &Installation) {
     gone("known_hosts").says("git-credentials", "failed", "is not there", "ssh-keyscan HOST");
     gone("webhook").says("webhook-secret", "failed", "is not there", "openssl rand -hex 32");
     gone("token").says("api-files", "failed", "is not there", "api.tokenFile");
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| installation.at(name));
+    let openssl = |words: &[&str]| assert!(Command::new("openssl").args(words).output().unwrap().status.success(), "{words:?}");
+    let [asked, extensions] = ["tls.csr", "tls.ext"].map(|name| installation.at(name));
+    openssl(&["req", "-new", "-newkey", "ed25519", "-nodes", "-subj", "/CN=agent", "-keyout", &key, "-out", &asked]);
+    set_mode(Path::new(&key), 0o440);
+    std::fs::write(&extensions, "subjectAltName=DNS:agent\n").unwrap();
+    for (days, outcome, found, next) in [
+        ("100", "ok", "good until", ""),
+        ("10", "warning", "ends on", "renew it"),
+        ("-1", "failed", "nobody believes it any more", "renew it"),
+    ] {
+        openssl(&["x509", "-req", "-in", &asked, "-signkey", &key, "-days", days, "-extfile", &extensions, "-out", &certificate]);
+        let with = format!("tls: {{certificateFile: {certificate}, keyFile: {key}}}, tokenFile:");
+        installation.changed("tokenFile:", &with).says("api-files", outcome, found, next);
+    }
     gone("age.key").says("rendering-files", "failed", "is not there", "sops.ageKeyFiles");
     gone("variable").says("rendering-files", "failed", "is not there", "variables");
     gone("signers.yaml").says("signers", "failed", "could not read the signers file", "ConfigMap tk8s-agent-doctored-signers");
