@@ -223,6 +223,8 @@ pub struct ComponentView {
     pub latest: Release,
     /// How it ended, if it did. Absent, and nothing unfinished: it was staged and never begun, or waits for its next turn.
     pub latest_outcome: Option<Outcome>,
+    /// Which deletions of it a person let through, if any.
+    pub confirmed: Option<String>,
     /// What was begun and has no outcome.
     pub unfinished: Option<Intent>,
     /// What runs: the release whose objects were last applied to the end, healthy or not.

@@ -872,6 +872,46 @@ async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_thr
     assert!(!confirm(&system, &plan).status.success(), "nothing waits for it any more");
 }
 
+/// What a person let through outside of its window waits for the window, also across a restart, and begins by itself then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_let_through_begins_when_its_window_opens() {
+    let mut system = System::new("late-yes").await;
+    let platform = |windows: &str| {
+        format!(
+            "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n- {{number: 0, name: all, namespace: late-yes, windows: [{windows}], \
+             components: [{{name: one, path: one}}]}}\n"
+        )
+    };
+    system.write("tk8s.yaml", &platform(""));
+    system.write_map("one", "first");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME, namespace: late-yes}\n---\n";
+    system.write("one/maps.yaml", &(0..12).map(|number| map.replace("NAME", &format!("m{number}"))).collect::<String>());
+    system.commit("first");
+    system.start();
+    system.until_all("Healthy");
+    system.write("tk8s.yaml", &platform("{allow: '0 0 29 FEB *', duration: 1m}"));
+    system.write("one/maps.yaml", "# nothing is left\n");
+    system.write_map("one", "second");
+    system.commit("an accident, outside of its window");
+    system.until_says("one", "Denied", "it would delete 12 of the 13 objects of one");
+    let message = system.component("one")["message"].as_str().unwrap().to_owned();
+    let plan = message.split("confirm ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    assert!(system.tk8s(&["confirm", &plan, "--reason", "they are not needed"]).status.success());
+    let waits = |system: &System| {
+        let message = system.component("one")["message"].as_str().unwrap_or_default().to_owned();
+        message.contains("window") && !message.contains("it would delete")
+    };
+    system.until("it waits for its window only", || waits(&system));
+    system.stop();
+    system.start();
+    system.until("it still does", || waits(&system));
+    assert_eq!(system.map("one"), "first");
+    system.write("tk8s.yaml", &platform(""));
+    system.commit("at any time");
+    system.until_map("one", "second");
+    system.until_all("Healthy");
+}
+
 /// It was never begun, because the release before it counted as what failed; and whatever went after it waited for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_is_not_healthy_is_taken_away_like_any_other() {

@@ -12,7 +12,7 @@ pub(super) enum Standing {
     Unhealthy(ReleaseId),
     /// It was not begun, or not applied to the end.
     Unfinished(ReleaseId),
-    /// A rule, or the API server, refused it: what ran before runs.
+    /// A rule, or the API server, refused it, and nobody let it through since: what ran before runs.
     Denied(ReleaseId),
 }
 
@@ -25,7 +25,7 @@ impl Standing {
         let denied = view.latest_outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Denied);
         match () {
             () if view.unfinished.is_some() => Standing::Unfinished(release),
-            () if view.hold.is_none() && denied => Standing::Denied(release),
+            () if view.hold.is_none() && denied && !is_let_through(view) => Standing::Denied(release),
             () if view.current.as_ref() != Some(&release) => Standing::Unfinished(release),
             () if view.healthy.as_ref() != Some(&release) => Standing::Unhealthy(release),
             () => Standing::Runs(release),
@@ -57,6 +57,17 @@ impl Standing {
             }
         }
     }
+}
+
+/// Whether a person let through exactly the deletions for which the latest release was denied.
+fn is_let_through(view: &ComponentView) -> bool {
+    let message = view.latest_outcome.as_ref().map_or("", |outcome| &outcome.message);
+    view.confirmed.as_ref().is_some_and(|deletions| asks_for(message, deletions))
+}
+
+/// Whether the message of a denial asks a person for these deletions.
+pub(super) fn asks_for(message: &str, deletions: &str) -> bool {
+    message.contains(&format!("confirm {deletions} "))
 }
 
 #[cfg(test)]
@@ -93,7 +104,16 @@ mod tests {
             staged_at: Timestamp::UNIX_EPOCH,
         };
         let (current, healthy) = (Some(id(1)), Some(id(1)));
-        ComponentView { latest, latest_outcome: None, unfinished: None, current, healthy, hold: None, rollback: None }
+        ComponentView {
+            latest,
+            latest_outcome: None,
+            confirmed: None,
+            unfinished: None,
+            current,
+            healthy,
+            hold: None,
+            rollback: None,
+        }
     }
 
     fn ended(status: Status) -> Option<Outcome> {
@@ -130,6 +150,21 @@ mod tests {
             (ComponentView { hold, current: Some(id(2)), ..view() }, Standing::Unfinished(id(1))),
         ] {
             assert_eq!(Standing::of(&view), expected, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_let_through_is_to_run_and_what_they_did_not_is_denied() {
+        for (asked, confirmed, denied) in [
+            ("web.2.ab", Some("web.2.ab"), false),
+            ("web.2.ab", Some("web.2.a"), true),
+            ("web.2.ab", Some("web.1.ab"), true),
+            ("web.2.ab", None, true),
+        ] {
+            let message = format!("TooManyDeletions: `tk8s-agent confirm {asked} --reason ...` lets it through");
+            let outcome = Outcome { message, ..ended(Status::Denied).expect("because it ended") };
+            let view = ComponentView { latest_outcome: Some(outcome), confirmed: confirmed.map(Into::into), ..view() };
+            assert_eq!(matches!(Standing::of(&view), Standing::Denied(_)), denied, "{view:?}");
         }
     }
 

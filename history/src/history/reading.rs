@@ -69,6 +69,7 @@ impl History {
             Ok(Some(ComponentView {
                 latest: latest.release,
                 latest_outcome: latest.outcome,
+                confirmed: latest.confirmed,
                 unfinished,
                 current: state.current.map(id),
                 healthy: state.healthy.map(id),

@@ -9,7 +9,7 @@ use super::LONGEST_REASON;
 use crate::disk::disk;
 use crate::engine::Engine;
 use crate::engine::run::Job;
-use crate::engine::standing::Standing;
+use crate::engine::standing::{Standing, asks_for};
 use crate::error::Error;
 
 impl Engine {
@@ -24,8 +24,7 @@ impl Engine {
         let view = disk(|| self.history.component(&component)).ok_or_else(unknown)?;
         let release = view.latest.id.clone();
         let denied = matches!(Standing::of(&view), Standing::Denied(_) | Standing::Unfinished(_));
-        let asked =
-            view.latest_outcome.as_ref().is_some_and(|outcome| outcome.message.contains(&format!("confirm {deletions} ")));
+        let asked = view.latest_outcome.as_ref().is_some_and(|outcome| asks_for(&outcome.message, deletions));
         if release.number.to_string() != number || !denied || !asked {
             return Err(unknown());
         }
