@@ -99,7 +99,7 @@ const LONGEST_KEY: usize = 1000;
 const NO_WORDS: [&str; 12] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "nil"];
 
 fn scalar(text: &str) -> String {
-    let first = text.chars().next().is_some_and(|first| first.is_ascii_alphabetic());
+    let first = text.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '/');
     let last = text.chars().last().is_some_and(|last| last.is_ascii_alphanumeric());
     let inner = text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_./:@=+".contains(letter));
     if first && last && inner && !NO_WORDS.contains(&text.to_ascii_lowercase().as_str()) {

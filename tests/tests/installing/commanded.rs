@@ -203,7 +203,7 @@ impl Mounted<'_> {
             ("/run/tk8s/", format!("{}/", here("/run/tk8s").display())),
             ("/var/lib/tk8s/", format!("{}/", here("/var/lib/tk8s").display())),
             ("scratchDir: /tmp", format!("scratchDir: {}", here("/tmp").display())),
-            ("listen: 0.0.0.0:8443", format!("listen: 127.0.0.1:0\n  addressFile: {address}")),
+            ("listen: \"0.0.0.0:8443\"", format!("listen: 127.0.0.1:0\n  addressFile: {address}")),
             ("0.0.0.0:8081", "127.0.0.1:0".into()),
             ("0.0.0.0:9090", "127.0.0.1:0".into()),
         ] {
