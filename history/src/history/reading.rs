@@ -91,7 +91,7 @@ impl History {
         state.map(ReleaseView::from)
     }
 
-    /// The digest of a kept release's objects, as in [`Release::content`].
+    /// The digest of a kept release's objects, as in [`crate::Release::content`].
     pub fn content_of(&self, release: &ReleaseId) -> Option<Digest> {
         self.release(release).map(|known| known.release.content)
     }
@@ -126,7 +126,7 @@ impl History {
         })
     }
 
-    /// The digest of a set of objects as it stands in [`Release::content`]: equal sets, whatever their order and files, have
+    /// The digest of a set of objects as it stands in [`crate::Release::content`]: equal sets, whatever their order and files, have
     /// equal digests. Keyed with this history's encryption key.
     pub fn content(&self, objects: &[Placed]) -> Digest {
         set::content(&self.keys, objects)
