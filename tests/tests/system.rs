@@ -841,6 +841,12 @@ async fn what_a_later_wave_can_not_bring_is_refused_before_the_first_write() {
     assert_eq!(system.kubectl(&["get", "service", "web", "-o", "jsonpath={.spec.ports[0].port}"]), "81");
 }
 
+/// The plan that a denial of the component `one` asks a person to confirm.
+fn what_a_person_is_asked_for(system: &System) -> String {
+    let message = system.component("one")["message"].as_str().unwrap().to_owned();
+    message.split("confirm ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned()
+}
+
 /// F45: what a person allowed counts for exactly that plan, asked again before it is carried out.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_through() {
@@ -858,8 +864,7 @@ async fn an_accident_in_git_deletes_nothing_until_a_person_lets_exactly_that_thr
     system.commit("an accident");
     system.until_says("one", "Denied", "it would delete 12 of the 13 objects of one");
     assert_eq!(system.map("one"), "first", "a plan is carried out whole or not at all");
-    let message = system.component("one")["message"].as_str().unwrap().to_owned();
-    let plan = message.split("confirm ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    let plan = what_a_person_is_asked_for(&system);
     let confirm = |system: &System, plan: &str| system.tk8s(&["confirm", plan, "--reason", "they are not needed"]);
     assert!(!confirm(&system, "one.2.0000000000000000").status.success());
     system.stop();
@@ -894,8 +899,7 @@ async fn what_a_person_let_through_begins_when_its_window_opens() {
     system.write_map("one", "second");
     system.commit("an accident, outside of its window");
     system.until_says("one", "Denied", "it would delete 12 of the 13 objects of one");
-    let message = system.component("one")["message"].as_str().unwrap().to_owned();
-    let plan = message.split("confirm ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    let plan = what_a_person_is_asked_for(&system);
     assert!(system.tk8s(&["confirm", &plan, "--reason", "they are not needed"]).status.success());
     let waits = |system: &System| {
         let message = system.component("one")["message"].as_str().unwrap_or_default().to_owned();

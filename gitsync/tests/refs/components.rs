@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tk8s_core::ComponentName;
 use tk8s_gitsync::{
-    Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Exclusion, OwnRevision, Policy, ProductionPolicy, Role, Rule,
-    Verification, Versions, fetch, has_component_tags, released_component, verify, verify_components,
+    Accepted, AcceptedComponent, ApprovalPolicy, ApprovalRules, Exclusion, Fetched, Follow, OwnRevision, Policy,
+    ProductionPolicy, Role, Rule, Verification, Versions, fetch, has_component_tags, released_component, verify,
+    verify_components,
 };
 
 use super::Story;
@@ -38,11 +39,14 @@ impl<'a> Follower<'a> {
         self.accept(platform, more)
     }
 
-    fn judge(&self) -> (Verification, Verification) {
+    fn fetched(&self) -> Fetched {
         self.story.push();
-        let policy = Policy::Production(self.policy.clone());
-        let follow = tk8s_gitsync::Follow::Tags { release_branch: "main".into(), approvals: true, evidence: false };
-        let fetched = fetch(&self.story.source(follow)).unwrap();
+        let follow = Follow::Tags { release_branch: "main".into(), approvals: true, evidence: false };
+        fetch(&self.story.source(follow)).unwrap()
+    }
+
+    fn judge(&self) -> (Verification, Verification) {
+        let (fetched, policy) = (self.fetched(), Policy::Production(self.policy.clone()));
         let verification = verify(&fetched, &policy, &self.accepted).unwrap();
         let names: BTreeSet<ComponentName> = ["web", "api", "2048"].map(|name| name.parse().unwrap()).into();
         let revision = verification.revision.as_ref().expect("a release of the platform");
@@ -263,19 +267,14 @@ fn whether_there_is_anything_of_components_is_seen_by_the_names_of_tags_and_by_w
     }
     let story = Story::new();
     let mut agent = Follower::of(&story);
-    let fetched = || {
-        let follow = tk8s_gitsync::Follow::Tags { release_branch: "main".into(), approvals: true, evidence: false };
-        story.push();
-        fetch(&story.source(follow)).unwrap()
-    };
     story.release("v1.0.0");
-    assert!(!has_component_tags(&fetched(), &agent.accepted));
+    assert!(!has_component_tags(&agent.fetched(), &agent.accepted));
     story.release("v1.0.0-web");
-    assert!(has_component_tags(&fetched(), &agent.accepted));
+    assert!(has_component_tags(&agent.fetched(), &agent.accepted));
     agent.look();
     story.git(&["push", "-q", "origin", ":refs/tags/v1.0.0-web"]);
-    assert!(has_component_tags(&fetched(), &agent.accepted), "it has vanished, which is to be judged");
-    assert!(!has_component_tags(&fetched(), &Accepted::default()));
+    assert!(has_component_tags(&agent.fetched(), &agent.accepted), "it has vanished, which is to be judged");
+    assert!(!has_component_tags(&agent.fetched(), &Accepted::default()));
 }
 
 #[test]

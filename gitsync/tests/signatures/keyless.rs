@@ -123,24 +123,20 @@ impl Instance {
     }
 
     fn said(&self) -> Said {
-        let (time, kind, version) = (self.now + 60, "hashedrekord", "0.0.1");
-        let (other, place, root_is_wrong, checkpoint_is_wrong) = (false, true, false, false);
-        let (other_size, other_root, promise, body, attribute) = (false, false, true, false, "1.3.6.1.4.1.57264.3.1");
-        let index = 7;
         Said {
-            time,
-            index,
-            kind,
-            version,
-            other,
-            place,
-            root_is_wrong,
-            checkpoint_is_wrong,
-            other_size,
-            other_root,
-            promise,
-            body,
-            attribute,
+            time: self.now + 60,
+            index: 7,
+            kind: "hashedrekord",
+            version: "0.0.1",
+            other: false,
+            place: true,
+            root_is_wrong: false,
+            checkpoint_is_wrong: false,
+            other_size: false,
+            other_root: false,
+            promise: true,
+            body: false,
+            attribute: "1.3.6.1.4.1.57264.3.1",
         }
     }
 

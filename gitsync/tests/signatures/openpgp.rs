@@ -704,6 +704,13 @@ fn what_a_signature_of_an_unknown_version_says_is_not_guessed() {
     assert!(refusal.message.contains("of a version that is not known"), "{}", refusal.message);
 }
 
+/// What is said of it when our clock shows that second.
+fn judge_at(signature: &str, certificate: &[u8], second: i64) -> Result<(), Rule> {
+    let signers = Signers::parse(certificate, "signers").unwrap();
+    let now = tk8s_core::Timestamp::from_second(second).unwrap();
+    crate::support::verify_object(&commit(signature), &signers, now).map(drop).map_err(|refusal| refusal.rule)
+}
+
 /// A45, time: what ends has ended when that second begins.
 #[test]
 fn what_the_owner_says_counts_until_the_second_that_is_named() {
@@ -715,10 +722,8 @@ fn what_the_owner_says_counts_until_the_second_that_is_named() {
         Spec { subkey_lasts: Some(500), ..Spec::default() },
     ] {
         let (certificate, signature) = workshop.make(&spec);
-        let (raw, signers) = (commit(&signature), Signers::parse(&certificate, "signers").unwrap());
         for (seconds, ours) in [(-1, Ok(())), (0, Err(Rule::KeyNotValidNow)), (1, Err(Rule::KeyNotValidNow))] {
-            let now = tk8s_core::Timestamp::from_second(workshop.now + 100 * DAY + seconds).unwrap();
-            let said = crate::support::verify_object(&raw, &signers, now).map(drop).map_err(|refusal| refusal.rule);
+            let said = judge_at(&signature, &certificate, workshop.now + 100 * DAY + seconds);
             assert_eq!(said, ours, "{seconds}: {spec:?}");
         }
     }
@@ -728,11 +733,8 @@ fn what_the_owner_says_counts_until_the_second_that_is_named() {
 fn a_signature_may_be_half_an_hour_ahead_of_our_clock_and_no_more() {
     let mut workshop = Workshop::new();
     let (certificate, signature) = workshop.make(&Spec { signed: 0, ..Spec::default() });
-    let (raw, signers) = (commit(&signature), Signers::parse(&certificate, "signers").unwrap());
     for (behind, ours) in [(30 * 60, Ok(())), (30 * 60 + 1, Err(Rule::KeyNotValidNow))] {
-        let now = tk8s_core::Timestamp::from_second(workshop.now - behind).unwrap();
-        let said = crate::support::verify_object(&raw, &signers, now).map(drop).map_err(|refusal| refusal.rule);
-        assert_eq!(said, ours, "{behind} seconds");
+        assert_eq!(judge_at(&signature, &certificate, workshop.now - behind), ours, "{behind} seconds");
     }
 }
 
