@@ -187,10 +187,11 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         disk(|| run.history.applied(applied.begun(), &objects, now()))?;
         run.memory.confirm(applied.plan());
         run.memory.leave(applied.plan());
+        run.metrics.applied(&applied);
+        // Whoever waits for the writes hears of them now: the cache may be behind, the ledger is not.
+        (run.applied)(&applied);
         disk(|| run.memory.keep());
         tk8s_core::crash::point("P7");
-        run.metrics.applied(&applied);
-        (run.applied)(&applied);
         (run.awaits)(&applied);
         let settled = deploy::settle(run.live, applied, time_left(), run.cancel.cancelled()).await; //                     12 watches
         tk8s_core::crash::point("P8");

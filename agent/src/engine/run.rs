@@ -28,7 +28,24 @@ pub(super) enum Job {
     /// A release that is already recorded.
     Known(ReleaseId),
     /// A former release that a person wants back.
-    Back(ReleaseId, Manner),
+    Back(Former, Manner),
+}
+
+/// A former release.
+pub(super) enum Former {
+    /// Of many, each is recalled when its turn comes: together they fill the memory.
+    Named(ReleaseId),
+    /// Its bytes were proven a moment ago.
+    Proven(Box<Desired>),
+}
+
+impl Former {
+    pub(super) fn release(&self) -> &ReleaseId {
+        match self {
+            Former::Named(release) => release,
+            Former::Proven(desired) => &desired.release().id,
+        }
+    }
 }
 
 /// How a person wants a former release back.
@@ -236,7 +253,8 @@ impl Engine {
                 (disk(|| self.history.stage_for(*resolved, account, Timestamp::now()))?.into(), None)
             }
             Job::Known(release) => (disk(|| self.history.recall(&release))?.into(), None),
-            Job::Back(release, manner) => (disk(|| self.history.recall(&release))?.into(), Some(manner)),
+            Job::Back(Former::Named(release), manner) => (disk(|| self.history.recall(&release))?.into(), Some(manner)),
+            Job::Back(Former::Proven(desired), manner) => (*desired, Some(manner)),
         };
         let header = Arc::clone(desired.release());
         let release = header.id.clone();

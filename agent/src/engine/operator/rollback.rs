@@ -26,7 +26,7 @@ use super::{Asked, LONGEST_REASON};
 use crate::disk::disk;
 use crate::engine::Engine;
 use crate::engine::platform::Unit;
-use crate::engine::run::{Job, Manner};
+use crate::engine::run::{Former, Job, Manner};
 use crate::error::Error;
 
 /// How long the API server is asked for one component before anything is written.
@@ -76,11 +76,11 @@ impl Engine {
             self.is_believed(&target)?;
         }
         let reason = request.reason.as_deref().map(|reason| printable(reason, LONGEST_REASON));
-        let hold = self.hold_at(&target, None, reason.as_deref(), by)?;
+        let (hold, desired) = self.hold_at(&target, None, reason.as_deref(), by)?;
         // Held with it: whatever happens from here on, Git does not undo the rollback.
         disk(|| self.history.rollback_requested(component, hold, reason.as_deref(), Timestamp::now()))?;
         let before = view.hold;
-        self.put_back(&unit, target, request, by, before).await
+        self.put_back(&unit, Former::Proven(Box::new(desired)), request, by, before).await
     }
 
     /// Puts former releases of many components back and holds them there: the highest layer first, so that nothing stands on
@@ -104,7 +104,8 @@ impl Engine {
         for (unit, release) in &to {
             let component = &unit.spec.name;
             before.insert(component.clone(), disk(|| self.history.component(component)).and_then(|view| view.hold));
-            holds.push((component.clone(), self.hold_at(release, Some(&scope), reason.as_deref(), by)?));
+            let (hold, _) = self.hold_at(release, Some(&scope), reason.as_deref(), by)?;
+            holds.push((component.clone(), hold));
         }
         disk(|| self.history.rollbacks_requested(holds, reason.as_deref(), Timestamp::now()))?;
         // Nothing new comes into a lower layer while a higher one goes back.
@@ -119,7 +120,7 @@ impl Engine {
                 let before = before.remove(&unit.spec.name).flatten();
                 async move {
                     let (layer, component, number) = (unit.spec.layer.clone(), unit.spec.name.clone(), release.number);
-                    let fate = match self.put_back(&unit, release, request, by, before).await {
+                    let fate = match self.put_back(&unit, Former::Named(release), request, by, before).await {
                         Ok(done) => Fate::Done(done),
                         Err(error) => Fate::Failed(chain(&error)),
                     };
@@ -172,12 +173,18 @@ impl Engine {
     }
 
     /// The hold that a rollback begins with. Bytes are proven against the ledger before anything is promised.
-    fn hold_at(&self, release: &ReleaseId, with: Option<&Scope>, reason: Option<&str>, by: &str) -> Result<Hold, Error> {
+    fn hold_at(
+        &self,
+        release: &ReleaseId,
+        with: Option<&Scope>,
+        reason: Option<&str>,
+        by: &str,
+    ) -> Result<(Hold, Desired), Error> {
         let unknown = || Error::UnknownComponent(release.component.clone());
         let view = disk(|| self.history.component(&release.component)).ok_or_else(unknown)?;
-        let content = Desired::from(disk(|| self.history.recall(release))?).release().content;
-        let (rejected, with) = (self.rejected(&view, content), with.cloned());
-        Ok(Hold { rejected, with, ..Hold::at(release.number, reason.unwrap_or("rollback"), by) })
+        let desired = Desired::from(disk(|| self.history.recall(release))?);
+        let (rejected, with) = (self.rejected(&view, desired.release().content), with.cloned());
+        Ok((Hold { rejected, with, ..Hold::at(release.number, reason.unwrap_or("rollback"), by) }, desired))
     }
 
     async fn plan_all(
@@ -281,12 +288,12 @@ impl Engine {
     async fn put_back(
         self: &Arc<Self>,
         unit: &Arc<Unit>,
-        release: ReleaseId,
+        former: Former,
         request: &RollbackRequest,
         by: &str,
         before: Option<Hold>,
     ) -> Result<RolledBack, Error> {
-        let began = Instant::now();
+        let (began, release) = (Instant::now(), former.release().clone());
         let slot = self.slot(&unit.spec.name);
         let (ticket, cancel) = slot.supersede();
         let (send, heard) = oneshot::channel();
@@ -307,7 +314,7 @@ impl Engine {
                     send.send(std::mem::take(&mut *written)).ok();
                 }
             };
-            let job = Job::Back(target.clone(), manner);
+            let job = Job::Back(former, manner);
             let ended = engine.take_turn(&turn_of, &slot, ticket, cancel, job, &trigger, &listen).await;
             match ended {
                 Err(error) if is_refused(&error) && !began.load(Ordering::SeqCst) => {
