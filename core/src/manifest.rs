@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base64ct::Encoding as _;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -272,6 +273,9 @@ fn fold_string_data(object: &mut Map<String, Value>) -> Result<(), String> {
 
 /// JSON with sorted keys and no white space: one text for one value.
 pub fn canonical_json(value: &Value) -> Vec<u8> {
+    fn text(scalar: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *out, scalar).expect("because a scalar can be written, and memory takes it");
+    }
     fn write(value: &Value, out: &mut Vec<u8>) {
         match value {
             Value::Object(map) => {
@@ -282,7 +286,7 @@ pub fn canonical_json(value: &Value) -> Vec<u8> {
                     if position > 0 {
                         out.push(b',');
                     }
-                    out.extend_from_slice(Value::String(name.clone()).to_string().as_bytes());
+                    text(name, out);
                     out.push(b':');
                     write(value, out);
                 }
@@ -298,7 +302,7 @@ pub fn canonical_json(value: &Value) -> Vec<u8> {
                 }
                 out.push(b']');
             }
-            scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
+            scalar => text(scalar, out),
         }
     }
     let mut out = Vec::new();

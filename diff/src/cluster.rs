@@ -550,17 +550,24 @@ pub fn apply_request(resource: &Resource, key: &ObjectKey, body: &Value, demands
     if demands.dry_run {
         uri.push_str("&dryRun=All");
     }
-    let mut body = body.clone();
-    for (field, demand) in [("uid", demands.uid), ("resourceVersion", demands.version)] {
-        if let Some(demand) = demand {
-            body["metadata"][field] = demand.into();
+    let demanded = [("uid", demands.uid), ("resourceVersion", demands.version)];
+    let demanded: Vec<(&str, &str)> = demanded.into_iter().filter_map(|(field, demand)| Some((field, demand?))).collect();
+    let body = match body.as_object() {
+        Some(fields) if !demanded.is_empty() => {
+            let mut metadata = body["metadata"].clone();
+            demanded.into_iter().for_each(|(field, demand)| metadata[field] = demand.into());
+            // All but the metadata is read where it stands.
+            let fields = fields.iter().map(|(name, value)| (name.as_str(), value));
+            let fields: BTreeMap<&str, &Value> = fields.chain([("metadata", &metadata)]).collect();
+            serde_json::to_vec(&fields)
         }
-    }
+        _ => serde_json::to_vec(body),
+    };
     // JSON is YAML, which is what the content type promises.
     Request::patch(uri)
         .header("content-type", "application/apply-patch+yaml")
         .header("accept", "application/json")
-        .body(body.to_string().into_bytes())
+        .body(body.expect("because JSON can be written"))
         .expect("because the path is made of valid names")
 }
 

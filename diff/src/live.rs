@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tk8s_core::{COMPONENT_LABEL, ComponentName, Digest, Health, INSTANCE_LABEL, InstanceName, ObjectKey, Timestamp};
+use tk8s_core::{
+    COMPONENT_LABEL, ComponentName, Digest, Health, INSTANCE_LABEL, InstanceName, ObjectKey, SecretFields, Timestamp,
+};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -418,7 +420,7 @@ impl Live {
     /// An answer to an apply of ours. Usually newer than what the watch said so far. Nothing is kept of what no watch would
     /// tell more of.
     pub fn answered(&self, resource: &Resource, answer: &Value) {
-        let Some((key, seen)) = self.0.read(resource, answer.clone()) else { return };
+        let Some((key, seen)) = self.0.read(resource, answer) else { return };
         if self.0.scope.sees(&key) {
             lock(&self.0.state).answered(key.clone(), seen);
         }
@@ -484,7 +486,7 @@ impl Inner {
         if lock(&self.state).told_again(&key, &version, api_version_of(&object)) {
             return Some(key);
         }
-        let seen = self.reduce(object)?;
+        let seen = self.reduce(&object)?;
         lock(&self.state).told_of(key.clone(), seen);
         Some(key)
     }
@@ -533,21 +535,21 @@ impl Inner {
     }
 
     /// What is kept of an object, and under which name.
-    fn read(&self, resource: &Resource, object: Value) -> Option<(ObjectKey, SeenObject)> {
-        Some((key_of(resource, &object)?, self.reduce(object)?))
+    fn read(&self, resource: &Resource, object: &Value) -> Option<(ObjectKey, SeenObject)> {
+        Some((key_of(resource, object)?, self.reduce(object)?))
     }
 
-    fn reduce(&self, object: Value) -> Option<SeenObject> {
+    fn reduce(&self, object: &Value) -> Option<SeenObject> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(String::from);
         let (uid, resource_version) = (text("/metadata/uid")?, text("/metadata/resourceVersion")?);
-        let component = label(&object, COMPONENT_LABEL).and_then(|name| name.parse().ok());
+        let component = label(object, COMPONENT_LABEL).and_then(|name| name.parse().ok());
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
-        let only_ours = only_we_wrote(&object);
-        let managed = Managed::of(&object);
-        let api_version = Arc::from(api_version_of(&object));
-        let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(&object), managed.foreign());
+        let only_ours = only_we_wrote(object);
+        let managed = Managed::of(object);
+        let api_version = Arc::from(api_version_of(object));
+        let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(object), managed.foreign());
         // Rules see what is kept: no secret, and the same when they judge again.
-        let object = self.masker.mask(object);
+        let object = self.masker.masked(object, &SecretFields::default());
         let judged = self.rules.load(Ordering::SeqCst);
         let health = (self.judge)(&object);
         let packed = self.packer.pack(&object)?;
@@ -593,7 +595,7 @@ async fn make_sure(live: &Inner, resource: &Resource, unsure: Vec<ObjectKey>) {
         match live.cluster.get(resource, &key).await {
             Ok(found) => {
                 let found = found.filter(|found| label(found, INSTANCE_LABEL) == Some(live.instance.as_str()));
-                let seen = found.and_then(|found| live.read(resource, found));
+                let seen = found.and_then(|found| live.read(resource, &found));
                 let mut state = lock(&live.state);
                 match seen {
                     Some((key, seen)) => state.answered(key, seen),

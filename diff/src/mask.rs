@@ -1,6 +1,8 @@
 //! Secrets, masked at the first moment: values become keyed hashes, so that equal ones look equal, changed ones look
 //! changed, and none can be guessed.
 
+use std::borrow::Cow;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
@@ -30,7 +32,7 @@ impl Masker {
         if let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") {
             annotations.remove(LAST_APPLIED);
         }
-        if object["kind"] == "Secret" && object["apiVersion"] == "v1" {
+        if is_secret(&object) {
             for field in ["data", "stringData"] {
                 if let Some(Value::Object(data)) = object.get_mut(field) {
                     for value in data.values_mut() {
@@ -44,6 +46,15 @@ impl Masker {
         object
     }
 
+    /// The same of an object that somebody still needs as it is: a copy only where something has to go.
+    pub(crate) fn masked<'a>(&self, object: &'a Value, fields: &SecretFields) -> Cow<'a, Value> {
+        let copied = object.pointer("/metadata/annotations").is_some_and(|annotations| annotations.get(LAST_APPLIED).is_some());
+        match copied || is_secret(object) || !fields.is_empty() || !SecretFields::of(object).is_empty() {
+            true => Cow::Owned(self.mask_also(object.clone(), fields)),
+            false => Cow::Borrowed(object),
+        }
+    }
+
     /// What is masked stays as it is, so that masking twice is masking once.
     fn hide(&self, value: &mut Value) {
         if is_masked(value) {
@@ -54,6 +65,10 @@ impl Masker {
         mac.update(text.as_bytes());
         *value = format!("(masked {})", hex::encode(&mac.finalize().into_bytes()[..6])).into();
     }
+}
+
+fn is_secret(object: &Value) -> bool {
+    object["kind"] == "Secret" && object["apiVersion"] == "v1"
 }
 
 /// Whether a value is what is left of a secret.
@@ -127,6 +142,27 @@ mod tests {
         assert_ne!(masker.mask(secret("x")), masker.mask(secret("y")));
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}});
         assert_eq!(masker.mask(map.clone()), map);
+    }
+
+    #[test]
+    fn an_object_is_copied_to_be_masked_only_where_something_has_to_go() {
+        let masker = Masker::new(&[7; 32]);
+        let object = |kind: &str, annotations: Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"annotations": annotations}, "data": {"k": "hunter2"}});
+        let said = SecretFields::of(&object("Pod", json!({tk8s_core::SECRET_FIELDS_ANNOTATION: r#"["/data/k"]"#})));
+        let none = SecretFields::default();
+        for (object, fields, copied) in [
+            (object("ConfigMap", json!({"a": "b"})), &none, false),
+            (json!({"kind": "ConfigMap"}), &none, false),
+            (object("ConfigMap", json!({"a": "b"})), &said, true),
+            (object("Secret", json!({})), &none, true),
+            (object("ConfigMap", json!({LAST_APPLIED: "hunter2"})), &none, true),
+            (object("ConfigMap", json!({tk8s_core::SECRET_FIELDS_ANNOTATION: r#"["/data/k"]"#})), &none, true),
+            (object("ConfigMap", json!({tk8s_core::SECRET_FIELDS_ANNOTATION: 7})), &none, true),
+        ] {
+            let masked = masker.masked(&object, fields);
+            assert_eq!(*masked, masker.mask_also(object.clone(), fields), "{object}");
+            assert_eq!(matches!(masked, Cow::Owned(_)), copied, "{object}");
+        }
     }
 
     #[test]

@@ -313,14 +313,16 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
             return Ok(Finding::Differs(Box::new(Change { uid: Some(uid), sent, diff, ..made })));
         }
     };
-    let Answered { body, reply, before, mut overrides, yielded } = *answered;
+    let Answered { body, reply, managed, before, mut overrides, yielded } = *answered;
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
     let fields = secret_fields(&body, before.as_ref().map(|before| &before.object));
     let object_rules = rules.fields.of(key, manifest.annotation(CONFLICTS));
-    let intruders = intruders(&Managed::of(&answer), &answer, &object_rules);
-    let mut planned = masker.mask_also(answer.clone(), &fields);
-    giving_up::without_intruders(&mut planned, &intruders);
+    let intruders = intruders(&managed, &answer, &object_rules);
+    let mut planned = masker.masked(&answer, &fields);
+    if !intruders.is_empty() {
+        giving_up::without_intruders(planned.to_mut(), &intruders);
+    }
     let before = before.map(|before| Before { object: masker.mask_also(before.object, &fields), ..before });
     let action = match (&seen, &before) {
         _ if status == StatusCode::CREATED => Action::Create,
@@ -328,7 +330,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         _ if owned.is_some() => Action::Configure,
         _ => Action::Adopt,
     };
-    let takes_over = action != Action::Create && Managed::of(&answer).has_predecessors_beside_us();
+    let takes_over = action != Action::Create && managed.has_predecessors_beside_us();
     if let (Action::Configure, Some(before), false, true) = (action, &before, takes_over, intruders.is_empty())
         && text::same(&before.object, &planned)
         && let Some(known) = Known::of_answer(resource, &answer, desired)
@@ -346,7 +348,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         true => text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned),
         false => String::new(),
     };
-    let sent = Digest::of(canonical_json(&masker.mask_also(body.clone(), &fields)));
+    let sent = Digest::of(canonical_json(&masker.masked(&body, &fields)));
     Ok(Finding::Differs(Box::new(Change {
         key: key.clone(),
         resource: resource.clone(),
@@ -383,6 +385,8 @@ struct Before {
 struct Answered {
     body: Value,
     reply: Reply,
+    /// Who manages what of the object in the reply.
+    managed: Managed,
     before: Option<Before>,
     overrides: Vec<Override>,
     yielded: Vec<Path>,
@@ -447,12 +451,13 @@ impl Question<'_> {
                 return self.made_anew(body, before, was_ours, fields).await;
             }
             let reply = reply.yes_to(key, &body)?;
+            let managed = Managed::of(&reply.body);
             if reply.status == StatusCode::CREATED {
                 let (overrides, yielded) = (Vec::new(), Vec::new());
-                return Ok(Said::Yes(Box::new(Answered { body, reply, before: None, overrides, yielded })));
+                return Ok(Said::Yes(Box::new(Answered { body, reply, managed, before: None, overrides, yielded })));
             }
-            let after = Managed::of(&reply.body);
-            let told = before.as_ref().is_some_and(|(_, managed)| managed.leads_to(&after));
+            let after = &managed;
+            let told = before.as_ref().is_some_and(|(_, managed)| managed.leads_to(after));
             if !told && round < ROUNDS {
                 before = self.read().await?;
                 if let Some(conflict) = before.as_ref().and_then(|(found, _)| of_another(key, found, self.manifest)) {
@@ -467,7 +472,7 @@ impl Question<'_> {
                 WasOurs::These(fields) => fields.contains(path),
                 WasOurs::All => true,
             };
-            let after = At { object: &reply.body, managed: &after };
+            let after = At { object: &reply.body, managed: after };
             let overrides = match &before {
                 Some((object, managed)) => overridden(At { object, managed }, after, was_ours, &self.rules),
                 None => Vec::new(),
@@ -482,7 +487,7 @@ impl Question<'_> {
                 _ => {}
             }
             let before = before.map(|(object, managed)| Before { object: self.live.masker().mask(object), managed });
-            return Ok(Said::Yes(Box::new(Answered { body, reply, before, overrides, yielded })));
+            return Ok(Said::Yes(Box::new(Answered { body, reply, managed, before, overrides, yielded })));
         }
         unreachable!("because the last round answers")
     }
@@ -574,14 +579,11 @@ async fn leaving(
     let owned = inventory.len();
     let (mut prune, mut released, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     let component = turn.release.id.component.as_str();
-    let wanted = |key: &ObjectKey| {
-        turn.all.iter().any(|wanted| {
-            wanted.group == key.group
-                && wanted.kind == key.kind
-                && wanted.name == key.name
-                && (wanted.namespace == key.namespace || key.namespace.is_none())
-        })
-    };
+    let all: HashSet<&ObjectKey> = turn.all.iter().collect();
+    let names: HashSet<_> = turn.all.iter().map(|key| (&key.group, &key.kind, &key.name)).collect();
+    // What is the cluster's own was perhaps wanted in a namespace.
+    let somewhere = |key: &ObjectKey| key.namespace.is_none() && names.contains(&(&key.group, &key.kind, &key.name));
+    let wanted = |key: &ObjectKey| all.contains(key) || somewhere(key);
     for (key, owned) in inventory.into_iter().filter(|(key, _)| !wanted(key)) {
         let mut keep = |why: &str| kept.push(Kept { key: key.clone(), why: why.into() });
         let seen = live.seen(&key);

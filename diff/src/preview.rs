@@ -161,7 +161,7 @@ fn told(
     let belongs = live.as_ref().and_then(|live| of_another(live, look));
     let restarts = live.as_ref().and_then(|live| template_changes(key, live, &answer));
     let (leftovers, claims) = match &live {
-        Some(live) => (leftovers(&answer, &ours), claims(live)),
+        Some(live) => (leftovers(&answer, ours), claims(live)),
         None => Default::default(),
     };
     let altered = altered(&body, &answer);
@@ -172,7 +172,7 @@ fn told(
         true => (live.clone(), planned.clone(), Folded::default()),
         false => {
             let (live, planned) = (live.as_ref().map(text::readable), text::readable(&planned));
-            fold(live.as_ref(), &planned, &ours.with(&before.ours()), &before.others_fields().with(&after.others_fields()))
+            fold(live.as_ref(), &planned, &ours.with(before.ours()), &before.others_fields().with(&after.others_fields()))
         }
     };
     let contested = rules.conflicts() == Conflicts::Report && takes.iter().any(|one| one.whose == Whose::Contested);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use crate::mask::in_words;
@@ -45,8 +45,24 @@ pub(crate) fn between(headers: (&str, &str), before: Option<&Value>, after: Opti
 
 /// Whether two objects are the same to a reader.
 pub(crate) fn same(live: &Value, planned: &Value) -> bool {
-    readable(live) == readable(planned)
+    let same_metadata = match (live.get("metadata"), planned.get("metadata")) {
+        (Some(Value::Object(live)), Some(Value::Object(planned))) => same_but_for(live, planned, &NOISE),
+        (live, planned) => live == planned,
+    };
+    match (live, planned) {
+        (Value::Object(live), Value::Object(planned)) => same_metadata && same_but_for(live, planned, &["status", "metadata"]),
+        (live, planned) => live == planned,
+    }
 }
+
+fn same_but_for(one: &Map<String, Value>, other: &Map<String, Value>, noise: &[&str]) -> bool {
+    let told = |(name, _): &(&String, &Value)| !noise.contains(&name.as_str());
+    let mut in_both = one.iter().filter(told).map(|(name, value)| other.get(name) == Some(value));
+    in_both.all(|same| same) && one.iter().filter(told).count() == other.iter().filter(told).count()
+}
+
+/// What the API server counts and notes for itself.
+const NOISE: [&str; 6] = ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"];
 
 /// Without what the API server counts and notes for itself.
 pub(crate) fn readable(object: &Value) -> Value {
@@ -54,7 +70,7 @@ pub(crate) fn readable(object: &Value) -> Value {
     if let Value::Object(fields) = &mut object {
         fields.remove("status");
         if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
-            for noise in ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"] {
+            for noise in NOISE {
                 metadata.remove(noise);
             }
         }
@@ -78,6 +94,33 @@ mod tests {
         assert!(same(&live, &live) && !same(&live, &planned));
         assert_eq!(unified("x", Some(&live), &live), "");
         assert!(unified("x", None, &planned).contains("+kind: ConfigMap"));
+    }
+
+    #[test]
+    fn objects_are_the_same_if_what_a_reader_sees_of_them_is() {
+        let object =
+            |metadata: Value| json!({"kind": "ConfigMap", "metadata": metadata, "status": {"seen": 1}, "data": {"x": "1"}});
+        let noisy = json!({"name": "a", "labels": {"l": "1"}, "uid": "1", "generation": 1, "managedFields": [{}]});
+        let objects = [
+            object(noisy.clone()),
+            object(json!({"name": "a", "labels": {"l": "1"}, "uid": "2", "resourceVersion": "9"})),
+            object(json!({"name": "a", "labels": {"l": "2"}})),
+            object(json!({"name": "a", "labels": {"l": "1"}, "finalizers": ["f"]})),
+            object(json!({"name": "a"})),
+            object(json!({})),
+            object(json!("a")),
+            json!({"kind": "ConfigMap", "metadata": noisy.clone(), "data": {"x": "1"}}),
+            json!({"kind": "ConfigMap", "metadata": noisy.clone(), "data": {"x": "2"}}),
+            json!({"kind": "ConfigMap", "metadata": noisy, "data": {"x": "1"}, "more": null}),
+            json!({"kind": "ConfigMap", "data": {"x": "1"}}),
+            json!(null),
+        ];
+        for one in &objects {
+            for other in &objects {
+                assert_eq!(same(one, other), readable(one) == readable(other), "{one} {other}");
+            }
+        }
+        assert!(same(&objects[0], &objects[1]) && !same(&objects[0], &objects[2]));
     }
 
     #[test]

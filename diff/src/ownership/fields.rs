@@ -32,6 +32,12 @@ impl FieldSet {
         set
     }
 
+    /// The set of no field.
+    pub fn nothing() -> &'static FieldSet {
+        static NOTHING: FieldSet = FieldSet { member: false, below: BTreeMap::new() };
+        &NOTHING
+    }
+
     /// The set as `fieldsV1`, for writing it back.
     pub fn to_value(&self) -> Value {
         let mut fields = Map::new();

@@ -179,7 +179,7 @@ pub(crate) fn intruders(managed: &Managed, object: &Value, rules: &ObjectRules) 
     if !rules.strict {
         return Vec::new();
     }
-    let all = managed.others_fields().with(&managed.ours());
+    let all = managed.others_fields().with(managed.ours());
     let items = managed.items_of_others().into_iter();
     let unwanted = items.filter(|(path, entry)| !rules.leaves_to(entry) && !rules.names(object, &all, path));
     let mut found: Vec<Override> = Vec::new();
@@ -203,7 +203,7 @@ pub(crate) fn give_way(body: &mut Value, live: &Value, managed: &Managed, rules:
         }
     }
     let others = managed.others_fields();
-    let all = others.with(&managed.ours());
+    let all = others.with(managed.ours());
     for pointer in &rules.pointers {
         // What is not there yet is made as we say.
         let Some(path) = all.path_of_pointer(live, pointer) else { continue };
@@ -255,7 +255,7 @@ pub(crate) fn overridden(
     let (before, after) = (before.managed, after.managed);
     for entry in before.others() {
         let kept = after.same(entry).map(|entry| entry.fields.clone()).unwrap_or_default();
-        for path in entry.fields.minus(&kept).common(&ours).leaves() {
+        for path in entry.fields.minus(&kept).common(ours).leaves() {
             let whose = whose(entry, was_ours(&path), rules);
             found.push(Override { field: display(&path), manager: entry.name(), whose, path });
         }
@@ -347,7 +347,7 @@ pub(crate) fn lost(owned: &FieldSet, managed: &Managed, live: &Value, rules: &Ob
     let others = managed.others_fields();
     let all = others.with(owned);
     let mut lost = Lost::default();
-    for path in owned.minus(&ours).leaves() {
+    for path in owned.minus(ours).leaves() {
         let owners: Vec<_> = managed.others().filter(|entry| entry.fields.at(&path).is_some()).collect();
         let left = owners.iter().any(|entry| whose(entry, true, rules) == Whose::Yielded);
         if left || rules.names(live, &all, &path) {
