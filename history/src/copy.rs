@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tk8s_core::{Digest, ReleaseId};
@@ -163,7 +164,7 @@ impl Copy<'_> {
         let mut kept = Kept::of(&self.ledger);
         let (mut edge, mut bundle) = match there {
             true => self.own(&verifier, &mut kept)?,
-            false => (Edge::default(), Vec::new()),
+            false => (Edge::default(), Arc::default()),
         };
         let before = edge.size();
         // What a checkpoint of this copy named is on disk.
@@ -218,7 +219,7 @@ impl Copy<'_> {
     }
 
     /// What is in the copy already, proven.
-    fn own(&self, verifier: &Verifier, kept: &mut Kept) -> Result<(Edge, Vec<u8>), Error> {
+    fn own(&self, verifier: &Verifier, kept: &mut Kept) -> Result<(Edge, Arc<Vec<u8>>), Error> {
         let still = Still::find(&self.ledger, verifier).map_err(|error| self.broken(&error))?;
         still.each(&mut |position, record| kept.hear(position, record))?;
         Ok(still.into_edge())
@@ -239,7 +240,7 @@ impl Copy<'_> {
         }
     }
 
-    fn write(&self, files: &BTreeMap<Tile, Vec<u8>>, dirs: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
+    fn write(&self, files: &BTreeMap<Tile, Arc<Vec<u8>>>, dirs: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
         // Events before their hashes: what holds events and no checkpoint is never taken for a new history.
         for (tile, bytes) in files.iter().rev() {
             let path = self.ledger.join(tile.to_string());

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 
@@ -29,7 +30,7 @@ pub(crate) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
 struct State {
     edge: Edge,
     /// The records of the unfinished entry bundle.
-    bundle: Vec<u8>,
+    bundle: Arc<Vec<u8>>,
     root: Hash,
     checkpoint: String,
 }
@@ -100,7 +101,7 @@ impl Ledger {
             return Ok(ledger);
         };
         let Proven { edge, bundle, root } = found.proven;
-        ledger.state = State { edge, bundle, root, checkpoint: found.checkpoint };
+        ledger.state = State { edge, bundle: bundle.into(), root, checkpoint: found.checkpoint };
         ledger.flushed = ledger.state.edge.clone();
         if let Some(unsure) = found.unsure {
             ledger.make_sure(unsure, &found.tail)?;
@@ -229,7 +230,7 @@ impl Ledger {
     }
 
     /// The state after these records, and every file that states it. Pure.
-    fn grown(&self, records: &[Vec<u8>]) -> (State, BTreeMap<Tile, Vec<u8>>) {
+    fn grown(&self, records: &[Vec<u8>]) -> (State, BTreeMap<Tile, Arc<Vec<u8>>>) {
         let Grown { edge, bundle, files } = Grown::from(&self.state.edge, &self.state.bundle, records);
         let root = edge.root();
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: edge.size(), root }.sign(&self.key);
@@ -237,7 +238,7 @@ impl Ledger {
     }
 
     /// Writes files of the tree, for [`Ledger::flush`] to flush.
-    fn write(&mut self, files: &BTreeMap<Tile, Vec<u8>>) -> Result<(), Error> {
+    fn write(&mut self, files: &BTreeMap<Tile, Arc<Vec<u8>>>) -> Result<(), Error> {
         for (tile, bytes) in files {
             let path = self.dir.join(tile.to_string());
             if let Some(dir) = path.parent() {
@@ -420,35 +421,40 @@ impl Drop for Ledger {
 /// A tree after some records more: its edge, its unfinished bundle, and every file that states it.
 pub(crate) struct Grown {
     pub(crate) edge: Edge,
-    pub(crate) bundle: Vec<u8>,
-    pub(crate) files: BTreeMap<Tile, Vec<u8>>,
+    /// One of the files: with many large events in it a copy would be most of what an append needs.
+    pub(crate) bundle: Arc<Vec<u8>>,
+    pub(crate) files: BTreeMap<Tile, Arc<Vec<u8>>>,
 }
 
 impl Grown {
     /// Pure.
     pub(crate) fn from(edge: &Edge, bundle: &[u8], records: &[Vec<u8>]) -> Grown {
-        let (mut edge, mut bundle) = (edge.clone(), bundle.to_vec());
+        let mut edge = edge.clone();
+        let lengths = records.iter().map(|record| tile::length(record));
+        let mut grown = Vec::with_capacity(bundle.len() + lengths.sum::<usize>());
+        grown.extend_from_slice(bundle);
         let mut files = BTreeMap::new();
         let mut highest = 0;
         for record in records {
-            tile::push_record(&mut bundle, record);
+            tile::push_record(&mut grown, record);
             let mut full = Vec::new();
             edge.push(merkle::leaf_hash(record), &mut full);
             for FullTile { level, index, hashes } in full {
                 if level == 0 {
-                    files.insert(Tile::full(Kind::Entries, index), std::mem::take(&mut bundle));
+                    files.insert(Tile::full(Kind::Entries, index), Arc::new(std::mem::take(&mut grown)));
                 }
-                files.insert(Tile::full(Kind::Hashes(level), index), hashes.concat());
+                files.insert(Tile::full(Kind::Hashes(level), index), Arc::new(hashes.concat()));
                 highest = highest.max(usize::from(level) + 1);
             }
         }
+        let bundle = Arc::new(grown);
         for (level, row) in edge.rows().iter().enumerate().take(highest + 1).filter(|(_, row)| !row.is_empty()) {
             let (level, width) =
                 (u8::try_from(level).expect("because a tree has fewer than 8 levels of tiles"), row.len() as u64);
             let index = edge.size() >> (8 * (u32::from(level) + 1));
-            files.insert(Tile { kind: Kind::Hashes(level), index, width }, row.concat());
+            files.insert(Tile { kind: Kind::Hashes(level), index, width }, Arc::new(row.concat()));
             if level == 0 {
-                files.insert(Tile { kind: Kind::Entries, index, width }, bundle.clone());
+                files.insert(Tile { kind: Kind::Entries, index, width }, Arc::clone(&bundle));
             }
         }
         Grown { edge, bundle, files }
@@ -703,7 +709,7 @@ impl Still {
     }
 
     /// What is needed to grow it: its edge, and the records of its unfinished bundle.
-    pub(crate) fn into_edge(self) -> (Edge, Vec<u8>) {
+    pub(crate) fn into_edge(self) -> (Edge, Arc<Vec<u8>>) {
         let Proven { edge, bundle, .. } = self.found.proven;
         let Grown { edge, bundle, .. } = Grown::from(&edge, &bundle, &self.found.tail);
         (edge, bundle)

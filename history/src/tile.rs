@@ -89,6 +89,11 @@ impl fmt::Display for Tile {
     }
 }
 
+/// How much of an entry bundle a record takes.
+pub(crate) fn length(record: &[u8]) -> usize {
+    size_of::<u16>() + record.len()
+}
+
 /// Adds a record to an entry bundle. The caller has checked its length.
 pub(crate) fn push_record(bundle: &mut Vec<u8>, record: &[u8]) {
     let length = u16::try_from(record.len()).expect("because records are checked against MAX_RECORD before");
