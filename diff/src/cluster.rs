@@ -550,24 +550,21 @@ pub fn apply_request(resource: &Resource, key: &ObjectKey, body: &Value, demands
     if demands.dry_run {
         uri.push_str("&dryRun=All");
     }
-    let demanded = [("uid", demands.uid), ("resourceVersion", demands.version)];
-    let demanded: Vec<(&str, &str)> = demanded.into_iter().filter_map(|(field, demand)| Some((field, demand?))).collect();
-    let body = match body.as_object() {
-        Some(fields) if !demanded.is_empty() => {
-            let mut metadata = body["metadata"].clone();
-            demanded.into_iter().for_each(|(field, demand)| metadata[field] = demand.into());
-            // All but the metadata is read where it stands.
-            let fields = fields.iter().map(|(name, value)| (name.as_str(), value));
-            let fields: BTreeMap<&str, &Value> = fields.chain([("metadata", &metadata)]).collect();
-            serde_json::to_vec(&fields)
+    let mut metadata = body["metadata"].clone();
+    for (field, demand) in [("uid", demands.uid), ("resourceVersion", demands.version)] {
+        if let Some(demand) = demand {
+            metadata[field] = demand.into();
         }
-        _ => serde_json::to_vec(body),
-    };
+    }
+    // All but the metadata is written from where it stands.
+    let mut fields: BTreeMap<&str, &Value> =
+        body.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect();
+    fields.insert("metadata", &metadata);
     // JSON is YAML, which is what the content type promises.
     Request::patch(uri)
         .header("content-type", "application/apply-patch+yaml")
         .header("accept", "application/json")
-        .body(body.expect("because JSON can be written"))
+        .body(serde_json::to_vec(&fields).expect("because JSON can be written"))
         .expect("because the path is made of valid names")
 }
 

@@ -128,8 +128,9 @@ pub async fn observe(
         errors.into_iter().partition(|(_, error)| rules.rejections == Rejections::Skipped && error.is_rejection());
     one_of(errors)?;
     let rejected: Vec<Kept> = rejected.into_iter().map(|(key, error)| Kept { key, why: tk8s_core::chain(&error) }).collect();
+    let refused: HashSet<&ObjectKey> = rejected.iter().map(|rejected| &rejected.key).collect();
     let taken = objects.into_iter().map(|(manifest, _)| manifest);
-    turn.objects = taken.filter(|manifest| !rejected.iter().any(|rejected| rejected.key == *manifest.key())).collect();
+    turn.objects = taken.filter(|manifest| !refused.contains(manifest.key())).collect();
     let leaving = if turn.is_last() { leaving(cluster, live, &turn, inventory, rules).await? } else { Leaving::default() };
     let account = cluster.account().cloned();
     Ok(Observed { turn, account, findings, rejected, leaving })

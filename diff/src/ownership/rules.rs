@@ -254,8 +254,8 @@ pub(crate) fn overridden(
     }
     let (before, after) = (before.managed, after.managed);
     for entry in before.others() {
-        let kept = after.same(entry).map(|entry| entry.fields.clone()).unwrap_or_default();
-        for path in entry.fields.minus(&kept).common(ours).leaves() {
+        let kept = after.same(entry).map_or(FieldSet::nothing(), |entry| &entry.fields);
+        for path in entry.fields.minus(kept).common(ours).leaves() {
             let whose = whose(entry, was_ours(&path), rules);
             found.push(Override { field: display(&path), manager: entry.name(), whose, path });
         }
