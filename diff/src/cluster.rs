@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
@@ -143,11 +145,16 @@ pub struct Cluster {
     account: Option<Acting>,
 }
 
+/// The kinds of one version, once it is answered.
+type Discovery = BoxFuture<'static, Result<Arc<[Resource]>, Error>>;
+
 struct Inner {
     client: kube::Client,
     /// Fair: whoever waits longest is next.
     turns: Semaphore,
     resources: Mutex<BTreeMap<GroupVersionKind, Resource>>,
+    /// What is being asked about which version of which group.
+    discoveries: Mutex<BTreeMap<(String, String), WeakShared<Discovery>>>,
     /// What was asked a moment ago of which version serves what.
     served: Mutex<BTreeMap<(String, String), (Instant, bool)>>,
 }
@@ -156,7 +163,13 @@ impl Cluster {
     /// A cluster, with the kinds that are known from before: a restart asks no discovery.
     pub fn new(client: kube::Client, remembered: Vec<Resource>) -> Cluster {
         let resources = remembered.into_iter().map(|resource| (resource.kind.clone(), resource)).collect();
-        let inner = Inner { client, turns: Semaphore::new(AT_ONCE), resources: Mutex::new(resources), served: Mutex::default() };
+        let inner = Inner {
+            client,
+            turns: Semaphore::new(AT_ONCE),
+            resources: Mutex::new(resources),
+            discoveries: Mutex::default(),
+            served: Mutex::default(),
+        };
         Cluster { inner: Arc::new(inner), account: None }
     }
 
@@ -192,36 +205,50 @@ impl Cluster {
 
     /// How the API server calls a kind: one request for each group and version, ever. None if it is not served (yet).
     pub async fn resource(&self, kind: &GroupVersionKind) -> Result<Option<Resource>, Error> {
-        if let Some(known) = self.known().get(kind) {
-            return Ok(Some(known.clone()));
+        if let Some(known) = self.known_resource(kind) {
+            return Ok(Some(known));
         }
-        let path = if kind.group.is_empty() { format!("/api/{}", kind.version) } else { format!("/apis/{}", kind.api_version()) };
+        let found = self.discovery(kind).await?;
+        Ok(found.iter().find(|found| found.kind == *kind).cloned())
+    }
+
+    /// The question that is under way for the version of this kind, or a new one: components that begin together have the
+    /// same kinds. It goes on as long as somebody waits for it, and holds up nobody who waits for another version.
+    fn discovery(&self, kind: &GroupVersionKind) -> Shared<Discovery> {
+        let place = (kind.group.clone(), kind.version.clone());
+        let mut under_way = self.inner.discoveries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = under_way.get(&place).and_then(WeakShared::upgrade) {
+            return asked;
+        }
+        let asked = self.as_itself().discovered(place.clone()).boxed().shared();
+        under_way.retain(|_, asked| asked.upgrade().is_some());
+        under_way.extend(asked.downgrade().map(|asked| (place, asked)));
+        asked
+    }
+
+    /// The kinds of a version, which are known from then on.
+    async fn discovered(self, (group, version): (String, String)) -> Result<Arc<[Resource]>, Error> {
+        let of = |kind: &str| GroupVersionKind { group: group.clone(), version: version.clone(), kind: kind.into() };
+        let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         let request = || Request::get(path.as_str()).body(Vec::new()).expect("because the path is made of valid names");
-        let reply = self.as_itself().exchange_until(request, Instant::now() + PATIENCE).await?;
+        let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
         if reply.status == StatusCode::NOT_FOUND {
-            return Ok(None);
+            return Ok(Arc::new([]));
         }
         if !reply.status.is_success() {
-            return Err(Error::refused(
-                &format!("the kinds of {}", kind.api_version()),
-                false,
-                reply.status.as_u16(),
-                &reply.body,
-            ));
+            let about = format!("the kinds of {}", of("").api_version());
+            return Err(Error::refused(&about, false, reply.status.as_u16(), &reply.body));
         }
-        let mut known = self.known();
-        for found in reply.body["resources"].as_array().into_iter().flatten() {
-            let (Some(plural), Some(name)) = (found["name"].as_str(), found["kind"].as_str()) else { continue };
+        let served = reply.body["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let found = served.iter().filter_map(|found| {
+            let (plural, kind) = (found["name"].as_str()?, found["kind"].as_str()?);
+            let namespaced = found["namespaced"].as_bool().unwrap_or(false);
             // `deployments/status` and the like are parts of objects, not objects.
-            if !plural.contains('/') {
-                let kind = GroupVersionKind { group: kind.group.clone(), version: kind.version.clone(), kind: name.into() };
-                known.insert(
-                    kind.clone(),
-                    Resource { kind, plural: plural.into(), namespaced: found["namespaced"].as_bool().unwrap_or(false) },
-                );
-            }
-        }
-        Ok(known.get(kind).cloned())
+            (!plural.contains('/')).then(|| Resource { kind: of(kind), plural: plural.into(), namespaced })
+        });
+        let found: Arc<[Resource]> = found.collect();
+        self.known().extend(found.iter().map(|found| (found.kind.clone(), found.clone())));
+        Ok(found)
     }
 
     /// How the API server calls the kind of an object of which only the key is known: in any version that it serves.

@@ -7,7 +7,7 @@ use tk8s_core::{Class, Classified, GroupVersionKind, ObjectKey, ServiceAccount};
 use crate::account::can_i;
 
 /// Why the cluster did not answer as needed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// No answer, or none in time.
     #[error("the API server did not answer about {about}: {why}")]
