@@ -4,11 +4,14 @@
 //! checked without the key, and gives nothing away about what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tk8s_core::{Digest, ReleaseId};
 use zeroize::Zeroizing;
+use zstd::bulk::Compressor;
 
 use crate::Error;
 use crate::disk;
@@ -19,9 +22,19 @@ const MISSING: &str = "is missing: restore it from a backup of the history";
 /// Far above any platform; keeps a wrong length from filling the memory.
 const MOST: u64 = 1 << 30;
 
-#[derive(Debug)]
+/// zstd's own choice.
+const LEVEL: i32 = 3;
+
 pub(crate) struct Blobs {
     dir: PathBuf,
+    /// One for all: what it works with is as large as a component, and each thread that has its own keeps it for long.
+    packer: Mutex<Compressor<'static>>,
+}
+
+impl fmt::Debug for Blobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blobs({})", self.dir.display())
+    }
 }
 
 /// A rendered set as it stands in its file.
@@ -32,7 +45,8 @@ pub(crate) struct Sealed {
 
 impl Blobs {
     pub(crate) fn new(dir: PathBuf) -> Blobs {
-        Blobs { dir }
+        let packer = Compressor::new(LEVEL).expect("because the level is one of zstd's");
+        Blobs { dir, packer: Mutex::new(packer) }
     }
 
     pub(crate) fn path(&self, blob: &Digest) -> PathBuf {
@@ -41,10 +55,10 @@ impl Blobs {
     }
 
     /// Packs and encrypts `text`. Equal texts give equal blobs.
-    pub(crate) fn seal(keys: &Keys, text: &[u8]) -> Result<Sealed, Error> {
-        let packed = Zeroizing::new(
-            zstd::encode_all(text, 3).map_err(|source| Error::Encoding { act: "pack a rendered set", source: source.into() })?,
-        );
+    pub(crate) fn seal(&self, keys: &Keys, text: &[u8]) -> Result<Sealed, Error> {
+        let packed = self.packer.lock().unwrap_or_else(PoisonError::into_inner).compress(text);
+        let packed = packed.map_err(|source| Error::Encoding { act: "pack a rendered set", source: source.into() })?;
+        let packed = Zeroizing::new(packed);
         let bytes = keys.seal(PURPOSE, &packed)?;
         Ok(Sealed { name: Digest::of(&bytes), bytes })
     }

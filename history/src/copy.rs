@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 use tk8s_core::{Digest, ReleaseId};
@@ -17,7 +16,7 @@ use crate::event::Record;
 use crate::ledger::{self, Grown, Still};
 use crate::merkle::{Edge, TILE_WIDTH};
 use crate::note::{Checkpoint, Verifier};
-use crate::tile::{self, Kind, Tile};
+use crate::tile::{self, Kind, Pieces, Tile};
 use crate::verify::{Kept, own_key, vkey};
 use crate::{Error, Verified, disk, verify};
 
@@ -164,7 +163,7 @@ impl Copy<'_> {
         let mut kept = Kept::of(&self.ledger);
         let (mut edge, mut bundle) = match there {
             true => self.own(&verifier, &mut kept)?,
-            false => (Edge::default(), Arc::default()),
+            false => (Edge::default(), Pieces::default()),
         };
         let before = edge.size();
         // What a checkpoint of this copy named is on disk.
@@ -219,7 +218,7 @@ impl Copy<'_> {
     }
 
     /// What is in the copy already, proven.
-    fn own(&self, verifier: &Verifier, kept: &mut Kept) -> Result<(Edge, Arc<Vec<u8>>), Error> {
+    fn own(&self, verifier: &Verifier, kept: &mut Kept) -> Result<(Edge, Pieces), Error> {
         let still = Still::find(&self.ledger, verifier).map_err(|error| self.broken(&error))?;
         still.each(&mut |position, record| kept.hear(position, record))?;
         Ok(still.into_edge())
@@ -240,15 +239,15 @@ impl Copy<'_> {
         }
     }
 
-    fn write(&self, files: &BTreeMap<Tile, Arc<Vec<u8>>>, dirs: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
+    fn write(&self, files: &BTreeMap<Tile, Pieces>, dirs: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
         // Events before their hashes: what holds events and no checkpoint is never taken for a new history.
-        for (tile, bytes) in files.iter().rev() {
+        for (tile, pieces) in files.iter().rev() {
             let path = self.ledger.join(tile.to_string());
             if let Some(dir) = path.parent() {
                 disk::create_dir(dir, dirs)?;
             }
             self.is_new(&path, dirs);
-            disk::flush(&disk::write(&path, bytes)?, &path)?;
+            disk::flush(&disk::write_pieces(&path, pieces.iter())?, &path)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -69,10 +69,15 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<String>, Error> {
 
 /// Writes a file that nothing refers to yet; the caller flushes it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<File, Error> {
+    write_pieces(path, [bytes])
+}
+
+/// The same of bytes that lie in several places.
+pub(crate) fn write_pieces<'a>(path: &Path, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<File, Error> {
     step("write", path, || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        Ok(file)
+        let mut file = BufWriter::new(OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?);
+        pieces.into_iter().try_for_each(|piece| file.write_all(piece))?;
+        Ok(file.into_inner()?)
     })
 }
 

@@ -252,7 +252,7 @@ impl History {
         }
         let text = set::write(&parts.objects, &parts.images, &parts.warnings)?;
         let content = set::content(&self.keys, &parts.objects);
-        let sealed = Blobs::seal(&self.keys, &text)?;
+        let sealed = self.blobs.seal(&self.keys, &text)?;
         let blob = sealed.name;
         let mut ledger = locked(&self.ledger);
         let users = self.ask(&ledger, |view| view.scan(Tree::Derived, &fold::blob_users(&blob)));

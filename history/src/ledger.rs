@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 
@@ -20,7 +19,7 @@ use crate::envelope;
 use crate::journal::{self, Frame, Journal};
 use crate::merkle::{self, Edge, FullTile, Hash, TILE_WIDTH};
 use crate::note::{Checkpoint, Verifier};
-use crate::tile::{self, Kind, Tile};
+use crate::tile::{self, Kind, Pieces, Tile};
 
 /// Takes a record and its position.
 pub(crate) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
@@ -30,7 +29,7 @@ pub(crate) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
 struct State {
     edge: Edge,
     /// The records of the unfinished entry bundle.
-    bundle: Arc<Vec<u8>>,
+    bundle: Pieces,
     root: Hash,
     checkpoint: String,
 }
@@ -230,7 +229,7 @@ impl Ledger {
     }
 
     /// The state after these records, and every file that states it. Pure.
-    fn grown(&self, records: &[Vec<u8>]) -> (State, BTreeMap<Tile, Arc<Vec<u8>>>) {
+    fn grown(&self, records: &[Vec<u8>]) -> (State, BTreeMap<Tile, Pieces>) {
         let Grown { edge, bundle, files } = Grown::from(&self.state.edge, &self.state.bundle, records);
         let root = edge.root();
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: edge.size(), root }.sign(&self.key);
@@ -238,14 +237,14 @@ impl Ledger {
     }
 
     /// Writes files of the tree, for [`Ledger::flush`] to flush.
-    fn write(&mut self, files: &BTreeMap<Tile, Arc<Vec<u8>>>) -> Result<(), Error> {
-        for (tile, bytes) in files {
+    fn write(&mut self, files: &BTreeMap<Tile, Pieces>) -> Result<(), Error> {
+        for (tile, pieces) in files {
             let path = self.dir.join(tile.to_string());
             if let Some(dir) = path.parent() {
                 disk::create_dir(dir, &mut self.unflushed.dirs)?;
                 self.unflushed.dirs.insert(dir.into());
             }
-            self.unflushed.files.insert(*tile, disk::write(&path, bytes)?);
+            self.unflushed.files.insert(*tile, disk::write_pieces(&path, pieces.iter())?);
         }
         Ok(())
     }
@@ -421,18 +420,14 @@ impl Drop for Ledger {
 /// A tree after some records more: its edge, its unfinished bundle, and every file that states it.
 pub(crate) struct Grown {
     pub(crate) edge: Edge,
-    /// One of the files: with many large events in it a copy would be most of what an append needs.
-    pub(crate) bundle: Arc<Vec<u8>>,
-    pub(crate) files: BTreeMap<Tile, Arc<Vec<u8>>>,
+    pub(crate) bundle: Pieces,
+    pub(crate) files: BTreeMap<Tile, Pieces>,
 }
 
 impl Grown {
     /// Pure.
-    pub(crate) fn from(edge: &Edge, bundle: &[u8], records: &[Vec<u8>]) -> Grown {
-        let mut edge = edge.clone();
-        let lengths = records.iter().map(|record| tile::length(record));
-        let mut grown = Vec::with_capacity(bundle.len() + lengths.sum::<usize>());
-        grown.extend_from_slice(bundle);
+    pub(crate) fn from(edge: &Edge, bundle: &Pieces, records: &[Vec<u8>]) -> Grown {
+        let (mut edge, mut bundle, mut grown) = (edge.clone(), bundle.clone(), Vec::new());
         let mut files = BTreeMap::new();
         let mut highest = 0;
         for record in records {
@@ -441,20 +436,21 @@ impl Grown {
             edge.push(merkle::leaf_hash(record), &mut full);
             for FullTile { level, index, hashes } in full {
                 if level == 0 {
-                    files.insert(Tile::full(Kind::Entries, index), Arc::new(std::mem::take(&mut grown)));
+                    bundle.push(std::mem::take(&mut grown));
+                    files.insert(Tile::full(Kind::Entries, index), std::mem::take(&mut bundle));
                 }
-                files.insert(Tile::full(Kind::Hashes(level), index), Arc::new(hashes.concat()));
+                files.insert(Tile::full(Kind::Hashes(level), index), hashes.concat().into());
                 highest = highest.max(usize::from(level) + 1);
             }
         }
-        let bundle = Arc::new(grown);
+        bundle.push(grown);
         for (level, row) in edge.rows().iter().enumerate().take(highest + 1).filter(|(_, row)| !row.is_empty()) {
             let (level, width) =
                 (u8::try_from(level).expect("because a tree has fewer than 8 levels of tiles"), row.len() as u64);
             let index = edge.size() >> (8 * (u32::from(level) + 1));
-            files.insert(Tile { kind: Kind::Hashes(level), index, width }, Arc::new(row.concat()));
+            files.insert(Tile { kind: Kind::Hashes(level), index, width }, row.concat().into());
             if level == 0 {
-                files.insert(Tile { kind: Kind::Entries, index, width }, Arc::clone(&bundle));
+                files.insert(Tile { kind: Kind::Entries, index, width }, bundle.clone());
             }
         }
         Grown { edge, bundle, files }
@@ -709,9 +705,9 @@ impl Still {
     }
 
     /// What is needed to grow it: its edge, and the records of its unfinished bundle.
-    pub(crate) fn into_edge(self) -> (Edge, Arc<Vec<u8>>) {
+    pub(crate) fn into_edge(self) -> (Edge, Pieces) {
         let Proven { edge, bundle, .. } = self.found.proven;
-        let Grown { edge, bundle, .. } = Grown::from(&edge, &bundle, &self.found.tail);
+        let Grown { edge, bundle, .. } = Grown::from(&edge, &bundle.into(), &self.found.tail);
         (edge, bundle)
     }
 }

@@ -1,6 +1,7 @@
 //! The names of tiles and entry bundles (c2sp.org/tlog-tiles), and how an entry bundle is laid out. Pure.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::merkle::TILE_WIDTH;
 
@@ -89,9 +90,29 @@ impl fmt::Display for Tile {
     }
 }
 
-/// How much of an entry bundle a record takes.
-pub(crate) fn length(record: &[u8]) -> usize {
-    size_of::<u16>() + record.len()
+/// The bytes of a file of a tree, in pieces that other files of it share: a bundle that grows is in each of them from its
+/// first record on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pieces(Vec<Arc<[u8]>>);
+
+impl Pieces {
+    pub(crate) fn push(&mut self, piece: Vec<u8>) {
+        if !piece.is_empty() {
+            self.0.push(piece.into());
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+impl From<Vec<u8>> for Pieces {
+    fn from(bytes: Vec<u8>) -> Pieces {
+        let mut pieces = Pieces::default();
+        pieces.push(bytes);
+        pieces
+    }
 }
 
 /// Adds a record to an entry bundle. The caller has checked its length.
