@@ -6,6 +6,7 @@
 mod ending;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,7 +149,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     // What is refused in any case is refused before the first write.
     let later = turns.get(1..).unwrap_or_default();
     let rehearsed = diff::rehearse(run.cluster, run.live, later, run.memory, &run.rules, run.concurrency, asking());
-    let rehearsed = asked(run, rehearsed).await?;
+    let rehearsed = asked(run, Box::pin(rehearsed)).await?;
     rehearsed.iter().try_for_each(|rehearsed| deploy::foresee(rehearsed, run.trigger, &(run.gate)()))?;
     for turn in turns {
         let (index, of) = turn.position();
@@ -157,7 +158,7 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
         }
         let deadline = Instant::now() + time_left();
         let observing = diff::observe(run.cluster, run.live, turn, run.memory, &run.rules, run.concurrency, asking()); // 7  watch cache, dry-runs
-        let observed = asked(run, observing).await?;
+        let observed = asked(run, Box::pin(observing)).await?;
         let plan = diff::plan(observed); //                                                                           8  pure
         run.metrics.planned(&plan);
         let approved = deploy::gate(plan, run.trigger, &(run.gate)())?; //                                            9  pure
@@ -224,8 +225,9 @@ pub async fn deploy(run: &Run<'_>, desired: Desired) -> Result<Outcome, Error> {
     last.ok_or(Error::NoTurns)
 }
 
-/// What the cluster answers; the end of the process does not wait for it.
-async fn asked<T>(run: &Run<'_>, asking: impl Future<Output = Result<T, diff::Error>>) -> Result<T, Error> {
+/// What the cluster answers; the end of the process does not wait for it. The question lies on the heap: a run that waits for
+/// its turn would be twice as large by it.
+async fn asked<T>(run: &Run<'_>, asking: Pin<Box<impl Future<Output = Result<T, diff::Error>>>>) -> Result<T, Error> {
     tokio::select! {
         answered = asking => Ok(answered?),
         () = run.stop.cancelled() => Err(Error::Stopping),

@@ -438,16 +438,16 @@ impl Cluster {
             act_as(request.headers_mut(), account);
             request.extensions_mut().insert(account.clone());
         }
-        let exchange = async {
+        let turn = self.inner.turns.acquire().await.expect("because nobody closes it");
+        // On the heap: every future that asks would be larger by all of this, and every stack on which it is made.
+        let mut exchange = Box::pin(tokio::time::timeout(patience, async {
             // After all waiting, so that nothing lies between the answer and the sending.
             fence.map_or(Ok(()), |fence| fence.check(&about))?;
             let response = self.inner.client.send(request).await.map_err(|error| unanswered(&about, tk8s_core::chain(&error)))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, limit).collect().await.map_err(|error| unanswered(&about, error.to_string()))?;
             Ok((parts, body.to_bytes().into()))
-        };
-        let turn = self.inner.turns.acquire().await.expect("because nobody closes it");
-        let mut exchange = std::pin::pin!(tokio::time::timeout(patience, exchange));
+        }));
         let answered = tokio::select! {
             answered = &mut exchange => answered,
             () = tokio::time::sleep(SLOW) => {
