@@ -137,3 +137,25 @@ pub(crate) fn verify(dir: &Path, kept: &BTreeMap<ReleaseId, Digest>) -> Result<u
         None => Ok(names.len() as u64),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tk8s_core::Secret;
+
+    use super::*;
+
+    #[test]
+    fn equal_texts_give_equal_blobs_whatever_was_packed_between() {
+        let keys = Keys::read(&Secret::new(hex::encode([7; 32]).into_bytes())).unwrap();
+        let blobs = Blobs::new(PathBuf::new());
+        let name = |text: &[u8]| blobs.seal(&keys, text).unwrap().name;
+        let texts = [Vec::new(), b"a: 1\n".repeat(30_000), (0..=255).cycle().take(300_000).collect()];
+        let names: Vec<_> = texts.iter().map(|text| name(text)).collect();
+        for (text, before) in texts.iter().zip(&names).rev() {
+            assert_eq!(name(text), *before);
+            let sealed = Blobs::new(PathBuf::new()).seal(&keys, text).unwrap();
+            assert_eq!(sealed.name, *before);
+            assert_eq!(*Blobs::unpack(&keys, &sealed.bytes).unwrap(), *text);
+        }
+    }
+}
