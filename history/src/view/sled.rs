@@ -38,7 +38,7 @@ impl fmt::Debug for Watchdog {
 }
 
 /// sled's page cache: a view is small, and what it does not hold is one read away.
-const CACHE_BYTES: u64 = 1 << 20;
+const CACHE_BYTES: u64 = 4 << 20;
 /// How often sled flushes what was changed. What is lost with it is replayed from the ledger, which is flushed at each append;
 /// a view that flushes oftener only takes the disk away from that.
 const FLUSH_MS: u64 = 5_000;
