@@ -53,8 +53,7 @@ pub struct Resource {
 impl Resource {
     /// The path of the objects of this kind, in a namespace or in all.
     pub fn path(&self, namespace: Option<&str>) -> String {
-        let GroupVersionKind { group, version, .. } = &self.kind;
-        let base = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let base = root(&self.kind);
         match namespace.filter(|_| self.namespaced) {
             Some(namespace) => format!("{base}/namespaces/{namespace}/{}", self.plural),
             None => format!("{base}/{}", self.plural),
@@ -65,6 +64,11 @@ impl Resource {
     pub fn path_of(&self, key: &ObjectKey) -> String {
         format!("{}/{}", self.path(key.namespace.as_deref()), key.name)
     }
+}
+
+/// Where the API server serves the version of a kind.
+fn root(GroupVersionKind { group, version, .. }: &GroupVersionKind) -> String {
+    if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
 }
 
 /// An answer of the API server.
@@ -153,8 +157,8 @@ struct Inner {
     /// Fair: whoever waits longest is next.
     turns: Semaphore,
     resources: Mutex<BTreeMap<GroupVersionKind, Resource>>,
-    /// What is being asked about which version of which group.
-    discoveries: Mutex<BTreeMap<(String, String), WeakShared<Discovery>>>,
+    /// What is being asked about which `group/version`.
+    discoveries: Mutex<BTreeMap<String, WeakShared<Discovery>>>,
     /// What was asked a moment ago of which version serves what.
     served: Mutex<BTreeMap<(String, String), (Instant, bool)>>,
 }
@@ -215,36 +219,36 @@ impl Cluster {
     /// The question that is under way for the version of this kind, or a new one: components that begin together have the
     /// same kinds. It goes on as long as somebody waits for it, and holds up nobody who waits for another version.
     fn discovery(&self, kind: &GroupVersionKind) -> Shared<Discovery> {
-        let place = (kind.group.clone(), kind.version.clone());
+        let version = kind.api_version();
         let mut under_way = self.inner.discoveries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = under_way.get(&place).and_then(WeakShared::upgrade) {
+        if let Some(asked) = under_way.get(&version).and_then(WeakShared::upgrade) {
             return asked;
         }
-        let asked = self.as_itself().discovered(place.clone()).boxed().shared();
+        let asked = self.as_itself().discovered(kind.clone()).boxed().shared();
         under_way.retain(|_, asked| asked.upgrade().is_some());
-        under_way.extend(asked.downgrade().map(|asked| (place, asked)));
+        under_way.extend(asked.downgrade().map(|asked| (version, asked)));
         asked
     }
 
-    /// The kinds of a version, which are known from then on.
-    async fn discovered(self, (group, version): (String, String)) -> Result<Arc<[Resource]>, Error> {
-        let of = |kind: &str| GroupVersionKind { group: group.clone(), version: version.clone(), kind: kind.into() };
-        let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    /// The kinds of the version of this one, which are known from then on.
+    async fn discovered(self, asked: GroupVersionKind) -> Result<Arc<[Resource]>, Error> {
+        let path = root(&asked);
         let request = || Request::get(path.as_str()).body(Vec::new()).expect("because the path is made of valid names");
         let reply = self.exchange_until(request, Instant::now() + PATIENCE).await?;
         if reply.status == StatusCode::NOT_FOUND {
             return Ok(Arc::new([]));
         }
         if !reply.status.is_success() {
-            let about = format!("the kinds of {}", of("").api_version());
+            let about = format!("the kinds of {}", asked.api_version());
             return Err(Error::refused(&about, false, reply.status.as_u16(), &reply.body));
         }
         let served = reply.body["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
         let found = served.iter().filter_map(|found| {
-            let (plural, kind) = (found["name"].as_str()?, found["kind"].as_str()?);
+            let (plural, name) = (found["name"].as_str()?, found["kind"].as_str()?);
+            let kind = GroupVersionKind { kind: name.into(), ..asked.clone() };
             let namespaced = found["namespaced"].as_bool().unwrap_or(false);
             // `deployments/status` and the like are parts of objects, not objects.
-            (!plural.contains('/')).then(|| Resource { kind: of(kind), plural: plural.into(), namespaced })
+            (!plural.contains('/')).then(|| Resource { kind, plural: plural.into(), namespaced })
         });
         let found: Arc<[Resource]> = found.collect();
         self.known().extend(found.iter().map(|found| (found.kind.clone(), found.clone())));
