@@ -17,10 +17,11 @@ const PREFIX: &str = "known/";
 
 /// One remembered object, as it is kept in the cache.
 #[derive(Clone, Serialize, Deserialize)]
-struct Entry {
-    key: ObjectKey,
+pub struct Entry {
+    pub key: ObjectKey,
     component: ComponentName,
-    known: Known,
+    /// How our last apply left it.
+    pub known: Known,
     /// The release that left it so; as in the inventory, or the entry is of another time.
     #[serde(default)]
     release: u64,
@@ -29,10 +30,10 @@ struct Entry {
     unsure: bool,
     /// Fields that somebody on the way to the API server overwrites.
     #[serde(default)]
-    altered: Vec<String>,
+    pub altered: Vec<String>,
     /// What the API server warned about when it was written.
     #[serde(default)]
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
     /// It is no longer part of the component's release, and still there: kept, or held by a finalizer.
     #[serde(default)]
     left: bool,
@@ -48,30 +49,51 @@ impl Entry {
     }
 }
 
-/// The entries, and which of them are a component's: asked for each component at every change in the cluster.
+/// The entries, by component: asked for each component at every change in the cluster, so that nothing is copied for it.
 #[derive(Default)]
 struct Entries {
-    by_key: HashMap<ObjectKey, Entry>,
-    of: HashMap<ComponentName, BTreeSet<ObjectKey>>,
+    of: HashMap<ComponentName, BTreeMap<ObjectKey, Arc<Entry>>>,
+    /// Each key is one component's.
+    owners: HashMap<ObjectKey, ComponentName>,
 }
 
 impl Entries {
     fn insert(&mut self, entry: Entry) {
-        self.remove(&entry.key);
-        self.of.entry(entry.component.clone()).or_default().insert(entry.key.clone());
-        self.by_key.insert(entry.key.clone(), entry);
+        let (key, component) = (entry.key.clone(), entry.component.clone());
+        if self.owners.get(&key) != Some(&component) {
+            self.remove(&key);
+            self.owners.insert(key.clone(), component.clone());
+        }
+        self.of.entry(component).or_default().insert(key, Arc::new(entry));
     }
 
     fn remove(&mut self, key: &ObjectKey) {
-        let Some(entry) = self.by_key.remove(key) else { return };
-        if let Some(keys) = self.of.get_mut(&entry.component) {
-            keys.remove(key);
+        let owner = self.owners.remove(key);
+        if let Some(entries) = owner.and_then(|owner| self.of.get_mut(&owner)) {
+            entries.remove(key);
         }
     }
 
+    fn get(&self, key: &ObjectKey) -> Option<&Arc<Entry>> {
+        self.of.get(self.owners.get(key)?)?.get(key)
+    }
+
+    fn get_mut(&mut self, key: &ObjectKey) -> Option<&mut Entry> {
+        self.of.get_mut(self.owners.get(key)?)?.get_mut(key).map(Arc::make_mut)
+    }
+
+    /// Nothing is known for sure any more.
+    fn doubt(&mut self) {
+        self.of.values_mut().flat_map(BTreeMap::values_mut).for_each(|entry| Arc::make_mut(entry).unsure = true);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.of.values().flat_map(BTreeMap::values)
+    }
+
     /// A component's, sorted.
-    fn of(&self, component: &ComponentName) -> impl Iterator<Item = &Entry> {
-        self.of.get(component).into_iter().flatten().filter_map(|key| self.by_key.get(key))
+    fn of(&self, component: &ComponentName) -> impl Iterator<Item = &Arc<Entry>> {
+        self.of.get(component).into_iter().flat_map(BTreeMap::values)
     }
 }
 
@@ -137,7 +159,7 @@ impl Remembered {
 
     /// What is remembered is of another time: everything is looked at again.
     pub fn doubt_everything(&self) {
-        self.write().by_key.values_mut().for_each(|entry| entry.unsure = true);
+        self.write().doubt();
         *self.unsure.write().unwrap_or_else(PoisonError::into_inner) = self.history.inventories().into_keys().collect();
     }
 
@@ -147,7 +169,9 @@ impl Remembered {
         let mut entries = self.write();
         let mut known = HashSet::new();
         for key in intent.changes.iter().chain(&intent.creates) {
-            if let Some(entry) = entries.by_key.get_mut(key).filter(|entry| !entry.unsure) {
+            if entries.get(key).is_some_and(|entry| !entry.unsure)
+                && let Some(entry) = entries.get_mut(key)
+            {
                 entry.unsure = true;
                 known.insert(key.clone());
             }
@@ -170,7 +194,7 @@ impl Remembered {
     pub fn untouched<'a>(&self, keys: impl Iterator<Item = &'a ObjectKey>) {
         let mut entries = self.write();
         for key in keys {
-            if let Some(entry) = entries.by_key.get_mut(key) {
+            if let Some(entry) = entries.get_mut(key) {
                 entry.unsure = false;
             }
         }
@@ -178,7 +202,8 @@ impl Remembered {
 
     /// An answer to an apply of ours.
     pub fn answered(&self, answer: &Answer, release: ReleaseNumber, hook: bool) {
-        if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
+        let known = |ownership| Known::of_answer(&answer.resource, &answer.object, ownership, answer.desired);
+        if let Some(known) = answer.ownership.as_ref().and_then(known) {
             let component = answer.object.pointer("/metadata/labels").and_then(|labels| labels.get(COMPONENT_LABEL));
             if let Some(component) = component.and_then(|name| name.as_str()).and_then(|name| name.parse().ok()) {
                 let (key, altered, warnings) = (answer.key.clone(), answer.altered.clone(), answer.warnings.clone());
@@ -203,11 +228,11 @@ impl Remembered {
 
     /// Fields of an object that were ours were left to others.
     pub fn yielded(&self, key: &ObjectKey, seen: &SeenObject) {
-        let entry = self.read().by_key.get(key).cloned();
+        let entry = self.read().get(key).cloned();
         if let Some(entry) = entry.filter(|entry| entry.known.uid == seen.uid && !entry.unsure)
             && let Some(known) = entry.known.clone().having_yielded(seen)
         {
-            self.put(Entry { known, ..entry });
+            self.put(Entry { known, ..Arc::unwrap_or_clone(entry) });
         }
     }
 
@@ -218,9 +243,9 @@ impl Remembered {
 
     fn mark<'a>(&self, keys: impl IntoIterator<Item = &'a ObjectKey>, left: bool) {
         for key in keys {
-            let entry = self.read().by_key.get(key).cloned();
+            let entry = self.read().get(key).cloned();
             if let Some(entry) = entry.filter(|entry| entry.left != left) {
-                self.put(Entry { left, ..entry });
+                self.put(Entry { left, ..Arc::unwrap_or_clone(entry) });
             }
         }
     }
@@ -229,7 +254,7 @@ impl Remembered {
     pub fn forget(&self, component: &ComponentName, keys: &[ObjectKey]) {
         for key in keys {
             let mut entries = self.write();
-            if entries.by_key.get(key).is_some_and(|entry| entry.component == *component) {
+            if entries.get(key).is_some_and(|entry| entry.component == *component) {
                 entries.remove(key);
                 drop(entries);
                 self.unkept().insert(key.clone());
@@ -237,56 +262,48 @@ impl Remembered {
         }
     }
 
-    /// What is remembered of the objects that are part of a component.
-    pub fn of_component(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
+    /// What is remembered of the objects that are known to be part of a component, in the order of their keys.
+    pub fn parts_of(&self, component: &ComponentName) -> Vec<Arc<Entry>> {
         self.entries_of(component, Entry::is_part)
-    }
-
-    /// The objects that are known to be part of a component.
-    pub fn keys_of_component(&self, component: &ComponentName) -> Vec<ObjectKey> {
-        let entries = self.read();
-        entries.of(component).filter(|entry| entry.is_part() && !entry.unsure).map(|entry| entry.key.clone()).collect()
     }
 
     /// The component of which an object is known to be a part.
     pub fn component_of(&self, key: &ObjectKey) -> Option<ComponentName> {
-        self.read().by_key.get(key).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.component.clone())
+        self.read().get(key).filter(|entry| !entry.left && !entry.unsure).map(|entry| entry.component.clone())
     }
 
     /// The component that an object is known to belong to, however sure that is, and also if it left the release.
     pub fn owner_of(&self, key: &ObjectKey) -> Option<ComponentName> {
-        self.read().by_key.get(key).map(|entry| entry.component.clone())
+        self.read().get(key).map(|entry| entry.component.clone())
     }
 
     /// Whether an object is a hook, and so no part of what runs.
     pub fn is_hook(&self, key: &ObjectKey) -> bool {
-        self.read().by_key.get(key).is_some_and(|entry| entry.hook)
+        self.read().get(key).is_some_and(|entry| entry.hook)
     }
 
     /// What is remembered of objects that left a component's release and are still owned.
-    pub fn left_behind(&self, component: &ComponentName) -> Vec<(ObjectKey, Known)> {
+    pub fn left_behind(&self, component: &ComponentName) -> Vec<Arc<Entry>> {
         self.entries_of(component, |entry| entry.left)
     }
 
-    fn entries_of(&self, component: &ComponentName, wanted: fn(&Entry) -> bool) -> Vec<(ObjectKey, Known)> {
-        let entries = self.read();
-        let known = entries.of(component).filter(|entry| wanted(entry) && !entry.unsure);
-        known.map(|entry| (entry.key.clone(), entry.known.clone())).collect()
+    fn entries_of(&self, component: &ComponentName, wanted: fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        self.read().of(component).filter(|entry| wanted(entry) && !entry.unsure).cloned().collect()
     }
 
     /// Fields of an object that were answered otherwise than they were sent.
     pub fn altered(&self, key: &ObjectKey) -> Vec<String> {
-        self.read().by_key.get(key).map(|entry| entry.altered.clone()).unwrap_or_default()
+        self.read().get(key).map(|entry| entry.altered.clone()).unwrap_or_default()
     }
 
     /// What the API server warned about when an object was last written.
     pub fn warnings(&self, key: &ObjectKey) -> Vec<String> {
-        self.read().by_key.get(key).map(|entry| entry.warnings.clone()).unwrap_or_default()
+        self.read().get(key).map(|entry| entry.warnings.clone()).unwrap_or_default()
     }
 
     /// Every kind that is owned.
     pub fn resources(&self) -> Vec<Resource> {
-        self.read().by_key.values().map(|entry| entry.known.resource.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        self.read().all().map(|entry| entry.known.resource.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Remembers which content a waiting or running run brings, so that the next look at Git doesn't start it again.
@@ -316,7 +333,7 @@ impl Remembered {
         if unkept.is_empty() {
             return;
         }
-        let value = |key: &ObjectKey| self.read().by_key.get(key).and_then(|entry| serde_json::to_vec(entry).ok());
+        let value = |key: &ObjectKey| self.read().get(key).and_then(|entry| serde_json::to_vec(&**entry).ok());
         self.history.cache_put_all(unkept.iter().map(|key| (cache_key(key), value(key))));
     }
 
@@ -335,7 +352,7 @@ impl Remembered {
 
 impl Memory for Remembered {
     fn known(&self, key: &ObjectKey) -> Option<Known> {
-        self.read().by_key.get(key).filter(|entry| !entry.unsure).map(|entry| entry.known.clone())
+        self.read().get(key).filter(|entry| !entry.unsure).map(|entry| entry.known.clone())
     }
 
     fn inventory(&self, component: &ComponentName) -> Vec<(ObjectKey, Owned)> {

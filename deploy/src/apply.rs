@@ -16,7 +16,7 @@ use tk8s_diff::cluster::{Cluster, Demands, apply_request, ownership_request};
 use tk8s_diff::fence::Fence;
 use tk8s_diff::live::Live;
 use tk8s_diff::memory::only_we_wrote;
-use tk8s_diff::ownership::{Managed, altered};
+use tk8s_diff::ownership::{Managed, Ownership, altered};
 use tk8s_diff::{Action, Change, images_as_sent, rank};
 use tk8s_history::Begun;
 use tokio::time::Instant;
@@ -113,7 +113,7 @@ pub async fn apply(
                         Some(error) => failed = failed.or(Some(error)),
                     }
                     // Everybody has heard what it says; ten thousand whole objects would fill the memory.
-                    answers.push(Answer { object: Value::Null, ..answer });
+                    answers.push(Answer { object: Value::Null, ownership: None, ..answer });
                 }
             }
         }
@@ -131,7 +131,9 @@ pub async fn apply(
 /// What others are told of an answer at once: the watches, for which it is newer than what they said, and the list of
 /// kinds, which a CRD makes longer.
 fn hear(cluster: &Cluster, live: &Live, change: &Change, answer: &Answer) {
-    live.answered(&change.resource, &answer.object);
+    if let Some(ownership) = &answer.ownership {
+        live.answered(&change.resource, &answer.object, ownership);
+    }
     if change.key.kind == "CustomResourceDefinition"
         && let Some(group) = change.body.pointer("/spec/group").and_then(Value::as_str)
     {
@@ -166,6 +168,7 @@ async fn send(cluster: &Cluster, change: &Change, options: &ApplyOptions) -> Res
         // A creation whose answer was lost is sent again, and then answered by "it is there".
         status == StatusCode::CREATED || (makes(change.action) && sent_twice && only_we_wrote(&reply.body));
     let object = if change.takes_over { take_over(cluster, change, reply.body, options).await? } else { reply.body };
+    let ownership = Ownership::of(&object);
     Ok(Answer {
         key: key.clone(),
         resource: change.resource.clone(),
@@ -173,7 +176,8 @@ async fn send(cluster: &Cluster, change: &Change, options: &ApplyOptions) -> Res
         created,
         desired: change.desired,
         warnings: reply.warnings,
-        altered: altered(&change.body, &object),
+        altered: altered(&change.body, &object, &ownership.managed),
+        ownership: Some(ownership),
         object,
     })
 }

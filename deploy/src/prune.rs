@@ -170,8 +170,8 @@ impl Deletion<'_> {
         let Seen::Present(seen) = self.live.seen(key) else { return None };
         Some(Standing {
             ours: seen.component.as_ref() == Some(self.component),
-            uid: seen.uid,
-            resource_version: seen.resource_version,
+            uid: seen.uid.clone(),
+            resource_version: seen.resource_version.clone(),
             deleting: seen.deleting,
         })
     }
@@ -259,7 +259,7 @@ fn is_there(seen: &Seen, uid: &str) -> bool {
 
 fn what_holds(live: &Live, prune: &Prune) -> String {
     match live.seen(&prune.key) {
-        Seen::Present(seen) if seen.deleting => seen.health.message,
+        Seen::Present(seen) if seen.deleting => seen.health.message.clone(),
         Seen::OutOfSight => "its deletion was accepted, and whether it is gone is out of sight: the next run asks".into(),
         _ => "its deletion was accepted, and the watches have not said that it is gone".into(),
     }

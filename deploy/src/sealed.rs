@@ -59,6 +59,8 @@ pub struct Answer {
     pub created: bool,
     /// The whole answer, for whoever hears it at once; it may hold secrets. Afterwards it is null.
     pub object: serde_json::Value,
+    /// What the object says of its owners, for the same. Afterwards nothing.
+    pub ownership: Option<tk8s_diff::ownership::Ownership>,
     /// What was wanted.
     pub desired: tk8s_core::Digest,
     /// What the API server warned about.

@@ -106,8 +106,8 @@ impl Waiting {
     /// How a hook came to its end, if it has.
     fn ended(&self, live: &Live, key: &ObjectKey, moment: Moment) -> Option<EndedHook> {
         let (uid, succeeded) = match live.seen(key) {
-            Seen::Present(seen) if seen.health.state == HealthState::Healthy => (seen.uid, true),
-            Seen::Present(seen) if health::is_final(&seen.health) => (seen.uid, false),
+            Seen::Present(seen) if seen.health.state == HealthState::Healthy => (seen.uid.clone(), true),
+            Seen::Present(seen) if health::is_final(&seen.health) => (seen.uid.clone(), false),
             Seen::Absent if self.finished.contains(key) => (String::new(), true),
             _ => return None,
         };

@@ -21,6 +21,7 @@ use crate::immutable::overlaid;
 use crate::memory::Known;
 use crate::observe::{Asking, Finding, immutable, of_another, secret_fields};
 use crate::order::wave;
+use crate::ownership::Ownership;
 use crate::sealed::{Action, Brought, Change, Conflict, Turn};
 use crate::text;
 
@@ -178,8 +179,9 @@ pub(crate) async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Res
             if found["metadata"]["deletionTimestamp"].is_string() {
                 return Err(Error::Vanished(key.clone()));
             }
-            let known = Known::of_answer(resource, found, desired).ok_or_else(|| Error::Vanished(key.clone()))?;
-            asking.live.answered(resource, found);
+            let ownership = Ownership::of(found);
+            let known = Known::of_answer(resource, found, &ownership, desired).ok_or_else(|| Error::Vanished(key.clone()))?;
+            asking.live.answered(resource, found, &ownership);
             return Ok(Finding::AsFound(key.clone(), Box::new(known)));
         }
     }

@@ -32,7 +32,7 @@ pub use touched::Touched;
 use crate::cluster::{Cluster, Resource};
 use crate::mask::Masker;
 use crate::memory::only_we_wrote;
-use crate::ownership::{Foreign, Managed};
+use crate::ownership::{Foreign, Managed, Ownership};
 
 /// An object, as the watches last told it.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ pub enum Seen {
     /// It is not there, or not ours.
     Absent,
     /// It is there.
-    Present(Box<SeenObject>),
+    Present(Arc<SeenObject>),
 }
 
 /// The watches. Cheap to clone; they end with the last clone.
@@ -130,7 +130,7 @@ struct Followed {
 #[derive(Default)]
 struct State {
     scope: Scope,
-    objects: HashMap<ObjectKey, SeenObject>,
+    objects: HashMap<ObjectKey, Arc<SeenObject>>,
     /// By what one watch tells of.
     places: BTreeMap<Place, Told>,
 }
@@ -169,14 +169,19 @@ impl State {
         let told = self.told(&key);
         told.until = told.until.max(version);
         if !self.knows_newer(&key, version) {
-            self.objects.insert(key, seen);
+            self.objects.insert(key, Arc::new(seen));
         }
     }
 
-    /// Whether the watch says only what is known: this version of the object, in this version of the API.
-    fn told_again(&mut self, key: &ObjectKey, version: &str, api_version: &str) -> bool {
+    /// Whether exactly this version of an object is known, in this version of the API.
+    fn knows(&self, key: &ObjectKey, version: &str, api_version: &str) -> bool {
         let known = self.objects.get(key);
-        if known.is_none_or(|known| known.resource_version != version || *known.api_version != *api_version) {
+        known.is_some_and(|known| known.resource_version == version && *known.api_version == *api_version)
+    }
+
+    /// Whether the watch says only what is known.
+    fn told_again(&mut self, key: &ObjectKey, version: &str, api_version: &str) -> bool {
+        if !self.knows(key, version, api_version) {
             return false;
         }
         let told = self.told(key);
@@ -199,7 +204,7 @@ impl State {
         let told = self.told(&key);
         let gone = told.listed && version <= told.until && !self.objects.contains_key(&key);
         if !gone && !self.knows_newer(&key, version) {
-            self.objects.insert(key, seen);
+            self.objects.insert(key, Arc::new(seen));
         }
     }
 
@@ -377,18 +382,18 @@ impl Live {
     /// What is known of an object.
     pub fn seen(&self, key: &ObjectKey) -> Seen {
         match self.last_told(key) {
-            Seen::Present(seen) if seen.judged != self.0.rules.load(Ordering::SeqCst) => self.judged_again(key, seen),
+            Seen::Present(seen) if seen.judged != self.0.rules.load(Ordering::SeqCst) => self.judged_again(key, &seen),
             seen => seen,
         }
     }
 
-    fn judged_again(&self, key: &ObjectKey, mut seen: Box<SeenObject>) -> Seen {
+    fn judged_again(&self, key: &ObjectKey, seen: &SeenObject) -> Seen {
         // First the number: rules that change meanwhile make it be judged once more.
         let judged = self.0.rules.load(Ordering::SeqCst);
-        (seen.judged, seen.health) = (judged, (self.0.judge)(&seen.object()));
+        let seen = Arc::new(SeenObject { judged, health: (self.0.judge)(&seen.object()), ..seen.clone() });
         let mut state = lock(&self.0.state);
         if let Some(known) = state.objects.get_mut(key).filter(|known| known.resource_version == seen.resource_version) {
-            (known.judged, known.health) = (seen.judged, seen.health.clone());
+            *known = Arc::clone(&seen);
         }
         drop(state);
         Seen::Present(seen)
@@ -403,7 +408,7 @@ impl Live {
         match state.objects.get(key) {
             // A kind that is not served says nothing of its objects: they may be there all the same.
             Some(_) if told.is_some_and(|told| told.trouble.as_ref().is_some_and(|trouble| trouble.unserved)) => Seen::Unwatched,
-            Some(seen) => Seen::Present(Box::new(seen.clone())),
+            Some(seen) => Seen::Present(Arc::clone(seen)),
             // Also of a kind that is not served any more: a list, or an event, said that it is gone.
             None if told.is_some_and(|told| told.listed) => Seen::Absent,
             None => Seen::Unwatched,
@@ -419,9 +424,12 @@ impl Live {
 
     /// An answer to an apply of ours. Usually newer than what the watch said so far. Nothing is kept of what no watch would
     /// tell more of.
-    pub fn answered(&self, resource: &Resource, answer: &Value) {
-        let Some((key, seen)) = self.0.read(resource, answer) else { return };
-        if self.0.scope.sees(&key) {
+    pub fn answered(&self, resource: &Resource, answer: &Value, ownership: &Ownership) {
+        let (Some(key), Some(version)) = (key_of(resource, answer), version_of(answer)) else { return };
+        // The watch was quicker, now and then.
+        let told = || lock(&self.0.state).knows(&key, &version, api_version_of(answer));
+        if self.0.scope.sees(&key) && !told() {
+            let Some(seen) = self.0.reduce(answer, ownership) else { return };
             lock(&self.0.state).answered(key.clone(), seen);
         }
         if key.kind == "CustomResourceDefinition" {
@@ -486,7 +494,7 @@ impl Inner {
         if lock(&self.state).told_again(&key, &version, api_version_of(&object)) {
             return Some(key);
         }
-        let seen = self.reduce(&object)?;
+        let seen = self.reduce(&object, &Ownership::of(&object))?;
         lock(&self.state).told_of(key.clone(), seen);
         Some(key)
     }
@@ -536,18 +544,17 @@ impl Inner {
 
     /// What is kept of an object, and under which name.
     fn read(&self, resource: &Resource, object: &Value) -> Option<(ObjectKey, SeenObject)> {
-        Some((key_of(resource, object)?, self.reduce(object)?))
+        Some((key_of(resource, object)?, self.reduce(object, &Ownership::of(object))?))
     }
 
-    fn reduce(&self, object: &Value) -> Option<SeenObject> {
+    fn reduce(&self, object: &Value, ownership: &Ownership) -> Option<SeenObject> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(String::from);
         let (uid, resource_version) = (text("/metadata/uid")?, text("/metadata/resourceVersion")?);
         let component = label(object, COMPONENT_LABEL).and_then(|name| name.parse().ok());
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
         let only_ours = only_we_wrote(object);
-        let managed = Managed::of(object);
         let api_version = Arc::from(api_version_of(object));
-        let (fields, projection, foreign) = (managed.fingerprint(), managed.projection(object), managed.foreign());
+        let (fields, projection, foreign) = (ownership.fields, ownership.projection, ownership.managed.foreign());
         // Rules see what is kept: no secret, and the same when they judge again.
         let object = self.masker.masked(object, &SecretFields::default());
         let judged = self.rules.load(Ordering::SeqCst);

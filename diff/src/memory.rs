@@ -8,7 +8,7 @@ use tk8s_core::{ComponentName, Digest, FIELD_MANAGER, ObjectKey};
 
 use crate::cluster::Resource;
 use crate::live::{Seen, SeenObject};
-use crate::ownership::{FieldRules, FieldSet, Managed, intruders, lost};
+use crate::ownership::{FieldRules, FieldSet, Managed, Ownership, intruders, lost};
 
 /// An object as our last apply left it: its ownership fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +31,14 @@ pub struct Known {
 }
 
 impl Known {
-    /// From the API server's answer to an apply.
-    pub fn of_answer(resource: &Resource, answer: &Value, desired: Digest) -> Option<Known> {
-        let managed = Managed::of(answer);
+    /// From the API server's answer to an apply, and what it says of its owners.
+    pub fn of_answer(resource: &Resource, answer: &Value, ownership: &Ownership, desired: Digest) -> Option<Known> {
         Some(Known {
             uid: answer.pointer("/metadata/uid")?.as_str()?.into(),
             desired,
-            fields: managed.fingerprint()?,
-            projection: managed.projection(answer),
-            owned: managed.ours().to_value().to_string(),
+            fields: ownership.fields?,
+            projection: ownership.projection,
+            owned: ownership.managed.ours().to_value().to_string(),
             resource_version: answer.pointer("/metadata/resourceVersion")?.as_str()?.into(),
             resource: resource.clone(),
         })

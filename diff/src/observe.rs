@@ -23,8 +23,8 @@ use crate::immutable::{self, may_be_made_anew, overlaid};
 use crate::live::{Live, Seen};
 use crate::memory::{Compared, Known, Memory, Owned, compare, only_we_wrote};
 use crate::ownership::{
-    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Path, Whose, display, give_way, intruders,
-    overridden, take_out,
+    At, Conflicts, DriftMode, FieldRules, FieldSet, Managed, ObjectRules, Override, Ownership, Path, Whose, display, give_way,
+    intruders, overridden, take_out,
 };
 use crate::sealed::{Action, Change, Conflict, Kept, Leaving, Observed, Plan, Propagation, Prune, Rehearsed, Turn};
 use crate::text;
@@ -334,7 +334,7 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let takes_over = action != Action::Create && managed.has_predecessors_beside_us();
     if let (Action::Configure, Some(before), false, true) = (action, &before, takes_over, intruders.is_empty())
         && text::same(&before.object, &planned)
-        && let Some(known) = Known::of_answer(resource, &answer, desired)
+        && let Some(known) = Known::of_answer(resource, &answer, &Ownership::with(managed, &answer), desired)
         && before.managed.fingerprint() == Some(known.fields)
     {
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
@@ -432,7 +432,11 @@ impl Question<'_> {
         let mut before = match seen {
             // A masked value can't be sent.
             Seen::Present(seen) if self.rules.has_pointers() && self.is_masked(&seen.object()) => self.read().await?,
-            Seen::Present(seen) => Some((seen.object(), seen.managed())),
+            Seen::Present(seen) => {
+                let object = seen.object();
+                let managed = Managed::of(&object);
+                Some((object, managed))
+            }
             _ => None,
         };
         if let Some((object, managed)) = &before {

@@ -164,7 +164,7 @@ fn told(
         Some(live) => (leftovers(&answer, ours), claims(live)),
         None => Default::default(),
     };
-    let altered = altered(&body, &answer);
+    let altered = altered(&body, &answer, &after);
     let adopted = live.as_ref().is_some_and(|live| !is_ours(live));
     let fields = live.iter().map(SecretFields::of).fold(SecretFields::of(&body), SecretFields::and);
     let (planned, live) = (masker.mask_also(answer, &fields), live.map(|live| masker.mask_also(live, &fields)));

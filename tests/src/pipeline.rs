@@ -155,7 +155,8 @@ impl Pipeline {
     pub async fn apply(&self, (approved, begun): (ApprovedPlan, Begun)) -> Result<Applied, Box<ApplyFailed>> {
         let options = ApplyOptions { concurrency: 1, deadline: soon(), fence: Fence::open() };
         let heard = |answer: &Answer| {
-            if let Some(known) = Known::of_answer(&answer.resource, &answer.object, answer.desired) {
+            let known = |ownership| Known::of_answer(&answer.resource, &answer.object, ownership, answer.desired);
+            if let Some(known) = answer.ownership.as_ref().and_then(known) {
                 self.known().insert(answer.key.clone(), known);
             }
         };

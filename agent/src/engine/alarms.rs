@@ -278,8 +278,8 @@ impl Engine {
         if self.environment() != Environment::Production {
             return Vec::new();
         }
-        let keys = self.memory.keys_of_component(&unit.spec.name).into_iter();
-        keys.filter_map(|key| foreign_item(&key, &self.live.grave(&key), &unit.fields)).collect()
+        let parts = self.memory.parts_of(&unit.spec.name);
+        parts.iter().filter_map(|part| foreign_item(&part.key, &self.live.grave(&part.key), &unit.fields)).collect()
     }
 
     /// The same, of all kinds.

@@ -111,10 +111,10 @@ impl Engine {
     }
 
     fn degraded_workloads(&self, component: &ComponentName) -> BTreeMap<ObjectKey, Health> {
-        let keys = self.memory.keys_of_component(component).into_iter();
-        let workloads = keys.filter(|key| tk8s_deploy::has_pods(key) && !self.memory.is_hook(key));
-        let degraded = workloads.filter_map(|key| match self.live.seen(&key) {
-            Seen::Present(seen) if seen.health.state == HealthState::Degraded => Some((key, seen.health)),
+        let parts = self.memory.parts_of(component);
+        let workloads = parts.iter().filter(|part| tk8s_deploy::has_pods(&part.key));
+        let degraded = workloads.filter_map(|part| match self.live.seen(&part.key) {
+            Seen::Present(seen) if seen.health.state == HealthState::Degraded => Some((part.key.clone(), seen.health.clone())),
             _ => None,
         });
         degraded.collect()

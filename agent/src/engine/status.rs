@@ -1,9 +1,10 @@
 //! What the agent says about itself: a view made for people and programs, assembled from what is known anyway.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tk8s_core::{
-    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, Level, ObjectKey, ReleaseNumber, Revision, Timestamp,
-    Trust,
+    ComponentName, Environment, Health, HealthState, InstanceName, LayerId, Level, ReleaseNumber, Revision, Timestamp, Trust,
 };
 use tk8s_diff::live::Seen;
 use tk8s_diff::ownership::{DriftMode, Foreign};
@@ -20,6 +21,7 @@ use super::slot::Progress;
 use super::standing::Standing;
 use super::undoing::ROLLED_BACK;
 use crate::disk::disk;
+use crate::memory::Entry;
 
 /// How much of one sort is told of a component.
 const MOST_TOLD: usize = 100;
@@ -332,11 +334,12 @@ impl Engine {
         };
         let current = view.as_ref().and_then(|view| view.current.clone());
         let release = current.as_ref().and_then(|current| disk(|| self.history.release(current))).map(|known| known.release);
+        let parts = self.memory.parts_of(name);
         let (health, worst) = self.health_of(name);
         let hold = view.as_ref().and_then(|view| view.hold.as_ref());
         let progress = self.slot(name).progress();
         let standing = view.as_ref().map(Standing::of);
-        let trouble = self.trouble_of(name);
+        let trouble = self.trouble_of(&parts);
         let awaited = self.awaited_by(name);
         let (state, message) = match (&progress, &broken) {
             _ if unit.is_none() && known_platform && !is_leaving(view.as_ref()) => {
@@ -403,13 +406,13 @@ impl Engine {
             suspension: suspension.map(SuspensionView::from),
             message,
             awaited,
-            objects: self.memory.keys_of_component(name).len(),
-            out_of_sight: self.memory.keys_of_component(name).iter().filter(|key| !self.live.scope().sees(key)).count(),
+            objects: parts.len(),
+            out_of_sight: parts.iter().filter(|part| !self.live.scope().sees(&part.key)).count(),
             drift,
             left_out: hold.and(current.as_ref()).map(|current| self.left_out_of(current)).unwrap_or_default(),
-            foreign_fields: self.foreign_of(name),
-            altered: self.altered_of(name),
-            warnings: self.warnings_of(name),
+            foreign_fields: self.foreign_of(&parts),
+            altered: altered_of(&parts),
+            warnings: warnings_of(&parts),
             images: ImagesView { policy: "unverified".into() },
         }
     }
@@ -437,11 +440,11 @@ impl Engine {
     }
 
     /// Why not all of a component can be seen: one of its kinds is not served, or can't be watched.
-    fn trouble_of(&self, name: &ComponentName) -> Option<String> {
-        let found = self.memory.keys_of_component(name).into_iter().find_map(|key| {
-            let trouble = self.live.trouble(&key)?;
+    fn trouble_of(&self, parts: &[Arc<Entry>]) -> Option<String> {
+        let found = parts.iter().find_map(|part| {
+            let trouble = self.live.trouble(&part.key)?;
             let long = Timestamp::now().duration_since(trouble.since) >= INTERRUPTED;
-            (trouble.unserved || long).then_some((key, trouble))
+            (trouble.unserved || long).then_some((&part.key, trouble))
         });
         let (key, trouble) = found?;
         let why = match trouble.unserved {
@@ -473,27 +476,18 @@ impl Engine {
         left.map(|left| LeftOutView { object: left.object.to_string(), reason: left.reason }).collect()
     }
 
-    fn altered_of(&self, name: &ComponentName) -> Vec<AlteredView> {
-        let of = |key: ObjectKey| AlteredView { object: key.to_string(), fields: self.memory.altered(&key) };
-        let all = self.memory.keys_of_component(name).into_iter().map(of);
-        all.filter(|view| !view.fields.is_empty()).take(MOST_TOLD).collect()
-    }
-
     /// Of the release that runs: bounded, as is how long one is and how many one answer may bring.
     pub fn warnings_of(&self, name: &ComponentName) -> Vec<WarningView> {
-        let of = |key: ObjectKey| {
-            let object = key.to_string();
-            self.memory.warnings(&key).into_iter().map(move |message| WarningView { object: object.clone(), message })
-        };
-        self.memory.keys_of_component(name).into_iter().flat_map(of).take(MOST_TOLD).collect()
+        warnings_of(&self.memory.parts_of(name))
     }
 
-    fn foreign_of(&self, name: &ComponentName) -> Vec<ForeignView> {
+    fn foreign_of(&self, parts: &[Arc<Entry>]) -> Vec<ForeignView> {
         let mut told = Vec::new();
-        for (key, _) in self.memory.of_component(name) {
-            let Seen::Present(seen) = self.live.seen(&key) else { continue };
-            for Foreign { field, manager, grave } in seen.foreign {
-                told.push(ForeignView { object: key.to_string(), field, manager, grave });
+        for part in parts {
+            let Seen::Present(seen) = self.live.seen(&part.key) else { continue };
+            for Foreign { field, manager, grave } in &seen.foreign {
+                let (object, field, manager) = (part.key.to_string(), field.clone(), manager.clone());
+                told.push(ForeignView { object, field, manager, grave: *grave });
             }
         }
         told.sort_by_key(|foreign| !foreign.grave);
@@ -515,9 +509,11 @@ impl Engine {
     /// The worst health of a component's objects, and the sentence that belongs to it.
     pub(super) fn health_of(&self, name: &ComponentName) -> (HealthState, String) {
         let mut worst = (HealthState::Healthy, String::new(), None);
-        for (key, known) in self.memory.of_component(name) {
-            let health = match self.live.seen(&key) {
-                Seen::Present(seen) => seen.health,
+        for part in self.memory.parts_of(name) {
+            let (key, known) = (&part.key, &part.known);
+            let health = match self.live.seen(key) {
+                Seen::Present(seen) if seen.health.state <= worst.0 => continue,
+                Seen::Present(seen) => seen.health.clone(),
                 // What ends by itself and is gone did its work.
                 Seen::Absent if known.ends() => continue,
                 Seen::Absent => Health::because(HealthState::Missing, "Missing", "it is not in the cluster"),
@@ -525,7 +521,7 @@ impl Engine {
                 Seen::Unwatched => Health::because(HealthState::Unknown, "Unwatched", "its kind is not watched yet"),
             };
             if health.state > worst.0 {
-                worst = (health.state, format!("{key}: {} {}", health.reason, health.message), Some(key));
+                worst = (health.state, format!("{key}: {} {}", health.reason, health.message), Some(key.clone()));
             }
         }
         let (state, sentence, key) = worst;
@@ -537,6 +533,19 @@ impl Engine {
 /// Whether taking the component away is not done yet.
 fn is_leaving(view: Option<&tk8s_history::ComponentView>) -> bool {
     view.is_some_and(|view| view.latest.removal.is_some() && view.current.as_ref() != Some(&view.latest.id))
+}
+
+fn altered_of(parts: &[Arc<Entry>]) -> Vec<AlteredView> {
+    let altered = parts.iter().filter(|part| !part.altered.is_empty());
+    altered.map(|part| AlteredView { object: part.key.to_string(), fields: part.altered.clone() }).take(MOST_TOLD).collect()
+}
+
+fn warnings_of(parts: &[Arc<Entry>]) -> Vec<WarningView> {
+    let of = |part: &Arc<Entry>| {
+        let object = part.key.to_string();
+        part.warnings.clone().into_iter().map(move |message| WarningView { object: object.clone(), message })
+    };
+    parts.iter().filter(|part| !part.warnings.is_empty()).flat_map(of).take(MOST_TOLD).collect()
 }
 
 /// What the newest release, though healthy, did not bring to an end.

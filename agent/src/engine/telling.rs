@@ -81,8 +81,8 @@ impl Engine {
             true => told(component.as_ref(), true, reason.as_str(), "Watch", format!("{object}: {message}; {}", reason.next())),
             false => told(component.as_ref(), false, "AlarmEnded", "Watch", format!("{} ended: {object}", reason.as_str())),
         };
-        let keys = component.map(|component| self.memory.keys_of_component(&component)).unwrap_or_default();
-        let about = keys.iter().find(|key| key.to_string() == object).map(|key| self.reference(key));
+        let parts = component.map(|component| self.memory.parts_of(&component)).unwrap_or_default();
+        let about = parts.iter().find(|part| part.key.to_string() == object).map(|part| self.reference(&part.key));
         self.report.happened(report::Event { object: about, ..event });
     }
 }

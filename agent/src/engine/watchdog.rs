@@ -19,6 +19,7 @@ use super::run::{Job, NOT_HEALTHY};
 use super::slot::Progress;
 use super::standing::Standing;
 use crate::disk::disk;
+use crate::memory::Entry;
 
 /// Changes that come together are looked at together. Short, because drift waits for it.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -148,21 +149,21 @@ impl Engine {
 
     /// What of a component is not as we left it.
     pub(super) fn drifted(&self, unit: &Unit) -> Vec<(ObjectKey, Drift)> {
-        let all = self.memory.of_component(&unit.spec.name).into_iter();
-        let drift = |(key, known)| match compare(&known, &key, &self.live.seen(&key), &unit.fields) {
-            Compared::Drifted(drift) => Some((key, drift)),
+        let parts = self.memory.parts_of(&unit.spec.name);
+        let drift = |part: &Arc<Entry>| match compare(&part.known, &part.key, &self.live.seen(&part.key), &unit.fields) {
+            Compared::Drifted(drift) => Some((part.key.clone(), drift)),
             _ => None,
         };
-        all.filter_map(drift).collect()
+        parts.iter().filter_map(drift).collect()
     }
 
     /// What is left to others by the rules, and was taken by them, is not ours any more.
     fn give_up_what_is_left_to_others(&self, unit: &Unit) {
-        for (key, known) in self.memory.of_component(&unit.spec.name) {
-            let seen = self.live.seen(&key);
-            if let (Compared::Yielded, Seen::Present(seen)) = (compare(&known, &key, &seen, &unit.fields), &seen) {
+        for part in self.memory.parts_of(&unit.spec.name) {
+            let (key, seen) = (&part.key, self.live.seen(&part.key));
+            if let (Compared::Yielded, Seen::Present(seen)) = (compare(&part.known, key, &seen, &unit.fields), &seen) {
                 tracing::info!(component = %unit.spec.name, object = %key, "fields were left to those who have them now");
-                self.memory.yielded(&key, seen);
+                self.memory.yielded(key, seen);
             }
         }
     }
@@ -182,9 +183,9 @@ impl Engine {
 
     /// Whether something that left the release and stayed is gone by now.
     fn is_rid_of(&self, name: &ComponentName) -> bool {
-        self.memory.left_behind(name).iter().any(|(key, known)| match self.live.seen(key) {
+        self.memory.left_behind(name).iter().any(|left| match self.live.seen(&left.key) {
             Seen::Absent => true,
-            Seen::Present(seen) => seen.uid != known.uid,
+            Seen::Present(seen) => seen.uid != left.known.uid,
             // The next run asks.
             Seen::Unwatched | Seen::OutOfSight => false,
         })
@@ -208,12 +209,12 @@ impl Engine {
 
     /// Whether the watches call every owned object healthy that is in sight.
     pub(super) fn all_healthy(&self, name: &ComponentName) -> bool {
-        self.memory.of_component(name).iter().all(|(key, known)| match self.live.seen(key) {
+        self.memory.parts_of(name).iter().all(|part| match self.live.seen(&part.key) {
             Seen::Present(seen) => seen.health.is_settled(),
             Seen::Unwatched => false,
             Seen::OutOfSight => true,
             // What ends by itself and is gone did its work.
-            Seen::Absent => known.ends(),
+            Seen::Absent => part.known.ends(),
         })
     }
 }

@@ -34,6 +34,7 @@ fn answer(created: bool, image: &str) -> Answer {
         uid: "u".into(),
         created,
         object: json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}}),
+        ownership: None,
         desired: change.desired,
         warnings: Vec::new(),
         altered: Vec::new(),

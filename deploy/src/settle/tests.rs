@@ -1,9 +1,12 @@
 //! What counts as settled, told by a watch cache that no server stands behind.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 use tk8s_core::GroupVersionKind;
 use tk8s_diff::cluster::{Cluster, Resource};
 use tk8s_diff::mask::Masker;
+use tk8s_diff::ownership::Ownership;
 
 use super::*;
 
@@ -23,15 +26,18 @@ fn key(kind: &str) -> ObjectKey {
     ObjectKey { group: group.into(), kind: kind.into(), namespace: Some("shop".into()), name: "x".into() }
 }
 
+/// The next version of the object.
 fn put(live: &Live, kind: &str, status: Value) {
+    static VERSION: AtomicU64 = AtomicU64::new(0);
+    let version = VERSION.fetch_add(1, Ordering::Relaxed).to_string();
     let key = key(kind);
     let api_version = if key.group.is_empty() { "v1".into() } else { format!("{}/v1", key.group) };
     let resource = Resource { kind: GroupVersionKind::new(&api_version, kind), plural: "x".into(), namespaced: true };
     let object = json!({
         "apiVersion": api_version, "kind": kind, "status": status,
-        "metadata": {"name": "x", "namespace": "shop", "uid": "u", "resourceVersion": "1", "generation": 1},
+        "metadata": {"name": "x", "namespace": "shop", "uid": "u", "resourceVersion": version, "generation": 1},
     });
-    live.answered(&resource, &object);
+    live.answered(&resource, &object, &Ownership::of(&object));
 }
 
 fn waiting(written: &[&str]) -> Waiting {
@@ -107,7 +113,7 @@ async fn no_rule_sees_a_secret() {
         "apiVersion": "v1", "kind": "Secret", "data": {"password": "aHVudGVyMg=="},
         "metadata": {"name": "x", "namespace": "shop", "uid": "u", "resourceVersion": "1"},
     });
-    live.answered(&resource, &secret);
+    live.answered(&resource, &secret, &Ownership::of(&secret));
     let first = waiting(&[]).look(&live, &key("Secret")).unwrap().message;
     live.judge_again();
     let again = waiting(&[]).look(&live, &key("Secret")).unwrap().message;

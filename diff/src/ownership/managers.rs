@@ -45,6 +45,29 @@ impl Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Managed(Vec<Entry>);
 
+/// What an object says about its owners, read once for all who ask: whose its fields are, and the digests that tell drift.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    /// Who manages what.
+    pub managed: Managed,
+    /// The digest of the set of fields that we own, if we own any.
+    pub fields: Option<Digest>,
+    /// The digest of the values that these fields have.
+    pub projection: Digest,
+}
+
+impl Ownership {
+    /// Reads all of it.
+    pub fn of(object: &Value) -> Ownership {
+        Ownership::with(Managed::of(object), object)
+    }
+
+    /// The same, of an object of which it is known who manages what.
+    pub(crate) fn with(managed: Managed, object: &Value) -> Ownership {
+        Ownership { fields: managed.fingerprint(), projection: managed.projection(object), managed }
+    }
+}
+
 /// An item that somebody else put into a list of which we own other items.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Foreign {

@@ -11,7 +11,7 @@ mod rules;
 
 pub use fields::{FieldSet, Path, display};
 pub(crate) use fields::{is_at, take_out, value_at};
-pub use managers::{Entry, Foreign, Managed};
+pub use managers::{Entry, Foreign, Managed, Ownership};
 pub use rules::altered;
 pub(crate) use rules::{At, give_way, intruders, lost, overridden};
 pub use rules::{FieldRules, IgnoreRule, ObjectRules, Override, Whose};

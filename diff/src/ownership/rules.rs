@@ -264,14 +264,14 @@ pub(crate) fn overridden(
 }
 
 /// Fields that the API server's answer to an apply holds otherwise than they were sent, though they are ours: somebody on
-/// the way overwrites them. An amount in another unit is the same amount.
-pub fn altered(sent: &Value, answer: &Value) -> Vec<String> {
+/// the way overwrites them. An amount in another unit is the same amount. `managed` is what the answer says of its owners.
+pub fn altered(sent: &Value, answer: &Value, managed: &Managed) -> Vec<String> {
     let differs = |path: &Path| match (value_at(sent, path), value_at(answer, path)) {
         (Some(sent), Some(answered)) => !same_value(sent, answered),
         (Some(sent), None) => !is_nothing(sent),
         (None, _) => false,
     };
-    Managed::of(answer).ours().leaves().iter().filter(|path| differs(path)).map(|path| display(path)).collect()
+    managed.ours().leaves().iter().filter(|path| differs(path)).map(|path| display(path)).collect()
 }
 
 /// What an API server does not keep, because it says nothing.
@@ -474,6 +474,7 @@ mod tests {
             answer["metadata"]["managedFields"] = json!([entry("tk8s-agent", "", true, fields.clone())]);
             answer
         };
+        let altered = |sent: &Value, answer: &Value| altered(sent, answer, &Managed::of(answer));
         let sent = json!({"spec": spec("1000m".into(), "web:1")});
         assert_eq!(altered(&sent, &answer("1", "web:1")), Vec::<String>::new());
         assert_eq!(altered(&sent, &answer("2", "mirror/web:1")), [".spec.cpu", ".spec.image"]);

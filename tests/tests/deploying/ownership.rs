@@ -254,7 +254,7 @@ async fn a_container_that_somebody_adds_is_told_as_grave_and_is_not_drift() {
             if let tk8s_diff::live::Seen::Present(seen) = pipeline.live.seen(&key)
                 && !seen.foreign.is_empty()
             {
-                return seen.foreign;
+                return seen.foreign.clone();
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
