@@ -130,6 +130,13 @@ impl Status {
 }
 
 impl Status {
+    /// Whether all that was not told yet is that something is under way: it may be over before anybody reads of it.
+    pub fn may_pass(&self, told: &Status) -> bool {
+        let under_way = [State::Pending, State::Progressing].iter().any(|state| self.state == format!("{state:?}"));
+        let else_as_told = (&self.health, &self.hold, &self.suspension) == (&told.health, &told.hold, &told.suspension);
+        under_way && self.state != told.state && else_as_told
+    }
+
     /// What people did to the component since it was told last: stable words, and sentences.
     pub fn since(&self, before: &Status) -> Vec<(&'static str, String)> {
         let hold = match (&before.hold, &self.hold) {
@@ -312,6 +319,22 @@ mod tests {
                 "Suspended=False NotSuspended"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_under_way_may_pass_and_nothing_else_may() {
+        let told = Status::of(&view(), None, 1, at(1));
+        let now = |view: &ComponentStatus| Status::of(view, Some(&told), 1, at(2));
+        let running = || ComponentStatus { state: State::Progressing, reason: "Progressing".into(), ..view() };
+        assert!(now(&running()).may_pass(&told));
+        assert!(now(&ComponentStatus { state: State::Pending, ..view() }).may_pass(&told));
+        assert!(!now(&running()).may_pass(&now(&running())), "it is told as under way already");
+        assert!(!now(&ComponentStatus { health: HealthState::Degraded, ..running() }).may_pass(&told));
+        assert!(!now(&ComponentStatus { hold: held().hold, ..running() }).may_pass(&told));
+        for state in [State::Failed, State::Denied, State::Held] {
+            assert!(!now(&ComponentStatus { state, ..view() }).may_pass(&told), "{state:?}");
+        }
+        assert!(!now(&suspended(view())).may_pass(&told));
     }
 
     #[test]

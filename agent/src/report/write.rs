@@ -23,6 +23,8 @@ use crate::engine::{Engine, ProblemView, State};
 
 /// Changes within this time are told together.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// What is under way is told when it takes longer: in a rollout of many components one request for each is enough.
+const PASSING: Duration = Duration::from_secs(5);
 /// How many requests are sent at once after a pause, and how many a second: a platform of a thousand components is told in
 /// half a minute, and its rollout is not slowed down by being told.
 const BUDGET: (u32, u32) = (100, 40);
@@ -51,6 +53,8 @@ pub struct Writer {
     /// The resources as they are; none before they were listed.
     known: Option<BTreeMap<ComponentName, Known>>,
     due: BTreeSet<ComponentName>,
+    /// Components of which something is under way that is not told yet, and since when.
+    passing: BTreeMap<ComponentName, Instant>,
     /// Components whose resource is another instance's, and whose.
     foreign: BTreeMap<ComponentName, String>,
     waiting: VecDeque<Event>,
@@ -70,6 +74,16 @@ struct Known {
     status: Option<Status>,
     /// Whether that is what it says, as far as we know.
     is_so: bool,
+}
+
+/// How far one component was told.
+enum Told {
+    /// Its resource says how it is.
+    Yes,
+    /// It is under way, and soon otherwise.
+    Later,
+    /// The budget is used up.
+    Enough,
 }
 
 /// Why one resource was not written.
@@ -122,6 +136,7 @@ impl Writer {
             holder,
             known: None,
             due: BTreeSet::new(),
+            passing: BTreeMap::new(),
             foreign: BTreeMap::new(),
             waiting: VecDeque::new(),
             series: Series::default(),
@@ -200,18 +215,20 @@ impl Writer {
         {
             return self.failed(failure);
         }
-        while let Some(name) = self.due.first().cloned() {
+        for name in self.due.clone() {
             if self.engine.tenure.check().is_err() {
                 // Somebody else tells now. Whoever gets the lease back looks at everything.
                 self.known = None;
                 return self.components_pause.begin();
             }
             match self.tell(&name).await {
-                Ok(true) => {
+                Ok(Told::Yes) => {
                     self.due.remove(&name);
+                    self.passing.remove(&name);
                     self.foreign.remove(&name);
                 }
-                Ok(false) => return,
+                Ok(Told::Later) => {}
+                Ok(Told::Enough) => return,
                 Err(Failure::Foreign(message)) => {
                     self.due.remove(&name);
                     self.foreign.insert(name, message);
@@ -270,8 +287,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells of one component what is not told yet. False if the budget is used up.
-    async fn tell(&mut self, name: &ComponentName) -> Result<bool, Failure> {
+    /// Tells of one component what is not told yet.
+    async fn tell(&mut self, name: &ComponentName) -> Result<Told, Failure> {
         let view = self.engine.component_status(name);
         if view.state == State::Removed {
             return self.remove(name).await;
@@ -280,19 +297,24 @@ impl Writer {
         for _ in 0..4 {
             let Some(known) = self.known.as_ref().and_then(|known| known.get(name)) else {
                 if !self.may_write() {
-                    return Ok(false);
+                    return Ok(Told::Enough);
                 }
                 self.create(name).await?;
                 continue;
             };
             let status = Status::of(&view, known.status.as_ref(), known.generation, Timestamp::now());
             if known.is_so && known.status.as_ref() == Some(&status) {
-                return Ok(true);
+                return Ok(Told::Yes);
             }
             let mut object = self.object(name, Some(known));
             object.data = json!({"status": status});
+            if known.status.as_ref().is_some_and(|told| status.may_pass(told))
+                && self.passing.entry(name.clone()).or_insert_with(Instant::now).elapsed() < PASSING
+            {
+                return Ok(Told::Later);
+            }
             if !self.may_write() {
-                return Ok(false);
+                return Ok(Told::Enough);
             }
             match answered(self.components.replace_status(name.as_str(), &PostParams::default(), &object)).await {
                 Ok(answer) => {
@@ -303,7 +325,7 @@ impl Writer {
                     }
                     // As it was said: a definition of another version may have kept less of it.
                     self.learn(name, Known { status: Some(status), is_so: true, ..read(&answer) });
-                    return Ok(true);
+                    return Ok(Told::Yes);
                 }
                 Err(Failure::Refused { code: Some(409), .. }) => self.look_again(name).await?,
                 Err(Failure::Refused { code: Some(404), .. }) => self.forget(name),
@@ -356,18 +378,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes the resource of a component that left. False if the budget is used up.
-    async fn remove(&mut self, name: &ComponentName) -> Result<bool, Failure> {
-        let Some(known) = self.known.as_ref().and_then(|known| known.get(name)) else { return Ok(true) };
+    /// Removes the resource of a component that left.
+    async fn remove(&mut self, name: &ComponentName) -> Result<Told, Failure> {
+        let Some(known) = self.known.as_ref().and_then(|known| known.get(name)) else { return Ok(Told::Yes) };
         let preconditions = Preconditions { uid: Some(known.uid.clone()), resource_version: None };
         if !self.may_write() {
-            return Ok(false);
+            return Ok(Told::Enough);
         }
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match answered(self.components.delete(name.as_str(), &params)).await {
             Ok(_) | Err(Failure::Refused { code: Some(404 | 409), .. }) => {
                 self.forget(name);
-                Ok(true)
+                Ok(Told::Yes)
             }
             Err(failure) => Err(failure),
         }
