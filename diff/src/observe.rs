@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::cluster::{Cluster, Reply, Resource, dry_run_request};
 use crate::confine::Confinement;
+use crate::foretold::Foretold;
 use crate::giving_up;
 use crate::images::images_as_sent;
 use crate::immutable::{self, may_be_made_anew, overlaid};
@@ -51,6 +52,8 @@ pub struct Rules {
     /// Whether nothing outside of it is written either. What came in before somebody confined the component is repaired,
     /// and put back if a person wants it.
     pub comes_in: bool,
+    /// What the cluster said to the same question a moment ago, and where it is kept: for whoever asks twice.
+    pub foretold: Option<Arc<Foretold>>,
 }
 
 /// What becomes of an object that the API server does not take as things are.
@@ -297,8 +300,13 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         _ => WasOurs::Nothing,
     };
     let masker = live.masker();
-    let question =
-        Question { cluster, live, manifest, resource, rules: rules.fields.of(key, manifest.annotation(CONFLICTS)), deadline };
+    let object_rules = rules.fields.of(key, manifest.annotation(CONFLICTS));
+    if let (Some(foretold), Seen::Present(seen)) = (&rules.foretold, &seen)
+        && let Some(change) = foretold.still(manifest, resource, &seen.resource_version, &object_rules)
+    {
+        return Ok(Finding::Differs(Box::new(change)));
+    }
+    let question = Question { cluster, live, manifest, resource, rules: object_rules.clone(), deadline };
     let answered = match question.ask(&seen, &was_ours).await? {
         Said::Yes(answered) => answered,
         Said::Contested(conflict) => return Ok(Finding::Contested(conflict)),
@@ -318,7 +326,6 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     let Reply { status, body: answer, warnings, .. } = reply;
     images_as_sent(key, &body, &answer)?;
     let fields = secret_fields(&body, before.as_ref().map(|before| &before.object));
-    let object_rules = rules.fields.of(key, manifest.annotation(CONFLICTS));
     let intruders = intruders(&managed, &answer, &object_rules);
     let mut planned = masker.masked(&answer, &fields);
     if !intruders.is_empty() {
@@ -341,16 +348,15 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
     }
     overrides.extend(intruders);
     let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from);
-    let (uid, version) = match action {
-        Action::Create => (None, None),
-        _ => (of_answer("uid"), of_answer("resourceVersion").filter(|_| !overrides.is_empty())),
-    };
+    let found = of_answer("resourceVersion").filter(|_| action != Action::Create);
+    let uid = found.as_ref().and_then(|_| of_answer("uid"));
+    let version = found.clone().filter(|_| !overrides.is_empty());
     let diff = match rules.diffs {
         true => text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned),
         false => String::new(),
     };
     let sent = Digest::of(canonical_json(&masker.masked(&body, &fields)));
-    Ok(Finding::Differs(Box::new(Change {
+    let change = Change {
         key: key.clone(),
         resource: resource.clone(),
         action,
@@ -365,7 +371,11 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         sent,
         diff,
         warnings,
-    })))
+    };
+    if let (Some(foretold), Some(version)) = (&rules.foretold, &found) {
+        foretold.remember(&change, version, &object_rules);
+    }
+    Ok(Finding::Differs(Box::new(change)))
 }
 
 /// What of an object was ours after our last apply.

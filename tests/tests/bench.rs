@@ -35,6 +35,7 @@ fn the_benchmark_measures_every_line_and_the_agent_asks_for_no_more_than_it_need
         ("restart, beside the lists alone", 200, 0),
         ("rollback, Git off", 1, 2),
         ("rollback, Git off", 200, 400),
+        ("rollback of everything, Git off", 200, 400),
         ("20 components, one commit", 200, 400),
     ] {
         assert_eq!(requests.get(&(line, objects)), Some(&expected), "{line}\n{said}");

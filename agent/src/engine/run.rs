@@ -7,7 +7,7 @@ use std::time::Duration;
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Removal, Timestamp, chain};
 use tk8s_deploy::{Applied, Closed, GateRules, PruneBudget, Trigger};
-use tk8s_diff::Hooks;
+use tk8s_diff::{Foretold, Hooks};
 use tk8s_history::{Desired, Outcome, Release, Status};
 use tk8s_images::Resolved;
 use tokio_util::sync::CancellationToken;
@@ -49,12 +49,14 @@ impl Former {
 }
 
 /// How a person wants a former release back.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Manner {
     /// Whether the rest goes on without objects that the API server does not take.
     pub skip_rejected: bool,
     /// Whether kinds that are otherwise never deleted may be.
     pub delete_protected: bool,
+    /// What was asked before any of many went back.
+    pub foretold: Option<Arc<Foretold>>,
 }
 
 /// The reason of a component that was applied and is not healthy.

@@ -72,7 +72,7 @@ pub struct FieldRules {
 }
 
 /// The same for one object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectRules {
     conflicts: Conflicts,
     pointers: Vec<String>,

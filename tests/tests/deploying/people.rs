@@ -188,7 +188,13 @@ async fn a_layer_goes_back_to_before_what_changed_it_last_and_everything_to_a_re
     assert_eq!(all(&system), ["first", "first", "first"]);
     let order: Vec<_> = done["components"].as_array().expect("a list").iter().map(|one| one["component"].clone()).collect();
     assert_eq!((order.len(), &order[2]), (3, &"below".into()), "the highest layer goes first: {order:?}");
-    let patched: Vec<_> = system.proxy.seen().into_iter().filter(Seen::is_patch).collect();
+    let seen = system.proxy.seen();
+    assert_eq!(
+        seen.iter().filter(|seen| seen.is_dry_run()).count(),
+        2,
+        "what was asked before the first write is not asked again"
+    );
+    let patched: Vec<_> = seen.into_iter().filter(Seen::is_patch).collect();
     assert!(patched.len() == 2 && writes("above")(&patched[0]) && writes("below")(&patched[1]), "{patched:?}");
     std::fs::rename(system.file("away"), system.file("repository")).expect("because it is ours");
     yes(&system, &["resume", "--all"]);

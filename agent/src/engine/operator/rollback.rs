@@ -13,7 +13,7 @@ use futures::{StreamExt as _, stream};
 use tk8s_core::{ComponentName, KINDS_THAT_HOLD, ReleaseId, Timestamp, chain, printable};
 use tk8s_deploy::{self as deploy, Trigger};
 use tk8s_diff::ownership::DriftMode;
-use tk8s_diff::{self as diff, Rejections, Rules};
+use tk8s_diff::{self as diff, Foretold, Rejections, Rules};
 use tk8s_history::{Desired, Hold, Scope};
 use tokio::sync::oneshot;
 
@@ -33,6 +33,8 @@ use crate::error::Error;
 const ASKING: Duration = Duration::from_secs(20);
 /// Components that are planned at the same time.
 const PLANNED_AT_ONCE: usize = 4;
+/// Components that are written at the same time: each holds all its objects meanwhile.
+const WRITTEN_AT_ONCE: usize = 8;
 /// How much of diffs one plan shows: a caller takes at most 64 MiB.
 const LARGEST_DIFFS: usize = 32 * 1024 * 1024;
 /// How many refusals of a rollback of many one message tells.
@@ -80,7 +82,7 @@ impl Engine {
         // Held with it: whatever happens from here on, Git does not undo the rollback.
         disk(|| self.history.rollback_requested(component, hold, reason.as_deref(), Timestamp::now()))?;
         let before = view.hold;
-        self.put_back(&unit, Former::Proven(Box::new(desired)), request, by, before).await
+        self.put_back(&unit, (Former::Proven(Box::new(desired)), None), request, by, before).await
     }
 
     /// Puts former releases of many components back and holds them there: the highest layer first, so that nothing stands on
@@ -93,7 +95,8 @@ impl Engine {
     ) -> Result<RolledBackMany, Error> {
         let began = Instant::now();
         let (scope, Targets { revision, to, left }) = self.targets(asked, request)?;
-        let plans = self.plan_all(&to, request, by).await?;
+        let foretold = Arc::new(Foretold::default());
+        let plans = self.plan_all(&to, request, by, Some(&foretold)).await?;
         let refused: Vec<_> = plans.iter().filter_map(|plan| plan.refusal(request.skip_rejected)).collect();
         if !refused.is_empty() {
             let more = if refused.len() > TOLD { format!("; and {} more", refused.len() - TOLD) } else { String::new() };
@@ -118,16 +121,17 @@ impl Engine {
         for (_, layer) in layers.into_iter().rev() {
             let returning = layer.into_iter().map(|(unit, release)| {
                 let before = before.remove(&unit.spec.name).flatten();
+                let foretold = Some(Arc::clone(&foretold));
                 async move {
                     let (layer, component, number) = (unit.spec.layer.clone(), unit.spec.name.clone(), release.number);
-                    let fate = match self.put_back(&unit, Former::Named(release), request, by, before).await {
+                    let fate = match self.put_back(&unit, (Former::Named(release), foretold), request, by, before).await {
                         Ok(done) => Fate::Done(done),
                         Err(error) => Fate::Failed(chain(&error)),
                     };
                     Returned { layer, component, release: number, fate }
                 }
             });
-            components.extend(futures::future::join_all(returning.collect::<Vec<_>>()).await);
+            components.extend(stream::iter(returning.collect::<Vec<_>>()).buffered(WRITTEN_AT_ONCE).collect::<Vec<_>>().await);
         }
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(RolledBackMany { scope, revision, components, left, milliseconds })
@@ -136,7 +140,7 @@ impl Engine {
     /// What a rollback would do. Nothing is written, and nothing in the ledger.
     pub async fn plan_rollback(&self, asked: &Asked, request: &RollbackRequest, by: &str) -> Result<RollbackPlan, Error> {
         let (scope, Targets { revision, to, left }) = self.targets(asked, request)?;
-        let components = self.plan_all(&to, request, by).await?;
+        let components = self.plan_all(&to, request, by, None).await?;
         Ok(RollbackPlan { scope, revision, components, left })
     }
 
@@ -192,8 +196,10 @@ impl Engine {
         to: &[(Arc<Unit>, ReleaseId)],
         request: &RollbackRequest,
         by: &str,
+        foretold: Option<&Arc<Foretold>>,
     ) -> Result<Vec<ComponentPlan>, Error> {
-        let planned = to.iter().map(|(unit, release)| self.plan_back(unit, release, request, by)).collect::<Vec<_>>();
+        let planned = to.iter().map(|(unit, release)| self.plan_back(unit, release, request, by, foretold.cloned()));
+        let planned = planned.collect::<Vec<_>>();
         let mut planning = stream::iter(planned).buffered(PLANNED_AT_ONCE);
         let (mut plans, mut room) = (Vec::new(), LARGEST_DIFFS);
         while let Some(plan) = planning.next().await {
@@ -211,9 +217,10 @@ impl Engine {
         release: &ReleaseId,
         request: &RollbackRequest,
         by: &str,
+        foretold: Option<Arc<Foretold>>,
     ) -> Result<ComponentPlan, Error> {
         let trigger = Trigger::Rollback { by: by.into(), reason: None };
-        let manner = Manner { skip_rejected: true, delete_protected: request.delete_protected };
+        let manner = Manner { skip_rejected: true, delete_protected: request.delete_protected, foretold };
         let desired: Desired = disk(|| self.history.recall(release))?.into();
         let revision = desired.release().revision.label().to_owned();
         let rules = Rules { diffs: request.dry_run, ..self.rules(unit, &desired, &trigger, Some(manner)) };
@@ -284,11 +291,11 @@ impl Engine {
     }
 
     /// Runs the pipeline for a release that was asked for and is held already. Returns when every write was answered, or when
-    /// it is clear that nothing is written: then the hold is as it was `before`.
+    /// it is clear that nothing is written: then the hold is as it was `before`. With the release comes what was asked about it.
     async fn put_back(
         self: &Arc<Self>,
         unit: &Arc<Unit>,
-        former: Former,
+        (former, foretold): (Former, Option<Arc<Foretold>>),
         request: &RollbackRequest,
         by: &str,
         before: Option<Hold>,
@@ -297,7 +304,8 @@ impl Engine {
         let slot = self.slot(&unit.spec.name);
         let (ticket, cancel) = slot.supersede();
         let (send, heard) = oneshot::channel();
-        let manner = Manner { skip_rejected: request.skip_rejected, delete_protected: request.delete_protected };
+        let (skip_rejected, delete_protected) = (request.skip_rejected, request.delete_protected);
+        let manner = Manner { skip_rejected, delete_protected, foretold };
         let reason = request.reason.as_deref().map(|reason| printable(reason, LONGEST_REASON));
         let trigger = Trigger::Rollback { by: by.into(), reason };
         let (engine, turn_of, target) = (Arc::clone(self), Arc::clone(unit), release.clone());
@@ -365,6 +373,7 @@ impl Engine {
         manner: Option<Manner>,
     ) -> Rules {
         let held = disk(|| self.history.component(&release.component)).is_some_and(|view| view.hold.is_some());
+        rules.foretold = manner.as_ref().and_then(|manner| manner.foretold.clone());
         match manner {
             Some(Manner { delete_protected: true, .. }) => rules.protect.clear(),
             // Deleted only if somebody says so, whatever the platform file says; also while it is held there: a repair deletes

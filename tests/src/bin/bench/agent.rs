@@ -81,6 +81,12 @@ impl Agent {
         self.system.commit("one");
     }
 
+    /// What was committed last.
+    pub(crate) fn head(&self) -> String {
+        let head = std::fs::read_to_string(self.system.file("repository/.git/refs/heads").join(NEXT));
+        head.expect("because git wrote it").trim().to_owned()
+    }
+
     /// Moves the followed branch to what was committed; the moment before that.
     pub(crate) fn push(&self) -> Timestamp {
         let at = Timestamp::now();

@@ -21,6 +21,7 @@ mod workload;
 use std::path::PathBuf;
 
 use line::Lines;
+use workload::Workload;
 
 /// What is measured, and how often.
 struct Settings {
@@ -89,8 +90,9 @@ async fn main() {
     if settings.has("rollbacks") {
         let mut sizes = vec![1, small.min(100), objects.min(LARGEST_COMPONENT)];
         sizes.dedup();
-        for objects in sizes {
-            rollback::rolled_back(plane, objects, pairs, connections, &mut lines).await;
+        let workloads = sizes.into_iter().map(Workload::whole).chain([Workload::spread(objects)]);
+        for workload in workloads {
+            rollback::rolled_back(plane, workload, pairs, connections, &mut lines).await;
         }
     }
     if settings.has("components") {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde_json::Value;
 use tk8s_tests::cluster::ControlPlane;
 
 use crate::agent::Agent;
@@ -9,25 +10,34 @@ use crate::floor::{Floor, clear};
 use crate::line::{Bar, Line, Lines, median};
 use crate::workload::Workload;
 
-/// One component of so many objects goes back and forth between two releases that differ in all of them.
+/// All components of a workload go back and forth between two revisions that differ in all of their objects: one component by
+/// its own name, several as everything that there is.
 pub(crate) async fn rolled_back(
     plane: &'static ControlPlane,
-    objects: usize,
+    workload: Workload,
     pairs: usize,
     connections: usize,
     lines: &mut Lines,
 ) {
-    let workload = Workload::whole(objects);
-    let mut agent = Agent::new(plane, &format!("back-{objects}"), workload).await;
-    let mut floor = Floor::new(plane, &format!("floor-back-{objects}"), workload).await;
+    let (objects, components) = (workload.objects(), workload.components);
+    let mut agent = Agent::new(plane, &format!("back-{components}-{objects}"), workload).await;
+    let mut floor = Floor::new(plane, &format!("floor-back-{components}-{objects}"), workload).await;
     floor.change_all(connections).await;
-    agent.commit([0]);
-    agent.start().await;
-    agent.roll_out(1).await;
-    agent.commit([0]);
-    agent.roll_out(1).await;
+    let mut revisions = Vec::new();
+    for version in 0..2 {
+        agent.commit(0..components);
+        if version == 0 {
+            agent.start().await;
+        }
+        agent.roll_out(components).await;
+        revisions.push(agent.head());
+    }
     let repository = agent.system.file("repository");
     std::fs::rename(&repository, repository.with_extension("gone")).expect("because it is ours");
+    let (line, request) = match components {
+        1 => ("rollback, Git off", format!("POST /api/v1/components/{}/rollback", workload.component(0))),
+        _ => ("rollback of everything, Git off", "POST /api/v1/rollback".into()),
+    };
     let (mut ours, mut floors, mut cpus, mut requests) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for pair in 0..pairs {
         for turn in [pair, pair + 1] {
@@ -37,18 +47,17 @@ pub(crate) async fn rolled_back(
             }
             agent.be_quiet().await;
             let (cpu, began) = (agent.cpu(), Instant::now());
-            let component = workload.component(0);
-            let body = serde_json::json!({"to": 1 + pair % 2, "reason": "measured"}).to_string();
-            let (status, answer) = agent.ask(&format!("POST /api/v1/components/{component}/rollback"), &body).await;
+            let body = serde_json::json!({"toRevision": revisions[pair % 2], "reason": "measured"}).to_string();
+            let (status, answer) = agent.ask(&request, &body).await;
             ours.push(began.elapsed().as_secs_f64());
-            assert_eq!((status, answer["actions"].as_array().map(Vec::len)), (200, Some(objects)), "{answer}");
-            agent.log.until("release ended", 1).await;
+            assert_eq!((status, sent(&answer)), (200, objects), "{answer}");
+            agent.log.until("release ended", components).await;
             cpus.push(agent.cpu() - cpu);
             requests = agent.requests().await.len();
         }
     }
     lines.tell(Line {
-        line: "rollback, Git off".into(),
+        line: line.into(),
         objects,
         ours_s: Some(median(&ours)),
         floor_s: Some(median(&floors)),
@@ -61,4 +70,13 @@ pub(crate) async fn rolled_back(
     let name = agent.system.name.clone();
     agent.system.stop();
     clear(&plane.client().await, &name).await;
+}
+
+/// How many objects were sent, of one component or of many.
+fn sent(answer: &Value) -> usize {
+    let of_one = |one: &Value| one["actions"].as_array().map_or(0, Vec::len);
+    match answer["components"].as_array() {
+        Some(many) => many.iter().map(|returned| of_one(&returned["fate"]["done"])).sum(),
+        None => of_one(answer),
+    }
 }
