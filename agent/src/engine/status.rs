@@ -324,6 +324,11 @@ impl Engine {
         self.names().contains(name)
     }
 
+    /// Whether a run of the component is under way, or waits.
+    pub fn is_under_way(&self, name: &ComponentName) -> bool {
+        matches!(self.slot(name).progress(), Progress::Waiting(_) | Progress::Running)
+    }
+
     /// One component, as it is now.
     pub fn component_status(&self, name: &ComponentName) -> ComponentStatus {
         let view = disk(|| self.history.component(name));

@@ -221,6 +221,11 @@ impl Writer {
                 self.known = None;
                 return self.components_pause.begin();
             }
+            // Of a thousand that wait nobody asks each second how they are.
+            let passes = self.passing.get(&name).is_some_and(|since| since.elapsed() < PASSING);
+            if passes && self.engine.is_under_way(&name) {
+                continue;
+            }
             match self.tell(&name).await {
                 Ok(Told::Yes) => {
                     self.due.remove(&name);
