@@ -347,9 +347,9 @@ async fn ask(asking: &Asking<'_>, manifest: &Manifest, resource: &Resource, owne
         return Ok(Finding::AsFound(key.clone(), Box::new(known)));
     }
     overrides.extend(intruders);
-    let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from);
-    let found = of_answer("resourceVersion").filter(|_| action != Action::Create);
-    let uid = found.as_ref().and_then(|_| of_answer("uid"));
+    // What is to be made has neither.
+    let of_answer = |field: &str| answer["metadata"][field].as_str().map(String::from).filter(|_| action != Action::Create);
+    let (uid, found) = (of_answer("uid"), of_answer("resourceVersion"));
     let version = found.clone().filter(|_| !overrides.is_empty());
     let diff = match rules.diffs {
         true => text::unified(&key.to_string(), before.as_ref().map(|before| &before.object), &planned),

@@ -279,9 +279,7 @@ impl Engine {
             self.drop_what_waits(name, content);
             return Ok(Need::to_finish(self.unfinished(Some(view), asked, unit)));
         }
-        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running)
-            && self.memory.waiting_content(name) == Some(content)
-        {
+        if slot.progress().is_under_way() && self.memory.waiting_content(name) == Some(content) {
             return Ok(Need::Nothing);
         }
         let resolved = match resolved {
@@ -312,7 +310,7 @@ impl Engine {
         let name = &unit.spec.name;
         let slot = self.slot(name);
         let progress = slot.progress();
-        if matches!(progress, Progress::Waiting(_) | Progress::Running) {
+        if progress.is_under_way() {
             return None;
         }
         // The windows may be others by now, and open.

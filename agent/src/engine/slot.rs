@@ -26,6 +26,13 @@ pub enum Progress {
     Failed { class: Class, reason: String, message: String },
 }
 
+impl Progress {
+    /// Whether a run waits for something, or runs.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self, Progress::Waiting(_) | Progress::Running)
+    }
+}
+
 /// When something is tried again: after a pause, or at a time of day, to which a pause would not lead if the clock is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Again {
@@ -109,7 +116,7 @@ impl Slot {
 
     /// Whether nothing runs or waits.
     pub fn is_idle(&self) -> bool {
-        self.turn.try_lock().is_ok() && !matches!(*self.progress.borrow(), Progress::Running | Progress::Waiting(_))
+        self.turn.try_lock().is_ok() && !self.progress.borrow().is_under_way()
     }
 
     pub fn progress(&self) -> Progress {

@@ -326,7 +326,7 @@ impl Engine {
 
     /// Whether a run of the component is under way, or waits.
     pub fn is_under_way(&self, name: &ComponentName) -> bool {
-        matches!(self.slot(name).progress(), Progress::Waiting(_) | Progress::Running)
+        self.slot(name).progress().is_under_way()
     }
 
     /// One component, as it is now.

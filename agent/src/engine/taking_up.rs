@@ -76,7 +76,7 @@ impl Engine {
         let name = &unit.spec.name;
         let slot = self.slot(name);
         let Some(view) = disk(|| self.history.component(name)) else { return };
-        if matches!(slot.progress(), Progress::Waiting(_) | Progress::Running) {
+        if slot.progress().is_under_way() {
             return;
         }
         match Standing::of(&view) {
