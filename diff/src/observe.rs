@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
+use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tk8s_core::{
@@ -248,21 +248,30 @@ impl Asking<'_> {
         concurrency: usize,
         errors: &mut Vec<(ObjectKey, Error)>,
     ) -> Vec<Finding> {
-        let (mut waiting, mut under_way, mut findings) = (objects.iter(), FuturesOrdered::new(), Vec::new());
+        let (mut waiting, mut under_way, mut answers) = (objects.iter().enumerate(), FuturesUnordered::new(), Vec::new());
         loop {
             // Made when their turn comes: a question is larger than its object.
             while under_way.len() < concurrency.max(1)
-                && let Some((manifest, resource)) = waiting.next()
+                && let Some((number, (manifest, resource))) = waiting.next()
             {
                 let owned = owned.get(manifest.key()).copied();
-                under_way.push_back(async move { (manifest.key(), ask(self, manifest, resource, owned).await) });
+                under_way.push(async move { (number, ask(self, manifest, resource, owned).await) });
             }
+            // In the order of the answers, so that a slow one keeps no other question waiting.
             match under_way.next().await {
-                None => return findings,
-                Some((_, Ok(finding))) => findings.push(finding),
-                Some((key, Err(error))) => errors.push((key.clone(), error)),
+                None => break,
+                Some(answered) => answers.push(answered),
             }
         }
+        answers.sort_by_key(|(number, _)| *number);
+        let mut findings = Vec::with_capacity(answers.len());
+        for (number, answer) in answers {
+            match answer {
+                Ok(finding) => findings.push(finding),
+                Err(error) => errors.push((objects[number].0.key().clone(), error)),
+            }
+        }
+        findings
     }
 }
 
