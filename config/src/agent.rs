@@ -173,7 +173,7 @@ pub enum VariableConfig {
 /// `apply`.
 #[derive(Clone, Debug)]
 pub struct ApplyConfig {
-    /// How many objects of a component are sent at once; default 8.
+    /// How many objects of a component are sent at once; default 16.
     pub concurrency: usize,
     /// How long a component may take to become healthy; default 5 m.
     pub health_timeout: Duration,
@@ -450,7 +450,7 @@ fn api(fields: &mut Fields<'_>, empty: &Node) -> ApiConfig {
 }
 
 fn apply(fields: &mut Fields<'_>) -> ApplyConfig {
-    let concurrency = fields.parse("concurrency").unwrap_or(8);
+    let concurrency = fields.parse("concurrency").unwrap_or(16);
     if !(1..=64).contains(&concurrency) {
         fields.problem("concurrency", "between 1 and 64 requests at once");
     }

@@ -34,7 +34,7 @@ const ASKING: Duration = Duration::from_secs(20);
 /// Components that are planned at the same time.
 const PLANNED_AT_ONCE: usize = 4;
 /// Components that are written at the same time: each holds all its objects meanwhile.
-const WRITTEN_AT_ONCE: usize = 8;
+const WRITTEN_AT_ONCE: usize = 4;
 /// How much of diffs one plan shows: a caller takes at most 64 MiB.
 const LARGEST_DIFFS: usize = 32 * 1024 * 1024;
 /// How many refusals of a rollback of many one message tells.
