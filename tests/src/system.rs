@@ -293,7 +293,9 @@ lease: {{namespace: {name}}}
     pub fn start_with(&mut self, configuration: &str) {
         self.configure(configuration);
         std::fs::remove_file(self.file("address")).ok();
-        let log = std::fs::File::options().create(true).append(true).open(self.file("agent.log")).expect("because it is ours");
+        let log = self.log_file();
+        std::fs::create_dir_all(log.parent().expect("because it is in one")).expect("because it is ours");
+        let log = std::fs::File::options().create(true).append(true).open(log).expect("because it is ours");
         let mut command = Command::new(program("tk8s-agent"));
         if !self.logs.is_empty() {
             command.env("RUST_LOG", self.logs);
@@ -531,9 +533,14 @@ lease: {{namespace: {name}}}
         (status.unwrap_or_else(|| panic!("no answer: {answer}")), body.to_owned())
     }
 
+    /// Where the agent logs: in a directory of its own, because those of the files that it is given are watched by it.
+    pub fn log_file(&self) -> PathBuf {
+        self.file("log/agent.log")
+    }
+
     /// The end of the agent's log.
     pub fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.file("agent.log")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

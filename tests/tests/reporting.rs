@@ -248,7 +248,7 @@ async fn without_the_right_to_tell_everything_else_goes_on_and_later_it_is_told(
     system.bring("one", &["second"]);
     assert!(resource(&system, "one").is_null());
     assert!(system.counter_of("tk8s_events_dropped_total").await > 0);
-    let log = std::fs::read_to_string(system.file("agent.log")).unwrap();
+    let log = std::fs::read_to_string(system.log_file()).unwrap();
     assert_eq!(log.matches("the cluster is not told").count(), 1, "{log}");
     grant(&system, "telling", "agent.tk8s.io, events.k8s.io", "components, components/status, events");
     system.until("it is told", || resource(&system, "one")["status"]["release"] == 2);

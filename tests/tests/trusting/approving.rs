@@ -175,7 +175,7 @@ async fn an_approval_is_good_for_what_it_says_and_for_nothing_else() {
     story.0.until("it has run out", || told().contains(&"ApprovalExpired".to_owned()));
     assert_eq!(story.0.map("one"), "");
     // A yes that is for others is shown, and neither warned of nor written down.
-    let log = std::fs::read_to_string(story.0.file("agent.log")).unwrap();
+    let log = std::fs::read_to_string(story.0.log_file()).unwrap();
     assert!(log.contains("ApprovesAnother") && !log.contains("ApprovesElsewhere"), "{log}");
     story.approve("v1.0.0", SECURITY, "sam", "Environment: production\nClusters: other-*, te?t");
     story.approve("v1.0.0", LEAD, "lea", "Environment: production\nExpires: 2999-01-01");

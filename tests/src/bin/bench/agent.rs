@@ -47,7 +47,7 @@ impl Agent {
         system.write("tk8s.yaml", NOTHING);
         system.commit("nothing yet");
         git(&system.file("repository"), &["checkout", "-q", "-b", NEXT]);
-        let log = Log::from_now(&system.file("agent.log"));
+        let log = Log::from_now(&system.log_file());
         let audit = Audit::from_now(plane.audit_log());
         Agent { system, workload, audit, log, version: 0 }
     }

@@ -10,7 +10,7 @@ use tk8s_core::Timestamp;
 
 /// The longest that anything is waited for: ten thousand objects on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How often a file is looked at. It costs no process but this one anything.
+/// How often a file is looked at. What is measured shares its processors with this, so a look reads what is new only.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The whole lines that were written since the last look.
@@ -142,13 +142,14 @@ impl Log {
     /// Waits until these words were said so often; all that was said until then. A release that fails ends the measurement.
     pub(crate) async fn until(&mut self, words: &str, times: usize) -> Vec<Said> {
         let began = Instant::now();
-        let mut all = Vec::new();
+        let (mut all, mut found) = (Vec::new(), 0);
         loop {
             let more = self.said();
+            found += more.iter().filter(|said| said.text.contains(words)).count();
             let failed = more.iter().find(|said| said.text.contains("release failed") || said.text.contains("can't be rendered"));
             assert!(failed.is_none(), "{failed:?}");
             all.extend(more);
-            if all.iter().filter(|said| said.text.contains(words)).count() >= times {
+            if found >= times {
                 return all;
             }
             assert!(began.elapsed() < PATIENCE, "waited in vain for {times} times `{words}`: {all:?}");
