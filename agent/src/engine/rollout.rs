@@ -179,7 +179,7 @@ impl Engine {
         let removals = self.removals(&runs, asked);
         // Every place says that it waits before any run looks at what it stands on.
         for name in runs.iter().chain(removals.iter().map(|(unit, _)| &unit.spec.name)) {
-            self.slot(name).set(Progress::Waiting("its turn".into()));
+            self.slot(name).set(Progress::in_its_turn());
         }
         let own = self.own().as_deployment();
         for (unit, need) in needs {

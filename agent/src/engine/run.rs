@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::hooks::{HOOK_FAILED, failed_for_good};
+use super::places::Place;
 use super::platform::Unit;
 use super::slot::{Progress, Slot};
 use super::standing::Standing;
@@ -80,7 +81,7 @@ impl Engine {
         }
         let slot = self.slot(&unit.spec.name);
         let (ticket, cancel) = slot.supersede();
-        slot.set(Progress::Waiting("its turn".into()));
+        slot.set(Progress::in_its_turn());
         let engine = Arc::clone(self);
         tokio::spawn(async move {
             engine.wait_for_the_end_of(&others, &slot, &cancel).await;
@@ -169,9 +170,16 @@ impl Engine {
         if !slot.is_current(ticket) || self.stop.is_cancelled() {
             return Err(Error::Superseded);
         }
-        slot.set(Progress::Running);
         let known = if let Job::Known(release) = &job { Some(release.clone()) } else { None };
-        let result = self.deploy(unit, cancel, job, trigger, heard).await;
+        let result = match self.place_for(unit, &cancel, &job, trigger).await {
+            Ok(place) => {
+                if slot.is_current(ticket) {
+                    slot.set(Progress::Running);
+                }
+                self.deploy(unit, place, cancel, job, trigger, heard).await
+            }
+            Err(error) => Err(error),
+        };
         let progress = match self.undo(unit, slot, ticket, trigger, &result).await {
             Some(undone) => undone,
             None => self.progress_after(&unit.spec.name, known.as_ref(), &result),
@@ -226,9 +234,26 @@ impl Engine {
         waits.is_some_and(|view| !disk(|| self.history.was_begun(&view.latest.id)))
     }
 
+    /// Waits for a place among those that are under way.
+    pub(super) async fn place_for(
+        &self,
+        unit: &Unit,
+        cancel: &CancellationToken,
+        job: &Job,
+        trigger: &Trigger,
+    ) -> Result<Place, Error> {
+        let objects = if let Job::New(resolved) = job { resolved.parts().objects.len() } else { 0 };
+        tokio::select! {
+            place = self.places.enter(trigger, objects) => Ok(place),
+            () = cancel.cancelled() => Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
+            () = self.stop.cancelled() => Err(Error::Stopping),
+        }
+    }
+
     pub(super) async fn deploy(
         &self,
         unit: &Unit,
+        place: Place,
         cancel: CancellationToken,
         job: Job,
         trigger: &Trigger,
@@ -241,12 +266,7 @@ impl Engine {
         {
             self.not_behind(release)?;
         }
-        let objects = if let Job::New(resolved) = &job { resolved.parts().objects.len() } else { 0 };
-        let place = tokio::select! {
-            place = self.places.enter(trigger, objects) => Mutex::new(Some(place)),
-            () = cancel.cancelled() => return Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
-            () = self.stop.cancelled() => return Err(Error::Stopping),
-        };
+        let place = Mutex::new(Some(place));
         let config = self.config();
         let component = &unit.spec.name;
         let (desired, manner): (Desired, _) = match job {

@@ -27,6 +27,11 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// Waits behind others that have nothing to do with it.
+    pub fn in_its_turn() -> Progress {
+        Progress::Waiting("its turn".into())
+    }
+
     /// Whether a run waits for something, or runs.
     pub fn is_under_way(&self) -> bool {
         matches!(self, Progress::Waiting(_) | Progress::Running)

@@ -324,9 +324,13 @@ impl Engine {
         self.names().contains(name)
     }
 
-    /// Whether a run of the component is under way, or waits.
-    pub fn is_under_way(&self, name: &ComponentName) -> bool {
-        self.slot(name).progress().is_under_way()
+    /// How a component is of which a run is under way, or waits.
+    pub fn under_way(&self, name: &ComponentName) -> Option<State> {
+        match self.slot(name).progress() {
+            Progress::Waiting(_) => Some(State::Pending),
+            Progress::Running => Some(State::Progressing),
+            Progress::Settled | Progress::Failed { .. } => None,
+        }
     }
 
     /// One component, as it is now.

@@ -71,7 +71,11 @@ impl Engine {
         self.memory.nothing_under_way(name);
         let (_, cancel) = slot.join_in();
         let heard: Heard<'_> = &|_| ();
-        let back = self.deploy(unit, cancel, Job::Known(target.clone()), &Trigger::AutomaticRollback, heard).await;
+        let (job, trigger) = (Job::Known(target.clone()), Trigger::AutomaticRollback);
+        let back = match self.place_for(unit, &cancel, &job, &trigger).await {
+            Ok(place) => self.deploy(unit, place, cancel, job, &trigger, heard).await,
+            Err(error) => Err(error),
+        };
         Some(match back {
             Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => undone(&failed, &target, &why),
             Ok(outcome) => not_undone(&failed, &target, &why, &format!("it is not healthy either: {}", outcome.message)),

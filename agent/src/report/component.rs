@@ -2,6 +2,8 @@
 //!
 //! A condition's time moves when its status does, and by nothing else: what is written again for another message keeps it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tk8s_core::{HealthState, Timestamp, printable};
 
@@ -9,6 +11,10 @@ use crate::engine::{ComponentStatus, State, SyncState};
 
 /// How long a text may be: a table of them has to stay readable, and a resource small. The definition takes twice as much.
 const LONGEST_TEXT: usize = 500;
+/// That a component runs is told when it takes longer: in a rollout of many, one request for each is enough.
+const PASSING: Duration = Duration::from_secs(5);
+/// That it waits for others is told when it takes longer.
+const QUEUED: Duration = Duration::from_secs(30);
 
 /// The status of a `Component` resource. `agent/crds/components.yaml` describes each field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,11 +136,21 @@ impl Status {
 }
 
 impl Status {
-    /// Whether all that was not told yet is that something is under way: it may be over before anybody reads of it.
-    pub fn may_pass(&self, told: &Status) -> bool {
-        let under_way = [State::Pending, State::Progressing].iter().any(|state| self.state == format!("{state:?}"));
-        let else_as_told = (&self.health, &self.hold, &self.suspension) == (&told.health, &told.hold, &told.suspension);
-        under_way && self.state != told.state && else_as_told
+    /// How long it need not be told, where all that is new is that something is under way: that may be over before anybody
+    /// reads of it. Nothing where it is to be told at once. `told`: what was told last, if anything was.
+    pub fn passes_within(&self, told: Option<&Status>) -> Option<Duration> {
+        let as_told = |told: &Status| {
+            (&self.health, &self.hold, &self.suspension) == (&told.health, &told.hold, &told.suspension)
+                && self.state != told.state
+        };
+        // What waits for a person or a window has a reason of its own.
+        let is = |state: State| self.state == format!("{state:?}") && self.reason == self.state;
+        let within = match () {
+            () if is(State::Pending) => Some(QUEUED),
+            () if is(State::Progressing) => Some(PASSING),
+            () => None,
+        };
+        within.filter(|_| told.is_none_or(as_told))
     }
 
     /// What people did to the component since it was told last: stable words, and sentences.
@@ -326,15 +342,20 @@ mod tests {
         let told = Status::of(&view(), None, 1, at(1));
         let now = |view: &ComponentStatus| Status::of(view, Some(&told), 1, at(2));
         let running = || ComponentStatus { state: State::Progressing, reason: "Progressing".into(), ..view() };
-        assert!(now(&running()).may_pass(&told));
-        assert!(now(&ComponentStatus { state: State::Pending, ..view() }).may_pass(&told));
-        assert!(!now(&running()).may_pass(&now(&running())), "it is told as under way already");
-        assert!(!now(&ComponentStatus { health: HealthState::Degraded, ..running() }).may_pass(&told));
-        assert!(!now(&ComponentStatus { hold: held().hold, ..running() }).may_pass(&told));
+        let waiting = || ComponentStatus { state: State::Pending, reason: "Pending".into(), ..view() };
+        let passes = |view: ComponentStatus| now(&view).passes_within(Some(&told));
+        assert_eq!(passes(running()), Some(PASSING));
+        assert_eq!(passes(waiting()), Some(QUEUED));
+        assert_eq!(now(&waiting()).passes_within(None), Some(QUEUED), "of a new one nothing was told");
+        assert_eq!(now(&running()).passes_within(Some(&now(&running()))), None, "it is told as under way already");
+        assert_eq!(now(&running()).passes_within(Some(&now(&waiting()))), Some(PASSING));
+        assert_eq!(passes(ComponentStatus { health: HealthState::Degraded, ..running() }), None);
+        assert_eq!(passes(ComponentStatus { hold: held().hold, ..running() }), None);
+        assert_eq!(passes(ComponentStatus { reason: "OutsideWindow".into(), ..waiting() }), None);
         for state in [State::Failed, State::Denied, State::Held] {
-            assert!(!now(&ComponentStatus { state, ..view() }).may_pass(&told), "{state:?}");
+            assert_eq!(passes(ComponentStatus { state, ..view() }), None, "{state:?}");
         }
-        assert!(!now(&suspended(view())).may_pass(&told));
+        assert_eq!(passes(suspended(view())), None);
     }
 
     #[test]

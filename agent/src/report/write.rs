@@ -23,8 +23,6 @@ use crate::engine::{Engine, ProblemView, State};
 
 /// Changes within this time are told together.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// What is under way is told when it takes longer: in a rollout of many components one request for each is enough.
-const PASSING: Duration = Duration::from_secs(5);
 /// How many requests are sent at once after a pause, and how many a second: a platform of a thousand components is told in
 /// half a minute, and its rollout is not slowed down by being told.
 const BUDGET: (u32, u32) = (100, 40);
@@ -53,8 +51,8 @@ pub struct Writer {
     /// The resources as they are; none before they were listed.
     known: Option<BTreeMap<ComponentName, Known>>,
     due: BTreeSet<ComponentName>,
-    /// Components of which something is under way that is not told yet, and since when.
-    passing: BTreeMap<ComponentName, Instant>,
+    /// Components of which something is under way that is not told yet.
+    passing: BTreeMap<ComponentName, Passing>,
     /// Components whose resource is another instance's, and whose.
     foreign: BTreeMap<ComponentName, String>,
     waiting: VecDeque<Event>,
@@ -74,6 +72,20 @@ struct Known {
     status: Option<Status>,
     /// Whether that is what it says, as far as we know.
     is_so: bool,
+}
+
+/// What is not told of a component unless it lasts.
+#[derive(Clone, Copy)]
+struct Passing {
+    state: State,
+    until: Instant,
+}
+
+impl Passing {
+    /// Whether it is still so, and still too early to tell.
+    fn lasts(&self, now: Option<State>) -> bool {
+        now == Some(self.state) && Instant::now() < self.until
+    }
 }
 
 /// How far one component was told.
@@ -222,8 +234,7 @@ impl Writer {
                 return self.components_pause.begin();
             }
             // Of a thousand that wait nobody asks each second how they are.
-            let passes = self.passing.get(&name).is_some_and(|since| since.elapsed() < PASSING);
-            if passes && self.engine.is_under_way(&name) {
+            if self.passing.get(&name).is_some_and(|passing| passing.lasts(self.engine.under_way(&name))) {
                 continue;
             }
             match self.tell(&name).await {
@@ -300,27 +311,24 @@ impl Writer {
         }
         // Once for each thing that a stranger can do to it in the meantime.
         for _ in 0..4 {
-            let Some(known) = self.known.as_ref().and_then(|known| known.get(name)) else {
-                if !self.may_write() {
-                    return Ok(Told::Enough);
-                }
-                self.create(name).await?;
-                continue;
-            };
-            let status = Status::of(&view, known.status.as_ref(), known.generation, Timestamp::now());
-            if known.is_so && known.status.as_ref() == Some(&status) {
+            let known = self.known.as_ref().and_then(|known| known.get(name));
+            let told = known.and_then(|known| known.status.as_ref());
+            let status = Status::of(&view, told, known.map_or(1, |known| known.generation), Timestamp::now());
+            if known.is_some_and(|known| known.is_so) && told == Some(&status) {
                 return Ok(Told::Yes);
             }
-            let mut object = self.object(name, Some(known));
-            object.data = json!({"status": status});
-            if known.status.as_ref().is_some_and(|told| status.may_pass(told))
-                && self.passing.entry(name.clone()).or_insert_with(Instant::now).elapsed() < PASSING
-            {
+            let within = status.passes_within(told);
+            let object = known.map(|known| DynamicObject { data: json!({"status": status}), ..self.object(name, Some(known)) });
+            if within.is_some_and(|within| self.passes(name, view.state, within)) {
                 return Ok(Told::Later);
             }
             if !self.may_write() {
                 return Ok(Told::Enough);
             }
+            let Some(object) = object else {
+                self.create(name).await?;
+                continue;
+            };
             match answered(self.components.replace_status(name.as_str(), &PostParams::default(), &object)).await {
                 Ok(answer) => {
                     self.engine.metrics.component_writes.inc();
@@ -338,6 +346,14 @@ impl Writer {
             }
         }
         Err(Failure::Refused { code: None, message: format!("somebody else keeps writing to `{name}`") })
+    }
+
+    /// Whether it is too early to tell that a component is in a state that may pass.
+    fn passes(&mut self, name: &ComponentName, state: State, within: Duration) -> bool {
+        let known = self.passing.get(name).filter(|passing| passing.state == state).copied();
+        let passing = known.unwrap_or_else(|| Passing { state, until: Instant::now() + within });
+        self.passing.insert(name.clone(), passing);
+        passing.lasts(Some(state))
     }
 
     async fn create(&mut self, name: &ComponentName) -> Result<(), Failure> {
