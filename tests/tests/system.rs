@@ -645,6 +645,29 @@ async fn what_becomes_healthy_late_is_healthy_then_also_after_a_restart() {
     assert_eq!((&history[0]["release"], &history[0]["outcome"]), (&1.into(), &"Healthy".into()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_its_release_is_waited_for_is_brought_back_at_once() {
+    let system = System::two_components("waited-for", "").await;
+    let slow = deployment(&system.name, "slow", "nodeSelector: {waited-for: \"yes\"},");
+    let map = |at: &str| {
+        format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: one, namespace: waited-for}}\ndata: {{at: {at}}}\n")
+    };
+    system.write("one/all.yaml", &(slow + &map("second")));
+    system.commit("it takes its time");
+    system.until_map("one", "second");
+    system.until("it waits", || system.component("one")["state"] == "Progressing");
+    system.kubectl(&["delete", "configmap", "one"]);
+    system.until_map("one", "second");
+    assert_eq!(system.component("one")["state"], "Progressing", "nobody waited for the end of its patience");
+    system.plane.kubectl(&["label", "node", "simulated", "waited-for=yes"]);
+    system.until_all("Healthy");
+    let shown: Value = serde_json::from_slice(&system.tk8s(&["history", "show", "one", "2", "--output", "json"]).stdout).unwrap();
+    let runs = shown["story"]["runs"].as_array().cloned().unwrap_or_default();
+    let told: Vec<_> = runs.iter().map(|run| (run["trigger"].as_str(), run["outcome"]["status"].as_str())).collect();
+    assert_eq!(told, [(Some("sync"), Some("superseded")), (Some("sync"), Some("healthy"))], "{shown}");
+    system.until_map("one", "second");
+}
+
 /// F43: a release never becomes healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_does_not_become_healthy_undoes_itself_once_and_holds_up_only_what_stands_on_it() {

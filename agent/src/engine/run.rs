@@ -171,15 +171,16 @@ impl Engine {
             return Err(Error::Superseded);
         }
         let known = if let Job::Known(release) = &job { Some(release.clone()) } else { None };
-        let result = match self.place_for(unit, &cancel, &job, trigger).await {
-            Ok(place) => {
-                if slot.is_current(ticket) {
-                    slot.set(Progress::Running);
-                }
-                self.deploy(unit, place, cancel, job, trigger, heard).await
-            }
-            Err(error) => Err(error),
-        };
+        let mut result = self.deploy_at_a_place(unit, (slot, ticket), cancel, job, trigger, heard).await;
+        // For the same reason as before, which decides what becomes of a release that fails.
+        while slot.ends()
+            && matches!(&result, Ok(Outcome { status: Status::Superseded, .. }))
+            && slot.is_current(ticket)
+            && let Some(view) = disk(|| self.history.component(&unit.spec.name))
+        {
+            let (job, cancel) = (Job::Known(Standing::of(&view).release().clone()), slot.join_in().1);
+            result = self.deploy_at_a_place(unit, (slot, ticket), cancel, job, trigger, heard).await;
+        }
         let progress = match self.undo(unit, slot, ticket, trigger, &result).await {
             Some(undone) => undone,
             None => self.progress_after(&unit.spec.name, known.as_ref(), &result),
@@ -234,23 +235,30 @@ impl Engine {
         waits.is_some_and(|view| !disk(|| self.history.was_begun(&view.latest.id)))
     }
 
-    /// Waits for a place among those that are under way.
-    pub(super) async fn place_for(
+    /// Waits for a place among those that are under way, and runs the pipeline there.
+    pub(super) async fn deploy_at_a_place(
         &self,
         unit: &Unit,
-        cancel: &CancellationToken,
-        job: &Job,
+        (slot, ticket): (&Slot, u64),
+        cancel: CancellationToken,
+        job: Job,
         trigger: &Trigger,
-    ) -> Result<Place, Error> {
-        let objects = if let Job::New(resolved) = job { resolved.parts().objects.len() } else { 0 };
-        tokio::select! {
-            place = self.places.enter(trigger, objects) => Ok(place),
-            () = cancel.cancelled() => Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
-            () = self.stop.cancelled() => Err(Error::Stopping),
+        heard: Heard<'_>,
+    ) -> Result<Outcome, Error> {
+        let objects = if let Job::New(resolved) = &job { resolved.parts().objects.len() } else { 0 };
+        let place = tokio::select! {
+            place = self.places.enter(trigger, objects) => place,
+            () = cancel.cancelled() => return Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
+            () = self.stop.cancelled() => return Err(Error::Stopping),
+        };
+        slot.begins();
+        if slot.is_current(ticket) {
+            slot.set(Progress::Running);
         }
+        self.deploy(unit, place, cancel, job, trigger, heard).await
     }
 
-    pub(super) async fn deploy(
+    async fn deploy(
         &self,
         unit: &Unit,
         place: Place,
@@ -316,7 +324,10 @@ impl Engine {
                 drop(place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
                 heard(applied);
             },
-            awaits: &|applied| self.await_hooks_of(&slot, applied),
+            awaits: &|applied| {
+                slot.waits_for_health();
+                self.await_hooks_of(&slot, applied);
+            },
         };
         let result = match self.still_counts(&header, trigger) {
             Ok(()) => pipeline::deploy(&run, desired).await,

@@ -57,8 +57,21 @@ pub struct Slot {
     retry_at: Mutex<Option<Again>>,
     repairs: Mutex<Repairs>,
     awaited: Mutex<Option<Awaited>>,
+    waiting: Mutex<Waiting>,
     /// Hears of every change of the progress.
     tell: Box<dyn Fn() + Send + Sync>,
+}
+
+/// How far whoever runs has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waiting {
+    /// It asks, or writes.
+    #[default]
+    NotYet,
+    /// All that it writes for now is written, and it waits for that to become healthy.
+    ForHealth,
+    /// It was told to stop waiting and to begin anew.
+    Anew,
 }
 
 /// Reasons that no pause cures: somebody, or the clock on the wall, says when it goes on.
@@ -86,6 +99,7 @@ impl Slot {
             retry_at: Mutex::default(),
             repairs: Mutex::default(),
             awaited: Mutex::default(),
+            waiting: Mutex::default(),
             tell: Box::new(|| ()),
         }
     }
@@ -107,6 +121,38 @@ impl Slot {
     /// Ends all waiting of whoever runs now; what it writes, it writes to the end.
     pub fn interrupt(&self) {
         std::mem::take(&mut *lock(&self.cancel)).cancel();
+    }
+
+    /// Whoever runs asks and writes from now on.
+    pub fn begins(&self) {
+        *lock(&self.waiting) = Waiting::NotYet;
+    }
+
+    /// Whoever runs waits for health from now on.
+    pub fn waits_for_health(&self) {
+        let mut waiting = lock(&self.waiting);
+        if *waiting == Waiting::NotYet {
+            *waiting = Waiting::ForHealth;
+        }
+    }
+
+    /// Whether whoever runs waits for health.
+    pub fn is_waiting(&self) -> bool {
+        *lock(&self.waiting) == Waiting::ForHealth
+    }
+
+    /// Ends the wait for health of whoever runs, who is to begin anew.
+    pub fn begin_anew(&self) {
+        let mut waiting = lock(&self.waiting);
+        if *waiting == Waiting::ForHealth {
+            *waiting = Waiting::Anew;
+            self.interrupt();
+        }
+    }
+
+    /// Whoever ran has come to an end: whether it is to begin anew.
+    pub fn ends(&self) -> bool {
+        std::mem::take(&mut *lock(&self.waiting)) == Waiting::Anew
     }
 
     /// The token of whoever runs now, without superseding anybody.
@@ -270,6 +316,21 @@ mod tests {
         slot.interrupt();
         assert!(token.is_cancelled() && slot.is_current(ticket));
         assert!(!slot.join_in().1.is_cancelled());
+    }
+
+    #[test]
+    fn only_who_waits_for_health_begins_anew_and_only_once() {
+        let slot = Slot::new();
+        let (_, token) = slot.supersede();
+        slot.begin_anew();
+        assert!(!token.is_cancelled() && !slot.ends(), "it writes");
+        slot.waits_for_health();
+        assert!(slot.is_waiting() && !token.is_cancelled());
+        slot.begin_anew();
+        assert!(!slot.is_waiting() && token.is_cancelled());
+        slot.waits_for_health();
+        assert!(!slot.is_waiting(), "it was told already");
+        assert!(slot.ends() && !slot.ends());
     }
 
     #[test]

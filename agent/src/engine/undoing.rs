@@ -72,10 +72,7 @@ impl Engine {
         let (_, cancel) = slot.join_in();
         let heard: Heard<'_> = &|_| ();
         let (job, trigger) = (Job::Known(target.clone()), Trigger::AutomaticRollback);
-        let back = match self.place_for(unit, &cancel, &job, &trigger).await {
-            Ok(place) => self.deploy(unit, place, cancel, job, &trigger, heard).await,
-            Err(error) => Err(error),
-        };
+        let back = self.deploy_at_a_place(unit, (slot, ticket), cancel, job, &trigger, heard).await;
         Some(match back {
             Ok(outcome) if matches!(outcome.status, Status::Healthy | Status::Superseded) => undone(&failed, &target, &why),
             Ok(outcome) => not_undone(&failed, &target, &why, &format!("it is not healthy either: {}", outcome.message)),

@@ -16,7 +16,7 @@ use super::Engine;
 use super::attention::Attention;
 use super::platform::Unit;
 use super::run::{Job, NOT_HEALTHY};
-use super::slot::Progress;
+use super::slot::{Progress, Slot};
 use super::standing::Standing;
 use crate::disk::disk;
 use crate::memory::Entry;
@@ -84,7 +84,11 @@ impl Engine {
             self.look_whether_steady(unit);
             self.look_for_causes_of(name);
             // Whoever runs asks for another look when it ends, and so does whoever resumes.
-            if !slot.is_idle() || self.covered(&suspensions, unit).next().is_some() {
+            if self.covered(&suspensions, unit).next().is_some() {
+                continue;
+            }
+            if !slot.is_idle() {
+                self.bring_back_what_is_waited_for(unit, &slot);
                 continue;
             }
             self.give_up_what_is_left_to_others(unit);
@@ -145,6 +149,41 @@ impl Engine {
                 _ => {}
             }
         }
+    }
+
+    /// A release that is waited for can't become healthy when something that it wrote is gone: it is applied anew at once,
+    /// instead of after a wait in vain. What was only changed is put back when the wait is over, as ever.
+    fn bring_back_what_is_waited_for(&self, unit: &Unit, slot: &Slot) {
+        let name = &unit.spec.name;
+        if slot.progress() != Progress::Running || unit.fields.drift != DriftMode::Repair {
+            return;
+        }
+        let is_gone = |part: &Arc<Entry>| {
+            let seen = matches!(self.live.seen(&part.key), Seen::Absent) && !self.is_unserved(&part.key);
+            seen && !part.known.ends() && !self.memory.is_hook(&part.key)
+        };
+        let mut gone: Vec<_> =
+            self.memory.parts_of(name).iter().filter(|part| is_gone(part)).map(|part| part.key.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let Some(view) = disk(|| self.history.component(name)) else { return };
+        let number = Standing::of(&view).release().number;
+        let inventory = disk(|| self.history.inventory(name));
+        // What another release wrote is on its way out.
+        gone.retain(|key| inventory.iter().any(|entry| entry.key == *key && entry.release == number));
+        let Some(first) = gone.first() else { return };
+        let mut repairs = slot.repairs();
+        // Whoever still writes is asked again, and is not counted as repaired and undone by somebody.
+        let due = if slot.is_waiting() { repairs.due(&gone, Instant::now()).len() } else { 0 };
+        gone.iter().for_each(|key| repairs.explain(key, "it is gone".into()));
+        drop(repairs);
+        if due == 0 {
+            return self.look_again(name);
+        }
+        tracing::warn!(component = %name, object = %first, gone = gone.len(), "gone while its release is waited for: applying it again");
+        self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc_by(due as u64);
+        slot.begin_anew();
     }
 
     /// What of a component is not as we left it.
