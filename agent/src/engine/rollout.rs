@@ -16,6 +16,7 @@ use super::platform::{self, Unit, Units};
 use super::run::Job;
 use super::slot::{APPROVALS_MISSING, OUTSIDE_CONFINEMENT, OUTSIDE_WINDOW, Progress};
 use super::standing::Standing;
+use super::undoing::NOT_ROLLED_BACK;
 use crate::disk::disk;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -343,6 +344,8 @@ impl Engine {
             }
             Standing::Unhealthy(release) | Standing::Denied(release) if asked => Some(release),
             Standing::Denied(release) if widened && self.is_let_in_by_now(unit, &release) => Some(release),
+            // That it could not be undone either says more than that it failed.
+            Standing::Unhealthy(_) if matches!(&progress, Progress::Failed { reason, .. } if reason == NOT_ROLLED_BACK) => None,
             standing => {
                 // What was refused before this content went and came back stands again.
                 if let Some(failed) = self.failed_before(&standing, view) {

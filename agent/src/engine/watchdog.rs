@@ -18,6 +18,7 @@ use super::platform::Unit;
 use super::run::{Job, NOT_HEALTHY};
 use super::slot::{Progress, Slot};
 use super::standing::Standing;
+use super::undoing::NOT_ROLLED_BACK;
 use crate::disk::disk;
 use crate::memory::Entry;
 
@@ -102,8 +103,8 @@ impl Engine {
             if !drifted.is_empty() {
                 self.without_what_is_left_out(name, &mut drifted);
             }
-            let late =
-                matches!(slot.progress(), Progress::Failed { reason, .. } if reason == NOT_HEALTHY) && self.all_healthy(name);
+            let late = matches!(slot.progress(), Progress::Failed { reason, .. } if [NOT_HEALTHY, NOT_ROLLED_BACK].contains(&reason.as_str()))
+                && self.all_healthy(name);
             let rid = self.is_rid_of(name);
             if drifted.is_empty() && !late && !rid {
                 continue;
