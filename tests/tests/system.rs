@@ -740,11 +740,15 @@ async fn a_first_release_that_fails_has_nothing_to_go_back_to_and_stays() {
     let platform = std::fs::read_to_string(system.file("repository/tk8s.yaml")).unwrap();
     system.write("tk8s.yaml", &platform.replace("path: bad", "path: bad, onFailure: rollback, healthTimeout: 2s"));
     system.write_map("bad", "first");
-    system.write("bad/never.yaml", &deployment(&system.name, "never", "nodeSelector: {never: \"yes\"},"));
+    system.write("bad/never.yaml", &deployment(&system.name, "never", "nodeSelector: {first-fails: \"yes\"},"));
     system.commit("first");
     system.start();
     system.until_says("bad", "Failed", "there is no healthy release to go back to");
     assert_eq!(system.map("bad"), "first", "nothing is deleted");
+    system.until_looked(2).await;
+    assert_eq!(system.component("bad")["reason"], "RollbackFailed", "a look at Git says nothing else");
+    system.plane.kubectl(&["label", "node", "simulated", "first-fails=yes"]);
+    system.until_all("Healthy");
 }
 
 #[tokio::test(flavor = "multi_thread")]

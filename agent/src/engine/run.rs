@@ -171,16 +171,7 @@ impl Engine {
             return Err(Error::Superseded);
         }
         let known = if let Job::Known(release) = &job { Some(release.clone()) } else { None };
-        let mut result = self.deploy_at_a_place(unit, (slot, ticket), cancel, job, trigger, heard).await;
-        // For the same reason as before, which decides what becomes of a release that fails.
-        while slot.ends()
-            && matches!(&result, Ok(Outcome { status: Status::Superseded, .. }))
-            && slot.is_current(ticket)
-            && let Some(view) = disk(|| self.history.component(&unit.spec.name))
-        {
-            let (job, cancel) = (Job::Known(Standing::of(&view).release().clone()), slot.join_in().1);
-            result = self.deploy_at_a_place(unit, (slot, ticket), cancel, job, trigger, heard).await;
-        }
+        let result = self.deploy_at_a_place(unit, (slot, ticket), cancel, job, trigger, heard).await;
         let progress = match self.undo(unit, slot, ticket, trigger, &result).await {
             Some(undone) => undone,
             None => self.progress_after(&unit.spec.name, known.as_ref(), &result),
@@ -235,27 +226,35 @@ impl Engine {
         waits.is_some_and(|view| !disk(|| self.history.was_begun(&view.latest.id)))
     }
 
-    /// Waits for a place among those that are under way, and runs the pipeline there.
+    /// Waits for a place among those that are under way, and runs the pipeline there; anew, for the same reason, as often as
+    /// that is to begin anew.
     pub(super) async fn deploy_at_a_place(
         &self,
         unit: &Unit,
         (slot, ticket): (&Slot, u64),
-        cancel: CancellationToken,
-        job: Job,
+        mut cancel: CancellationToken,
+        mut job: Job,
         trigger: &Trigger,
         heard: Heard<'_>,
     ) -> Result<Outcome, Error> {
-        let objects = if let Job::New(resolved) = &job { resolved.parts().objects.len() } else { 0 };
-        let place = tokio::select! {
-            place = self.places.enter(trigger, objects) => place,
-            () = cancel.cancelled() => return Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
-            () = self.stop.cancelled() => return Err(Error::Stopping),
-        };
-        slot.begins();
-        if slot.is_current(ticket) {
-            slot.set(Progress::Running);
+        loop {
+            let objects = if let Job::New(resolved) = &job { resolved.parts().objects.len() } else { 0 };
+            let place = tokio::select! {
+                place = self.places.enter(trigger, objects) => place,
+                () = cancel.cancelled() => return Err(self.suspension_of(unit).map_or(Error::Superseded, Error::Suspended)),
+                () = self.stop.cancelled() => return Err(Error::Stopping),
+            };
+            if slot.is_current(ticket) {
+                slot.set(Progress::Running);
+            }
+            let result = self.deploy(unit, place, cancel, job, trigger, heard).await;
+            let is_to_begin_anew = slot.ends() && matches!(&result, Ok(Outcome { status: Status::Superseded, .. }));
+            if !is_to_begin_anew || !slot.is_current(ticket) {
+                return result;
+            }
+            let Some(view) = disk(|| self.history.component(&unit.spec.name)) else { return result };
+            (job, cancel) = (Job::Known(Standing::of(&view).release().clone()), slot.join_in().1);
         }
-        self.deploy(unit, place, cancel, job, trigger, heard).await
     }
 
     async fn deploy(
@@ -326,6 +325,7 @@ impl Engine {
             },
             awaits: &|applied| {
                 slot.waits_for_health();
+                self.look_again(component);
                 self.await_hooks_of(&slot, applied);
             },
         };

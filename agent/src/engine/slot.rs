@@ -123,11 +123,6 @@ impl Slot {
         std::mem::take(&mut *lock(&self.cancel)).cancel();
     }
 
-    /// Whoever runs asks and writes from now on.
-    pub fn begins(&self) {
-        *lock(&self.waiting) = Waiting::NotYet;
-    }
-
     /// Whoever runs waits for health from now on.
     pub fn waits_for_health(&self) {
         let mut waiting = lock(&self.waiting);

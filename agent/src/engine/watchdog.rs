@@ -117,25 +117,7 @@ impl Engine {
             match (drifted.first(), repaired_by) {
                 // What can't be repaired now is not counted as repaired and undone by somebody.
                 (Some(_), Some(_)) if self.tenure.check().is_err() => self.look_again(name),
-                (Some(_), Some(current)) => {
-                    let due = {
-                        let mut repairs = slot.repairs();
-                        let due: Vec<_> =
-                            repairs.due(drifted.iter().map(|(key, _)| key), Instant::now()).into_iter().cloned().collect();
-                        for (key, drift) in drifted.iter().filter(|(key, _)| due.contains(key)) {
-                            repairs.explain(key, drift.to_string());
-                        }
-                        due.len()
-                    };
-                    if due == 0 {
-                        self.look_again(name);
-                        continue;
-                    }
-                    for (key, drift) in drifted.iter().take(TOLD) {
-                        let fought = slot.repairs().fought(key);
-                        tracing::warn!(component = %name, object = %key, %drift, undone = fought, "drift: repairing");
-                    }
-                    self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc_by(due as u64);
+                (Some(_), Some(current)) if self.may_repair(name, &slot, &drifted) => {
                     self.start_alone(unit, Job::Known(current), Trigger::Drift);
                 }
                 (None, Some(current)) if rid => {
@@ -155,16 +137,12 @@ impl Engine {
     /// A release that is waited for can't become healthy when something that it wrote is gone: it is applied anew at once,
     /// instead of after a wait in vain. What was only changed is put back when the wait is over, as ever.
     fn bring_back_what_is_waited_for(&self, unit: &Unit, slot: &Slot) {
-        let name = &unit.spec.name;
-        if slot.progress() != Progress::Running || unit.fields.drift != DriftMode::Repair {
+        if unit.fields.drift != DriftMode::Repair || !slot.is_waiting() {
             return;
         }
-        let is_gone = |part: &Arc<Entry>| {
-            let seen = matches!(self.live.seen(&part.key), Seen::Absent) && !self.is_unserved(&part.key);
-            seen && !part.known.ends() && !self.memory.is_hook(&part.key)
-        };
-        let mut gone: Vec<_> =
-            self.memory.parts_of(name).iter().filter(|part| is_gone(part)).map(|part| part.key.clone()).collect();
+        let name = &unit.spec.name;
+        let mut gone = self.drifted(unit);
+        gone.retain(|(key, drift)| *drift == Drift::Gone && !self.is_unserved(key));
         if gone.is_empty() {
             return;
         }
@@ -172,19 +150,32 @@ impl Engine {
         let number = Standing::of(&view).release().number;
         let inventory = disk(|| self.history.inventory(name));
         // What another release wrote is on its way out.
-        gone.retain(|key| inventory.iter().any(|entry| entry.key == *key && entry.release == number));
-        let Some(first) = gone.first() else { return };
-        let mut repairs = slot.repairs();
-        // Whoever still writes is asked again, and is not counted as repaired and undone by somebody.
-        let due = if slot.is_waiting() { repairs.due(&gone, Instant::now()).len() } else { 0 };
-        gone.iter().for_each(|key| repairs.explain(key, "it is gone".into()));
-        drop(repairs);
-        if due == 0 {
-            return self.look_again(name);
+        gone.retain(|(key, _)| inventory.iter().any(|entry| entry.key == *key && entry.release == number));
+        if !gone.is_empty() && self.may_repair(name, slot, &gone) {
+            slot.begin_anew();
         }
-        tracing::warn!(component = %name, object = %first, gone = gone.len(), "gone while its release is waited for: applying it again");
+    }
+
+    /// Whether any of this may be repaired now: what is undone again and again has to wait. Counts and tells it as repaired.
+    fn may_repair(&self, name: &ComponentName, slot: &Slot, drifted: &[(ObjectKey, Drift)]) -> bool {
+        let due = {
+            let mut repairs = slot.repairs();
+            let due: Vec<_> = repairs.due(drifted.iter().map(|(key, _)| key), Instant::now()).into_iter().cloned().collect();
+            for (key, drift) in drifted.iter().filter(|(key, _)| due.contains(key)) {
+                repairs.explain(key, drift.to_string());
+            }
+            due.len()
+        };
+        if due == 0 {
+            self.look_again(name);
+            return false;
+        }
+        for (key, drift) in drifted.iter().take(TOLD) {
+            let fought = slot.repairs().fought(key);
+            tracing::warn!(component = %name, object = %key, %drift, undone = fought, "drift: repairing");
+        }
         self.metrics.repairs.get_or_create(&crate::metrics::Metrics::component(name)).inc_by(due as u64);
-        slot.begin_anew();
+        true
     }
 
     /// What of a component is not as we left it.

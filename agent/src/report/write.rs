@@ -318,17 +318,17 @@ impl Writer {
                 return Ok(Told::Yes);
             }
             let within = status.passes_within(told);
-            let object = known.map(|known| DynamicObject { data: json!({"status": status}), ..self.object(name, Some(known)) });
             if within.is_some_and(|within| self.passes(name, view.state, within)) {
                 return Ok(Told::Later);
             }
             if !self.may_write() {
                 return Ok(Told::Enough);
             }
-            let Some(object) = object else {
+            let Some(known) = self.known.as_ref().and_then(|known| known.get(name)) else {
                 self.create(name).await?;
                 continue;
             };
+            let object = DynamicObject { data: json!({"status": status}), ..self.object(name, Some(known)) };
             match answered(self.components.replace_status(name.as_str(), &PostParams::default(), &object)).await {
                 Ok(answer) => {
                     self.engine.metrics.component_writes.inc();
