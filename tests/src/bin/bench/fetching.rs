@@ -8,7 +8,7 @@ use std::time::Instant;
 use tk8s_gitsync::{Follow, Source};
 use tk8s_tests::system::git;
 
-use crate::line::{Line, Lines, median};
+use crate::line::{Line, Lines, median, ratios};
 
 /// The web server of the tests of `gitsync`: the real `git http-backend` behind TLS.
 #[path = "../../../../gitsync/tests/support/web.rs"]
@@ -60,6 +60,7 @@ fn measure(objects: usize, pairs: usize) -> Vec<Line> {
                 objects: commits,
                 ours_s: Some(median(&ours)),
                 floor_s: Some(median(&theirs)),
+                ratios: ratios(&ours, &theirs),
                 ..Line::default()
             });
         }

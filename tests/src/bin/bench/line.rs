@@ -12,6 +12,8 @@ pub(crate) struct Line {
     pub(crate) objects: usize,
     pub(crate) ours_s: Option<f64>,
     pub(crate) floor_s: Option<f64>,
+    /// Ours by the floor's of each pair; without pairs the ratio is that of what is above.
+    pub(crate) ratios: Vec<f64>,
     pub(crate) requests: Option<usize>,
     pub(crate) cpu_s: Option<f64>,
     pub(crate) rss_mib: Option<f64>,
@@ -31,8 +33,19 @@ pub(crate) enum Bar {
 }
 
 impl Line {
+    /// The two of a pair follow each other, so a machine that becomes slower meanwhile is in both: the median is that of their
+    /// ratios, not the ratio of two medians from different pairs.
     fn ratio(&self) -> Option<f64> {
-        Some(self.ours_s? / self.floor_s?)
+        if self.ratios.is_empty() { Some(self.ours_s? / self.floor_s?) } else { Some(median(&self.ratios)) }
+    }
+
+    /// The ratio, and between which ratios those of the pairs lie.
+    fn ratio_text(&self) -> String {
+        let ratio = self.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
+        match self.ratios.len() {
+            0 | 1 => ratio,
+            _ => format!("{ratio} ({:.2}-{:.2})", quantile(&self.ratios, 0.0), quantile(&self.ratios, 1.0)),
+        }
     }
 
     fn bar(&self) -> (String, Option<bool>) {
@@ -57,12 +70,12 @@ impl Line {
         let (bar, holds) = self.bar();
         let holds = holds.map_or("", |holds| if holds { "holds" } else { "MISSED" });
         format!(
-            "{:<46} {:>7} {:>9} {:>9} {:>7} {:>9} {:>8} {:>8}  {bar:<34} {holds}",
+            "{:<46} {:>7} {:>9} {:>9} {:>16} {:>9} {:>8} {:>8}  {bar:<34} {holds}",
             self.line,
             self.objects,
             number(self.ours_s),
             number(self.floor_s),
-            self.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")),
+            self.ratio_text(),
             self.requests.map_or_else(|| "-".into(), |count| count.to_string()),
             number(self.cpu_s),
             self.rss_mib.map_or_else(|| "-".into(), |mib| format!("{mib:.1}")),
@@ -83,7 +96,7 @@ impl Lines {
             std::fs::File::create(&path).unwrap_or_else(|error| panic!("could not write `{}`: {error}", path.display()))
         });
         println!(
-            "{:<46} {:>7} {:>9} {:>9} {:>7} {:>9} {:>8} {:>8}  bar",
+            "{:<46} {:>7} {:>9} {:>9} {:>16} {:>9} {:>8} {:>8}  bar",
             "line", "objects", "ours s", "floor s", "ratio", "requests", "cpu s", "rss MiB"
         );
         Lines { lines: Vec::new(), json }
@@ -115,6 +128,11 @@ impl Lines {
 /// The middle of what was measured, or the mean of the two in the middle.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
+}
+
+/// Ours by the other's of each pair, as far as both were measured.
+pub(crate) fn ratios(ours: &[f64], other: &[f64]) -> Vec<f64> {
+    ours.iter().zip(other).map(|(ours, other)| ours / other).collect()
 }
 
 /// What this share of the values is not above.

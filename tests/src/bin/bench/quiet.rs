@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, seconds_between};
 use crate::floor::Floor;
-use crate::line::{Bar, Line, Lines, median};
+use crate::line::{Bar, Line, Lines, median, ratios};
 
 /// How many looks are measured together: processor time is counted in hundredths of a second.
 const LOOKS: usize = 20;
@@ -113,6 +113,7 @@ pub(crate) async fn restarts(agent: &mut Agent, pairs: usize, lines: &mut Lines)
         objects,
         ours_s: Some(median(&ours)),
         floor_s: Some(median(&floors)),
+        ratios: ratios(&ours, &floors),
         requests: Some(requests),
         cpu_s: Some(median(&cpus)),
         rss_mib: Some(rss),

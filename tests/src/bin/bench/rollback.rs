@@ -7,7 +7,7 @@ use tk8s_tests::cluster::ControlPlane;
 
 use crate::agent::Agent;
 use crate::floor::{Floor, clear};
-use crate::line::{Bar, Line, Lines, median};
+use crate::line::{Bar, Line, Lines, median, ratios};
 use crate::workload::Workload;
 
 /// All components of a workload go back and forth between two revisions that differ in all of their objects: one component by
@@ -61,6 +61,7 @@ pub(crate) async fn rolled_back(
         objects,
         ours_s: Some(median(&ours)),
         floor_s: Some(median(&floors)),
+        ratios: ratios(&ours, &floors),
         requests: Some(requests),
         cpu_s: Some(median(&cpus)),
         rss_mib: Some(agent.peak_rss_mib()),

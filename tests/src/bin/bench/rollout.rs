@@ -4,7 +4,7 @@ use tk8s_tests::cluster::ControlPlane;
 
 use crate::agent::{Agent, Took};
 use crate::floor::{Floor, clear};
-use crate::line::{Bar, Line, Lines, median};
+use crate::line::{Bar, Line, Lines, median, ratios};
 use crate::workload::Workload;
 
 /// What several rollouts took, and the floor's beside them.
@@ -35,6 +35,7 @@ impl Pairs {
             objects,
             ours_s: Some(median(&self.ours)),
             floor_s: Some(median(&self.floor)),
+            ratios: ratios(&self.ours, &self.floor),
             requests: Some(self.requests),
             cpu_s: Some(median(&self.cpu)),
             rss_mib: Some(self.rss),
@@ -82,12 +83,15 @@ pub(crate) async fn first_applies(
 
 /// One commit that changes every object.
 pub(crate) async fn all_changed(agent: &mut Agent, pairs: usize, connections: usize, lines: &mut Lines) {
-    let measured = change_all(agent, pairs, connections, "changed").await;
+    let (measured, alone) = change_all(agent, pairs, connections, "changed").await;
     let objects = agent.workload.objects();
-    lines.tell(measured.0.line("all changed", objects, 1.15));
-    let alone =
-        Line { floor_s: Some(measured.1), bar: Bar::None, ..measured.0.line("all changed, beside patches alone", objects, 0.0) };
-    lines.tell(alone);
+    lines.tell(measured.line("all changed", objects, 1.15));
+    lines.tell(Line {
+        floor_s: Some(median(&alone)),
+        ratios: ratios(&measured.ours, &alone),
+        bar: Bar::None,
+        ..measured.line("all changed, beside patches alone", objects, 0.0)
+    });
 }
 
 /// A thousand components, or as many as have ten objects each, and one commit that touches them all.
@@ -110,8 +114,8 @@ pub(crate) async fn many_components(
     clear(&plane.client().await, &name).await;
 }
 
-/// Pairs of commits that change every object; and what the patches alone take the floor.
-async fn change_all(agent: &mut Agent, pairs: usize, connections: usize, name: &str) -> (Pairs, f64) {
+/// Pairs of commits that change every object; and what the patches alone take the floor after the first of them.
+async fn change_all(agent: &mut Agent, pairs: usize, connections: usize, name: &str) -> (Pairs, Vec<f64>) {
     let workload = agent.workload;
     let mut floor = Floor::new(agent.system.plane, &format!("floor-{name}-{}", workload.objects()), workload).await;
     floor.change_all(connections).await;
@@ -133,5 +137,5 @@ async fn change_all(agent: &mut Agent, pairs: usize, connections: usize, name: &
         }
     }
     floor.clear().await;
-    (measured, median(&alone))
+    (measured, alone)
 }
