@@ -368,7 +368,9 @@ fn own(key: &ObjectKey, rules: &GateRules) -> Option<String> {
         return Some(format!("it would delete {key}, by which the agent runs: {remedy}"));
     }
     let why = rules.own.protects(key)?;
-    Some(format!("it would delete {key}, which is the agent's own ({why}): put it back into the release"))
+    Some(format!(
+        "it would delete {key}, which is the agent's own ({why}): annotate it in the cluster with `tk8s.io/prune: \"false\"`, and it stays when it leaves the release"
+    ))
 }
 
 #[cfg(test)]

@@ -526,6 +526,42 @@ async fn the_agents_own_rights_cannot_be_touched_from_git() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_became_the_agents_is_not_deleted_when_it_leaves_the_release() {
+    let mut story = Story::new("became").await;
+    let (agent, shop) = (story.system.name.clone(), story.shop.clone());
+    let role = |name: &str| {
+        format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: {name}}}\nrules: []\n---\n")
+    };
+    let plane = story.system.plane;
+    let account = format!("--serviceaccount={shop}:deployer");
+    plane.kubectl(&["-n", &shop, "create", "rolebinding", "deploys", "--clusterrole=admin", &account]);
+    story.write_platform(", serviceAccount: deployer");
+    story.push(&[role("one"), role("two"), map("one", "first")]);
+    story.system.start();
+    story.until_map("one", "first");
+    story.system.until_all("Healthy");
+
+    let account = format!("--serviceaccount={agent}:tk8s-agent");
+    plane.kubectl(&["-n", &shop, "create", "rolebinding", "of-the-agent", "--role=one", &account]);
+    story.push(&[map("one", "second")]);
+    let message = story.until_refused("OwnObject");
+    assert!(
+        message.contains("it would delete Role.rbac.authorization.k8s.io became-shop/one, which is the agent's own"),
+        "{message}"
+    );
+    assert!(!message.contains("became-shop/two"), "{message}");
+    assert_eq!(story.map("one"), "first", "nothing was written");
+
+    // As the message says.
+    plane.kubectl(&["-n", &shop, "annotate", "role", "one", "tk8s.io/prune=false"]);
+    let asked = story.system.tk8s(&["sync"]);
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    story.until_map("one", "second");
+    story.system.until("the other one is gone", || story.get(&["role", "two", "-o", "name"]).is_empty());
+    assert_eq!(story.get(&["role", "one", "-o", "name"]).trim(), "role.rbac.authorization.k8s.io/one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_gets_nothing_that_is_the_agents_own_by_now() {
     let mut story = Story::new("by-now").await;
     story.write_platform(", serviceAccount: deployer");

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tk8s_config::OwnObjectConfig;
+use tk8s_core::ObjectKey;
 use tk8s_deploy::{Own, OwnName};
 use tk8s_history::Desired;
 
 use super::Engine;
+use crate::disk::disk;
 use crate::error::Error;
 use crate::identity::Identity;
 
@@ -16,15 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// What is the agent's own as far as a release could touch it. Who the agent is, is asked once; which roles it has is
-    /// looked up where the release has roles and is `judged`. Where it may not look, their names have to do.
+    /// looked up where the release has roles and is `judged`, and where roles leave the component with it. Where it may not
+    /// look, their names have to do.
     pub(super) async fn own_of(&self, desired: &Desired, judged: bool) -> Result<Own, Error> {
         let client = self.cluster.client();
         self.identity.get_or_try_init(|| answered("who the agent is", Identity::ask(client))).await?;
         let mut own = self.own();
-        if judged && has_roles(desired) {
+        let brings = || desired.objects().iter().any(|placed| is_role(placed.manifest.key()));
+        if judged && brings() || self.loses_roles(desired) {
             own.roles = answered("the agent's own roles", crate::identity::roles_of(client, &own, self.live.scope())).await?;
         }
         Ok(own)
+    }
+
+    /// Whether a release leaves out roles that its component owns.
+    fn loses_roles(&self, desired: &Desired) -> bool {
+        let owned = disk(|| self.history.inventory(&desired.release().id.component)).into_iter().map(|entry| entry.key);
+        let mut roles = owned.filter(is_role);
+        roles.any(|role| desired.objects().iter().all(|placed| *placed.manifest.key() != role))
     }
 
     /// What is the agent's own: what it found out, what its file says, and what it writes of itself.
@@ -58,10 +69,9 @@ async fn answered<T>(about: &str, asking: impl Future<Output = Result<T, kube::E
     Err(tk8s_diff::Error::NoAnswer { about: about.into(), why }.into())
 }
 
-/// Whether a release has roles, and so could have one of the agent's.
-fn has_roles(desired: &Desired) -> bool {
-    let keys = desired.objects().iter().map(|placed| placed.manifest.key());
-    keys.into_iter().any(|key| key.group == "rbac.authorization.k8s.io" && ["Role", "ClusterRole"].contains(&key.kind.as_str()))
+/// Whether this is a role, and so could be one of the agent's.
+fn is_role(key: &ObjectKey) -> bool {
+    key.group == "rbac.authorization.k8s.io" && ["Role", "ClusterRole"].contains(&key.kind.as_str())
 }
 
 fn own_name(config: &OwnObjectConfig) -> Option<OwnName> {

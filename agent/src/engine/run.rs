@@ -1,12 +1,12 @@
 //! One run of the pipeline for one component: wait for what it stands on, take the turn, deploy, say how it went.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tk8s_config::OnFailure;
 use tk8s_core::{Class, Classified as _, ComponentName, ObjectKey, ReleaseId, Removal, Timestamp, chain};
-use tk8s_deploy::{Applied, Closed, GateRules, PruneBudget, Trigger};
+use tk8s_deploy::{Applied, Closed, GateRules, Own, PruneBudget, Trigger};
 use tk8s_diff::{Foretold, Hooks};
 use tk8s_history::{Desired, Outcome, Release, Status};
 use tk8s_images::Resolved;
@@ -299,6 +299,7 @@ impl Engine {
         rules.prune &= failed.is_none() && !self.looks_after_while_another_comes(&release, trigger);
         let cluster = self.cluster_of(component);
         let own = self.own_of(&desired, rules.comes_in || trigger.is_rollback()).await?;
+        let roles = own.roles.clone();
         let run = pipeline::Run {
             instance: &self.instance,
             cluster: &cluster,
@@ -307,7 +308,7 @@ impl Engine {
             memory: &self.memory,
             metrics: &self.metrics,
             trigger,
-            gate: &|| self.gate_rules(unit, &header),
+            gate: &|| self.gate_rules(unit, &header, &roles),
             own,
             rules,
             hooks,
@@ -426,14 +427,15 @@ impl Engine {
         about.into_iter().filter(elsewhere).collect()
     }
 
-    pub(super) fn gate_rules(&self, unit: &Unit, release: &Release) -> GateRules {
+    /// What the gate asks, as things stand now. `roles`: those of the agent, where somebody looked.
+    pub(super) fn gate_rules(&self, unit: &Unit, release: &Release, roles: &BTreeSet<ObjectKey>) -> GateRules {
         let component = &unit.spec.name;
         let objects = release.removal.as_ref().map_or(unit.spec.prune.budget_objects, |removal| removal.budget);
         let budget = PruneBudget { objects, percent: unit.spec.prune.budget_percent };
         let confirmed = disk(|| self.history.confirmed(&release.id));
         let view = disk(|| self.history.component(component));
         let (held, running) = view.map_or((None, None), |view| (view.hold, view.current));
-        let (own, instance_namespace) = (self.own(), Some(crate::run::namespace(&self.config())));
+        let (own, instance_namespace) = (Own { roles: roles.clone(), ..self.own() }, Some(crate::run::namespace(&self.config())));
         let suspended = self.suspension_of(unit);
         let closed = unit.spec.windows.closed(Timestamp::now()).map(|closed| Closed { until: closed.until, why: closed.why });
         let promotion = self.promotion_of(release);

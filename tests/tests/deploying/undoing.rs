@@ -79,6 +79,18 @@ async fn a_release_that_fails_while_it_is_suspended_is_undone_after_a_resume() {
     system.until_says("one", "Held", "Rolled back to release 1");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_a_restart_interrupted_is_undone_if_it_fails_then() {
+    let mut system = deployed("undo-restarted").await;
+    commit_bad(&system, "second");
+    system.until_map("one", "second");
+    system.stop();
+    assert_eq!(system.map("one"), "second");
+    system.start();
+    system.until_map("one", "first");
+    system.until_says("one", "Held", "Rolled back to release 1");
+}
+
 /// F17 and F43 together: what ran between the last healthy release that is known and the one that failed is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_automatic_rollback_goes_behind_what_a_lost_volume_knew() {

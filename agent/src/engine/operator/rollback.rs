@@ -283,7 +283,7 @@ impl Engine {
                     false => told.rejected.push(kept.into()),
                 }
             }
-            let denied = deploy::gate(plan, &trigger, &self.gate_rules(unit, &header)).err();
+            let denied = deploy::gate(plan, &trigger, &self.gate_rules(unit, &header, &own.roles)).err();
             told.denied.extend(denied.iter().flat_map(deploy::Denied::reasons));
         }
         told.denied.dedup();
