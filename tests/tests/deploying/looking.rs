@@ -163,6 +163,8 @@ fn tools(namespace: &str) -> Vec<(&'static str, &'static str, bool, Value)> {
     let tracking = |name: &str| json!({"argocd.argoproj.io/tracking-id": format!("shop:apps/Deployment:{namespace}/{name}")});
     let flux = |group: &str| json!({format!("{group}/name"): "shop", format!("{group}/namespace"): namespace});
     let helm = json!({"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": namespace});
+    let mut flux_helm = flux("helm.toolkit.fluxcd.io");
+    flux_helm["app.kubernetes.io/managed-by"] = "Helm".into();
     vec![
         (
             "argo",
@@ -177,7 +179,8 @@ fn tools(namespace: &str) -> Vec<(&'static str, &'static str, bool, Value)> {
             true,
             theirs("flux", namespace, flux("kustomize.toolkit.fluxcd.io"), json!({"kustomize.toolkit.fluxcd.io/ssa": "Merge"})),
         ),
-        ("helm", "helm-controller", false, theirs("helm", namespace, json!({"app.kubernetes.io/managed-by": "Helm"}), helm)),
+        ("flux-helm", "helm-controller", false, theirs("flux-helm", namespace, flux_helm, helm.clone())),
+        ("helm", "helm", false, theirs("helm", namespace, json!({"app.kubernetes.io/managed-by": "Helm"}), helm)),
         ("kubectl", "kubectl-client-side-apply", false, theirs("kubectl", namespace, json!({}), json!({}))),
     ]
 }
@@ -223,6 +226,13 @@ async fn what_others_managed_is_taken_over_without_a_restart_and_their_marks_are
                 "label kustomize.toolkit.fluxcd.io/name",
                 "label kustomize.toolkit.fluxcd.io/namespace",
             ],
+            "flux-helm" => &[
+                "label helm.toolkit.fluxcd.io/name",
+                "label helm.toolkit.fluxcd.io/namespace",
+                "annotation meta.helm.sh/release-name",
+                "annotation meta.helm.sh/release-namespace",
+                "label app.kubernetes.io/managed-by",
+            ],
             "helm" => &[
                 "annotation meta.helm.sh/release-name",
                 "annotation meta.helm.sh/release-namespace",
@@ -257,6 +267,7 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
     let namespace = pipeline.name.as_str();
     for (group, version, kind, plural) in [
         ("argoproj.io", "v1alpha1", "Application", "applications"),
+        ("argoproj.io", "v1alpha1", "ApplicationSet", "applicationsets"),
         ("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations"),
         ("helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases"),
     ] {
@@ -273,10 +284,13 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
         object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
         object.to_string()
     };
+    plane.apply(&of("argoproj.io/v1alpha1", "ApplicationSet", json!({}), json!({}), json!({})));
+    let uid = plane.kubectl(&["-n", namespace, "get", "applicationset", "shop", "-o", "jsonpath={.metadata.uid}"]);
     plane.apply(&of(
         "argoproj.io/v1alpha1",
         "Application",
-        json!({"finalizers": ["resources-finalizer.argocd.argoproj.io"]}),
+        json!({"finalizers": ["resources-finalizer.argocd.argoproj.io"],
+            "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": "shop", "uid": uid}]}),
         json!({"syncPolicy": {"automated": {"prune": true, "selfHeal": true}}, "destination": {"server": "https://kubernetes.default.svc"}}),
         json!({"resources": [resource("argo"), resource("argo-client"), resource("elsewhere")]}),
     ));
@@ -287,6 +301,13 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
         json!({}),
         json!({"prune": true}),
         json!({"inventory": {"entries": [id("flux")]}}),
+    ));
+    plane.apply(&of(
+        "helm.toolkit.fluxcd.io/v2",
+        "HelmRelease",
+        json!({}),
+        json!({}),
+        json!({"inventory": {"entries": [id("flux-helm"), id("elsewhere")]}}),
     ));
     let directory = tempfile::tempdir().unwrap();
     for (name, _, _, _) in tools(namespace) {
@@ -303,18 +324,28 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
         "Application looking-claims/shop (Argo CD) has 2 objects of these",
         "deleting it deletes what it has (finalizer)",
         "it has 1 object that this directory has not: Deployment.apps looking-claims/elsewhere",
-        "next: delete it alone: `argocd app delete shop --cascade=false`",
+        "ApplicationSet shop makes it again",
+        "next: delete the ApplicationSet alone (`kubectl delete applicationset shop --cascade=orphan`), then delete it alone: `argocd app delete shop --cascade=false`",
         "Kustomization looking-claims/shop (Flux) has 1 object of these",
         "`flux suspend kustomization shop -n looking-claims`",
+        "HelmRelease looking-claims/shop (Flux) has 1 object of these",
+        "deleting it uninstalls what it has",
+        "`flux suspend helmrelease shop -n looking-claims`, `kubectl delete helmrelease shop -n looking-claims`",
         "Helm release looking-claims/shop (Helm) has 1 object of these",
-        "5 objects: 5 adopt",
+        "6 objects: 6 adopt",
     ] {
         assert!(text.contains(expected), "{expected}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(output.status.code(), Some(0));
     let json: Value = serde_json::from_slice(&diff(plane, directory.path(), &["--output", "json"]).stdout).unwrap();
-    let by: Vec<_> = json["predecessors"].as_array().unwrap().iter().map(|one| (&one["tool"], &one["has"])).collect();
-    assert_eq!(by, [(&json!("Argo CD"), &json!(2)), (&json!("Flux"), &json!(1)), (&json!("Helm"), &json!(1))]);
+    let mut by: Vec<_> = json["predecessors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["tool"].as_str().unwrap(), one["has"].as_u64().unwrap(), one["besides_in_all"].as_u64().unwrap()))
+        .collect();
+    by.sort_unstable();
+    assert_eq!(by, [("Argo CD", 2, 1), ("Flux", 1, 0), ("Flux", 1, 1), ("Helm", 1, 0)]);
     assert_eq!(json["objects"][0]["action"], "adopt");
 }
 
