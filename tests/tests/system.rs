@@ -747,6 +747,10 @@ async fn a_first_release_that_fails_has_nothing_to_go_back_to_and_stays() {
     assert_eq!(system.map("bad"), "first", "nothing is deleted");
     system.until_looked(2).await;
     assert_eq!(system.component("bad")["reason"], "RollbackFailed", "a look at Git says nothing else");
+    system.stop();
+    system.start();
+    system.until_says("bad", "Failed", "there is no healthy release to go back to");
+    system.until("its alarm is there again", || system.status()["alarms"][0]["reason"] == "RollbackFailed");
     system.plane.kubectl(&["label", "node", "simulated", "first-fails=yes"]);
     system.until_all("Healthy");
 }

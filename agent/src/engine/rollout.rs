@@ -16,7 +16,6 @@ use super::platform::{self, Unit, Units};
 use super::run::Job;
 use super::slot::{APPROVALS_MISSING, OUTSIDE_CONFINEMENT, OUTSIDE_WINDOW, Progress};
 use super::standing::Standing;
-use super::undoing::NOT_ROLLED_BACK;
 use crate::disk::disk;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -344,8 +343,6 @@ impl Engine {
             }
             Standing::Unhealthy(release) | Standing::Denied(release) if asked => Some(release),
             Standing::Denied(release) if widened && self.is_let_in_by_now(unit, &release) => Some(release),
-            // That it could not be undone either says more than that it failed.
-            Standing::Unhealthy(_) if matches!(&progress, Progress::Failed { reason, .. } if reason == NOT_ROLLED_BACK) => None,
             standing => {
                 // What was refused before this content went and came back stands again.
                 if let Some(failed) = self.failed_before(&standing, view) {
@@ -360,7 +357,10 @@ impl Engine {
     pub(super) fn failed_before(&self, standing: &Standing, view: &ComponentView) -> Option<Progress> {
         let message = view.latest_outcome.as_ref().map_or_else(String::new, |outcome| outcome.message.clone());
         match standing {
-            Standing::Unhealthy(release) => Some(self.unhealthy(&release.component, &message)),
+            // That it could not be undone either says more than that it failed.
+            Standing::Unhealthy(release) => {
+                Some(self.not_undone_before(view).unwrap_or_else(|| self.unhealthy(&release.component, &message)))
+            }
             Standing::Denied(_) => Some(denied(&message)),
             Standing::Runs(_) | Standing::Unfinished(_) => None,
         }

@@ -55,13 +55,10 @@ impl Engine {
         if view.hold.is_some() || view.healthy.as_ref() == Some(&failed) {
             return None;
         }
-        let Some(target) = self.last_healthy(&view) else {
-            let message = format!("{failed} failed, and there is no healthy release to go back to: {why}");
-            return Some(Progress::Failed { class: Class::Stalled, reason: NOT_ROLLED_BACK.into(), message });
+        let target = match self.goes_back_to(&view, &why) {
+            Ok(target) => target,
+            Err(stuck) => return Some(stuck),
         };
-        if let Err(error) = self.is_believed(&target) {
-            return Some(not_undone(&failed, &target, &why, &error.to_string()));
-        }
         tracing::warn!(release = %failed, back_to = %target, why, "release failed: rolling back");
         let reason = tk8s_core::printable(&format!("{failed} failed: {why}"), 500);
         let hold = Hold { rejected: vec![view.latest.content], automatic: true, ..Hold::at(target.number, &reason, BY) };
@@ -92,6 +89,31 @@ impl Engine {
         Some(rolled_back(&target, &hold.reason))
     }
 
+    /// How a component is whose newest release did not become healthy and could not be undone either, as the history knows it:
+    /// after a restart too.
+    pub(super) fn not_undone_before(&self, view: &ComponentView) -> Option<Progress> {
+        let units = self.world().units.clone()?;
+        let unit = units.get(&view.latest.id.component)?;
+        if self.on_failure(unit) != OnFailure::Rollback || view.hold.is_some() {
+            return None;
+        }
+        let message = view.latest_outcome.as_ref().map_or("", |outcome| &outcome.message);
+        self.goes_back_to(view, &not_healthy(message)).err()
+    }
+
+    /// What is put back where the newest release failed; or how a component is for which there is nothing that may be.
+    fn goes_back_to(&self, view: &ComponentView, why: &str) -> Result<ReleaseId, Progress> {
+        let failed = &view.latest.id;
+        let Some(target) = self.last_healthy(view) else {
+            let message = format!("{failed} failed, and there is no healthy release to go back to: {why}");
+            return Err(Progress::Failed { class: Class::Stalled, reason: NOT_ROLLED_BACK.into(), message });
+        };
+        match self.is_believed(&target) {
+            Ok(()) => Ok(target),
+            Err(error) => Err(not_undone(failed, &target, why, &error.to_string())),
+        }
+    }
+
     /// Why what a run brought is to be undone: it was new, something of it was written, and waiting does not help.
     fn failure(&self, name: &ComponentName, trigger: &Trigger, result: &Result<Outcome, Error>) -> Option<String> {
         if !matches!(trigger, Trigger::Sync | Trigger::Restart) {
@@ -99,7 +121,7 @@ impl Engine {
         }
         match result {
             _ if !failed_for_good(result) => None,
-            Ok(outcome) => Some(format!("it did not become healthy in time: {}", outcome.message)),
+            Ok(outcome) => Some(not_healthy(&outcome.message)),
             Err(error) => {
                 let newest = disk(|| self.history.component(name))?.latest.id;
                 let brought = Desired::from(disk(|| self.history.recall(&newest)).ok()?);
@@ -117,6 +139,10 @@ impl Engine {
         // What ran in between may be lost: nothing goes back behind that by itself.
         found.filter(|release| !self.is_behind(release))
     }
+}
+
+fn not_healthy(message: &str) -> String {
+    format!("it did not become healthy in time: {message}")
 }
 
 fn undone(failed: &ReleaseId, target: &ReleaseId, why: &str) -> Progress {
