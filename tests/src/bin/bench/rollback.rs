@@ -41,11 +41,12 @@ pub(crate) async fn rolled_back(
     let (mut ours, mut floors, mut cpus, mut requests) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for pair in 0..pairs {
         for turn in [pair, pair + 1] {
+            // Before either: an API server that was idle for seconds answers its first request later than one that was not.
+            agent.be_quiet().await;
             if turn % 2 == 1 {
                 floors.push(floor.change_all(connections).await);
                 continue;
             }
-            agent.be_quiet().await;
             let (cpu, began) = (agent.cpu(), Instant::now());
             let body = serde_json::json!({"toRevision": revisions[pair % 2], "reason": "measured"}).to_string();
             let (status, answer) = agent.ask(&request, &body).await;
