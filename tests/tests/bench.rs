@@ -32,6 +32,7 @@ fn the_benchmark_measures_every_line_and_the_agent_asks_for_no_more_than_it_need
         ("nothing changed, one look", 200, 0),
         ("one object changed: push to patch", 200, 2),
         ("drift, write to repair: median of 40", 200, 2),
+        ("full check of each kind", 200, 0),
         ("restart, beside the lists alone", 200, 0),
         ("rollback, Git off", 1, 2),
         ("rollback, Git off", 200, 400),

@@ -84,6 +84,7 @@ async fn main() {
             quiet::nothing_changed(&mut agent, &mut lines).await;
             quiet::one_changed(&mut agent, pairs, &mut lines).await;
             drift::repaired(&mut agent, &mut lines).await;
+            quiet::checked_in_full(&mut agent, &mut lines).await;
             quiet::restarts(&mut agent, pairs, &mut lines).await;
         }
     }

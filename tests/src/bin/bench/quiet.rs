@@ -1,15 +1,19 @@
-//! What should cost next to nothing: a look at Git with nothing new, one changed object among many, a restart.
+//! What should cost next to nothing: a look at Git with nothing new, one changed object among many, a full check, a restart.
 
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, seconds_between};
 use crate::floor::Floor;
 use crate::line::{Bar, Line, Lines, median, ratios};
+use crate::workload;
 
 /// How many looks are measured together: processor time is counted in hundredths of a second.
 const LOOKS: usize = 20;
 /// Between two looks, so that each is one.
 const BETWEEN: Duration = Duration::from_millis(250);
+
+/// How many full checks of each kind are measured together.
+const CHECKS: u64 = 4;
 
 /// Looks at Git that bring nothing new. What the agent does beside that in the meantime is counted too.
 pub(crate) async fn nothing_changed(agent: &mut Agent, lines: &mut Lines) {
@@ -78,6 +82,45 @@ pub(crate) async fn one_changed(agent: &mut Agent, pairs: usize, lines: &mut Lin
     lines.tell(line("one object changed: push to patch", &whole, Bar::None));
     let bar = Bar::Holds("<= 250 ms beyond fetch and render".into(), median(&beyond) <= 0.25);
     lines.tell(line("  beyond fetch and render", &beyond, bar));
+}
+
+/// Full checks of which nothing comes: each kind is listed, and compared with what its watch told. They are made to come each
+/// second; what else the agent does meanwhile is counted too.
+pub(crate) async fn checked_in_full(agent: &mut Agent, lines: &mut Lines) {
+    agent.be_quiet().await;
+    let usual = agent.system.configuration();
+    agent.system.configure(&format!("{usual}apply: {{fullCheck: 1s}}\n"));
+    let checks = until_checked(agent, 0).await;
+    agent.requests().await;
+    let cpu = agent.cpu();
+    let kinds = workload::kinds().len() as u64;
+    let checks = until_checked(agent, checks + kinds * CHECKS).await - checks;
+    let cpu = (agent.cpu() - cpu) * kinds as f64 / checks as f64;
+    agent.system.configure(&usual);
+    let requests = agent.requests().await.len();
+    let bar = Bar::Holds("0 requests but lists, <= 2 s CPU".into(), requests == 0 && cpu <= 2.0);
+    lines.tell(Line {
+        line: "full check of each kind".into(),
+        objects: agent.workload.objects(),
+        requests: Some(requests),
+        cpu_s: Some(cpu),
+        rss_mib: Some(agent.peak_rss_mib()),
+        bar,
+        ..Line::default()
+    });
+}
+
+/// Waits until more kinds than so many were checked; how many it were then.
+async fn until_checked(agent: &Agent, before: u64) -> u64 {
+    let began = Instant::now();
+    loop {
+        let checks = agent.system.counter("tk8s_full_checks_total", "outcome=\"ok\"").await;
+        if checks > before {
+            return checks;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "no full check: {}", agent.system.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// A restart with nothing changed: until every component is known to be healthy. The floor is the lists that this takes.
