@@ -284,15 +284,22 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
         object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
         object.to_string()
     };
-    plane.apply(&of("argoproj.io/v1alpha1", "ApplicationSet", json!({}), json!({}), json!({})));
-    let uid = plane.kubectl(&["-n", namespace, "get", "applicationset", "shop", "-o", "jsonpath={.metadata.uid}"]);
     plane.apply(&of(
         "argoproj.io/v1alpha1",
         "Application",
-        json!({"finalizers": ["resources-finalizer.argocd.argoproj.io"],
-            "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": "shop", "uid": uid}]}),
+        json!({"finalizers": ["resources-finalizer.argocd.argoproj.io"]}),
         json!({"syncPolicy": {"automated": {"prune": true, "selfHeal": true}}, "destination": {"server": "https://kubernetes.default.svc"}}),
         json!({"resources": [resource("argo"), resource("argo-client"), resource("elsewhere")]}),
+    ));
+    plane.apply(&of("argoproj.io/v1alpha1", "ApplicationSet", json!({"name": "shops"}), json!({}), json!({})));
+    let uid = plane.kubectl(&["-n", namespace, "get", "applicationset", "shops", "-o", "jsonpath={.metadata.uid}"]);
+    plane.apply(&of(
+        "argoproj.io/v1alpha1",
+        "Application",
+        json!({"name": "made",
+            "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": "shops", "uid": uid}]}),
+        json!({"destination": {"server": "https://kubernetes.default.svc"}}),
+        json!({"resources": [resource("kubectl")]}),
     ));
     let id = |name: &str| json!({"id": format!("{namespace}_{name}_apps_Deployment"), "v": "v1"});
     plane.apply(&of(
@@ -324,8 +331,10 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
         "Application looking-claims/shop (Argo CD) has 2 objects of these",
         "deleting it deletes what it has (finalizer)",
         "it has 1 object that this directory has not: Deployment.apps looking-claims/elsewhere",
-        "ApplicationSet shop makes it again",
-        "next: delete the ApplicationSet alone (`kubectl delete applicationset shop --cascade=orphan`), then delete it alone: `argocd app delete shop --cascade=false`",
+        "next: delete it alone: `argocd app delete shop --cascade=false`",
+        "Application looking-claims/made (Argo CD) has 1 object of these",
+        "ApplicationSet shops makes it again",
+        "next: delete the ApplicationSet alone (`kubectl delete applicationset shops --cascade=orphan`), then delete it alone: `argocd app delete made --cascade=false`",
         "Kustomization looking-claims/shop (Flux) has 1 object of these",
         "`flux suspend kustomization shop -n looking-claims`",
         "HelmRelease looking-claims/shop (Flux) has 1 object of these",
@@ -338,14 +347,16 @@ async fn whoever_still_has_an_object_and_would_delete_it_is_named_beforehand() {
     }
     assert_eq!(output.status.code(), Some(0));
     let json: Value = serde_json::from_slice(&diff(plane, directory.path(), &["--output", "json"]).stdout).unwrap();
-    let mut by: Vec<_> = json["predecessors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| (one["tool"].as_str().unwrap(), one["has"].as_u64().unwrap(), one["besides_in_all"].as_u64().unwrap()))
-        .collect();
-    by.sort_unstable();
-    assert_eq!(by, [("Argo CD", 2, 1), ("Flux", 1, 0), ("Flux", 1, 1), ("Helm", 1, 0)]);
+    let predecessors = json["predecessors"].as_array().unwrap();
+    let by: Vec<_> = predecessors.iter().map(|one| json!([one["tool"], one["by"], one["has"], one["besides_in_all"]])).collect();
+    let expected = json!([
+        ["Argo CD", "Application looking-claims/made", 1, 0],
+        ["Argo CD", "Application looking-claims/shop", 2, 1],
+        ["Flux", "Kustomization looking-claims/shop", 1, 0],
+        ["Flux", "HelmRelease looking-claims/shop", 1, 1],
+        ["Helm", "Helm release looking-claims/shop", 1, 0],
+    ]);
+    assert_eq!(Value::from(by), expected);
     assert_eq!(json["objects"][0]["action"], "adopt");
 }
 
