@@ -1,10 +1,10 @@
 //! What was lately read from the derived tree, kept in memory: a run asks for the same few entries again and again, and each
-//! question to the view is a walk to its thread and back.
+//! question to the view is a walk to its thread and back, which every other writer waits for.
 //!
-//! Bounded, and never wrong: only this process writes the view, and whatever is written goes through here. Nothing of the
-//! cache tree is kept, nor are long answers.
+//! Bounded, and never wrong: only this process writes the view, and whatever is written goes through here, so that what is
+//! known of an entry stays known when it is written. Nothing of the cache tree is kept, nor are long answers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem::size_of;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +17,8 @@ const LONGEST: usize = 16 << 10;
 /// What an entry costs beside its bytes.
 const ENTRY: usize = 64 + 2 * size_of::<String>();
 
-type Found = Vec<(String, Vec<u8>)>;
+/// What is under one prefix.
+type Entries = BTreeMap<String, Vec<u8>>;
 
 /// A view, and what it answered lately.
 pub(crate) struct Recent<V> {
@@ -29,34 +30,107 @@ pub(crate) struct Recent<V> {
 struct Known {
     values: HashMap<String, Option<Vec<u8>>>,
     /// By the prefix that was asked for, which ends with `/`.
-    scans: HashMap<String, Found>,
+    scans: HashMap<String, Entries>,
     bytes: usize,
     /// How often something was written: what was read before that is not kept.
     writes: u64,
 }
 
+/// What was known of the entries that are being written.
+struct Taken {
+    values: Vec<String>,
+    scans: Vec<(String, Entries)>,
+    /// The write that it was taken for.
+    write: u64,
+}
+
+fn size_of_value(key: &str, value: Option<&Vec<u8>>) -> usize {
+    ENTRY + key.len() + value.map_or(0, Vec::len)
+}
+
+fn size_of_scan(prefix: &str, entries: &Entries) -> usize {
+    ENTRY + prefix.len() + entries.iter().map(|(key, value)| size_of_value(key, Some(value))).sum::<usize>()
+}
+
+/// Every prefix of a key that may be asked for.
+fn prefixes(key: &str) -> impl Iterator<Item = &str> {
+    key.match_indices('/').map(|(at, _)| &key[..=at])
+}
+
 impl Known {
+    /// What is known of a key: from what it was asked for itself, or with others.
+    fn value(&self, key: &str) -> Option<Option<Vec<u8>>> {
+        let alone = self.values.get(key).cloned();
+        alone.or_else(|| prefixes(key).find_map(|prefix| self.scans.get(prefix)).map(|entries| entries.get(key).cloned()))
+    }
+
     fn makes_room_for(&mut self, bytes: usize) -> bool {
-        if bytes > LONGEST {
+        if bytes > LONGEST + ENTRY {
             return false;
         }
-        if self.bytes + bytes + ENTRY > ALL {
+        if self.bytes + bytes > ALL {
             *self = Known { writes: self.writes, ..Known::default() };
         }
-        self.bytes += bytes + ENTRY;
+        self.bytes += bytes;
         true
     }
 
-    fn forget(&mut self, key: &str) {
-        self.writes += 1;
-        self.values.remove(key);
-        let ends = key.match_indices('/').map(|(at, _)| at + 1);
-        ends.for_each(|end| drop(self.scans.remove(&key[..end])));
+    fn keep_value(&mut self, key: &str, value: Option<Vec<u8>>) {
+        if self.makes_room_for(size_of_value(key, value.as_ref()))
+            && let Some(twice) = self.values.insert(key.into(), value)
+        {
+            self.bytes -= size_of_value(key, twice.as_ref());
+        }
     }
-}
 
-fn length(found: &Found) -> usize {
-    found.iter().map(|(key, value)| key.len() + value.len() + ENTRY).sum()
+    fn keep_scan(&mut self, prefix: &str, entries: Entries) {
+        if self.makes_room_for(size_of_scan(prefix, &entries))
+            && let Some(twice) = self.scans.insert(prefix.into(), entries)
+        {
+            self.bytes -= size_of_scan(prefix, &twice);
+        }
+    }
+
+    /// Forgets what is about to be written, and hands it out. What was asked for before this is not kept.
+    fn take(&mut self, batch: &Batch) -> Taken {
+        self.writes += 1;
+        let (mut values, mut scans) = (Vec::new(), Vec::new());
+        for key in batch.keys() {
+            if let Some(value) = self.values.remove(key) {
+                self.bytes -= size_of_value(key, value.as_ref());
+                values.push(key.clone());
+            }
+            for prefix in prefixes(key) {
+                if let Some((prefix, entries)) = self.scans.remove_entry(prefix) {
+                    self.bytes -= size_of_scan(&prefix, &entries);
+                    scans.push((prefix, entries));
+                }
+            }
+        }
+        Taken { values, scans, write: self.writes }
+    }
+
+    /// What was known is known again, as it was written. Whoever read in the meantime may have seen either, and keeps neither.
+    fn put_back(&mut self, taken: Taken, written: &Batch) {
+        let alone = self.writes == taken.write;
+        drop(self.take(written));
+        if !alone {
+            return;
+        }
+        for key in taken.values {
+            let value = written.get(&key).cloned().flatten();
+            self.keep_value(&key, value);
+        }
+        for (prefix, mut entries) in taken.scans {
+            for (key, value) in written.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
+                match value {
+                    Some(value) => entries.insert(key.clone(), value.clone()),
+                    None => entries.remove(key),
+                };
+            }
+            self.keep_scan(&prefix, entries);
+        }
+    }
 }
 
 impl<V: View> Recent<V> {
@@ -70,9 +144,9 @@ impl<V: View> Recent<V> {
     }
 
     /// Keeps an answer, if nothing was written since it was asked for.
-    fn keep(&self, writes: u64, bytes: usize, put: impl FnOnce(&mut Known)) {
+    fn keep(&self, writes: u64, put: impl FnOnce(&mut Known)) {
         self.known(|known| {
-            if known.writes == writes && known.makes_room_for(bytes) {
+            if known.writes == writes {
                 put(known);
             }
         });
@@ -84,26 +158,25 @@ impl<V: View> View for Recent<V> {
         if tree != Tree::Derived {
             return self.view.get(tree, key);
         }
-        let writes = match self.known(|known| known.values.get(key).cloned().ok_or(known.writes)) {
+        let writes = match self.known(|known| known.value(key).ok_or(known.writes)) {
             Ok(value) => return Ok(value),
             Err(writes) => writes,
         };
         let value = self.view.get(tree, key)?;
-        let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
-        self.keep(writes, bytes, |known| drop(known.values.insert(key.into(), value.clone())));
+        self.keep(writes, |known| known.keep_value(key, value.clone()));
         Ok(value)
     }
 
-    fn scan(&self, tree: Tree, prefix: &str) -> Result<Found, ViewError> {
+    fn scan(&self, tree: Tree, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, ViewError> {
         if tree != Tree::Derived || !prefix.ends_with('/') {
             return self.view.scan(tree, prefix);
         }
         let writes = match self.known(|known| known.scans.get(prefix).cloned().ok_or(known.writes)) {
-            Ok(found) => return Ok(found),
+            Ok(entries) => return Ok(entries.into_iter().collect()),
             Err(writes) => writes,
         };
         let found = self.view.scan(tree, prefix)?;
-        self.keep(writes, prefix.len() + length(&found), |known| drop(known.scans.insert(prefix.into(), found.clone())));
+        self.keep(writes, |known| known.keep_scan(prefix, found.iter().cloned().collect()));
         Ok(found)
     }
 
@@ -111,11 +184,12 @@ impl<V: View> View for Recent<V> {
         if tree != Tree::Derived {
             return self.view.commit(tree, batch);
         }
-        let keys: Vec<String> = batch.keys().cloned().collect();
-        // Before and after: whoever reads in the meantime may see either, and keeps neither.
-        self.known(|known| keys.iter().for_each(|key| known.forget(key)));
-        let committed = self.view.commit(tree, batch);
-        self.known(|known| keys.iter().for_each(|key| known.forget(key)));
+        let taken = self.known(|known| known.take(&batch));
+        let committed = self.view.commit(tree, batch.clone());
+        self.known(|known| match &committed {
+            Ok(()) => known.put_back(taken, &batch),
+            Err(_) => drop(known.take(&batch)),
+        });
         committed
     }
 }
@@ -139,7 +213,7 @@ mod tests {
             self.reads.fetch_add(1, Ordering::SeqCst);
             self.view.get(tree, key)
         }
-        fn scan(&self, tree: Tree, prefix: &str) -> Result<Found, ViewError> {
+        fn scan(&self, tree: Tree, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, ViewError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
             self.view.scan(tree, prefix)
         }
@@ -175,6 +249,65 @@ mod tests {
                 assert_eq!(found.first().map(|(_, value)| &value[..]), value, "{prefix}");
             }
         }
+    }
+
+    #[test]
+    fn what_was_read_is_not_asked_for_again_after_it_is_written() {
+        let view = Recent::new(Counted::default());
+        for prefix in ["release/", "release/a/", "release/b/"] {
+            view.scan(Tree::Derived, prefix).unwrap();
+        }
+        view.get(Tree::Derived, "component/a").unwrap();
+        let asked = view.view.reads.load(Ordering::SeqCst);
+        for value in [Some(&b"one"[..]), Some(b"two"), None, Some(b"three")] {
+            for key in ["release/a/1", "component/a"] {
+                put(&view, key, value);
+                assert_eq!(view.get(Tree::Derived, key).unwrap().as_deref(), value);
+            }
+            put(&view, "release/a/2", value);
+            let expected: Vec<_> = ["release/a/1", "release/a/2"].into_iter().zip([value, value]).collect();
+            let expected: Vec<_> =
+                expected.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_vec()))).collect();
+            assert_eq!(view.scan(Tree::Derived, "release/").unwrap(), expected);
+            assert_eq!(view.scan(Tree::Derived, "release/a/").unwrap(), expected);
+            assert_eq!(view.scan(Tree::Derived, "release/b/").unwrap(), []);
+        }
+        assert_eq!(view.view.reads.load(Ordering::SeqCst), asked);
+    }
+
+    /// Waits, in the middle of writing, until somebody has read.
+    struct Halfway {
+        view: MemoryView,
+        step: std::sync::Barrier,
+    }
+
+    impl View for Halfway {
+        fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, ViewError> {
+            self.view.get(tree, key)
+        }
+        fn scan(&self, tree: Tree, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, ViewError> {
+            self.view.scan(tree, prefix)
+        }
+        fn commit(&self, tree: Tree, batch: Batch) -> Result<(), ViewError> {
+            self.step.wait();
+            self.step.wait();
+            self.view.commit(tree, batch)
+        }
+    }
+
+    #[test]
+    fn what_is_read_while_it_is_written_is_not_kept() {
+        let view = Recent::new(Halfway { view: MemoryView::default(), step: std::sync::Barrier::new(2) });
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| put(&view, "release/a/1", Some(b"one")));
+            view.view.step.wait();
+            assert_eq!(view.get(Tree::Derived, "release/a/1").unwrap(), None);
+            assert_eq!(view.scan(Tree::Derived, "release/a/").unwrap(), []);
+            view.view.step.wait();
+            writing.join().unwrap();
+        });
+        assert_eq!(view.get(Tree::Derived, "release/a/1").unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(view.scan(Tree::Derived, "release/a/").unwrap().len(), 1);
     }
 
     #[test]
