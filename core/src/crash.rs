@@ -17,7 +17,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("P10", "pruned, the outcome was not recorded"),
     ("P11", "the `finished` event is in the ledger, the view does not know it"),
     ("P12", "a rollback was asked for and recorded, nothing was done"),
-    ("P13", "tiles were written, the checkpoint was not"),
+    ("P13", "an append was prepared, the journal does not have it"),
     ("P14", "a hook's end is in the ledger, the view does not know it"),
 ];
 

@@ -182,7 +182,7 @@ impl Copy<'_> {
                 kept.hear(position, record)?;
             }
             let grown = Grown::from(&edge, &bundle, &records);
-            self.write(&grown.files, &mut dirs)?;
+            self.write(&grown.files(), &mut dirs)?;
             (edge, bundle) = (grown.edge, grown.bundle);
         }
         if edge.root() != checkpoint.root {

@@ -595,6 +595,12 @@ impl History {
 
     // ---- ledger and blobs, as they are served ----
 
+    /// Writes the files of the ledger as far as it has come, for whoever reads them on the volume while this process runs. What
+    /// is acknowledged does not depend on it.
+    pub fn publish(&self) -> Result<(), Error> {
+        locked(&self.ledger).publish()
+    }
+
     /// The signed checkpoint: `<prefix>/checkpoint`.
     pub fn checkpoint(&self) -> Vec<u8> {
         locked(&self.ledger).checkpoint().as_bytes().to_vec()

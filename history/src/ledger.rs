@@ -1,11 +1,11 @@
 //! The ledger: an append-only Merkle log, kept on disk exactly as c2sp.org/tlog-tiles serves it.
 //!
 //! An append is acknowledged once its records and its signed checkpoint are flushed to the [journal](crate::journal), and not
-//! before. Bundle, tiles and checkpoint are written at the same time, so that whoever reads the files sees them, and flushed
-//! later, all at once, when the journal is full or the ledger is closed: until then the power may fail and take them away, and
-//! the next opening writes them again from the journal. What lies beyond the last signed checkpoint was never acknowledged
-//! and is dropped. What lies below it is recomputed on opening; a single wrong bit refuses to be built upon. Knows nothing of
-//! what the records mean.
+//! before. Tiles and bundles are written when they are full. The unfinished ones and the checkpoint are written when the ledger
+//! is [published](Ledger::publish), so that whoever reads the files sees them, and all are flushed at once when the journal is
+//! full or the ledger is closed: until then the power may fail and take them away, and the next opening writes them again from
+//! the journal. What lies beyond the last signed checkpoint was never acknowledged and is dropped. What lies below it is
+//! recomputed on opening; a single wrong bit refuses to be built upon. Knows nothing of what the records mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     journal: Option<Journal>,
     /// What was written and not flushed, and is still wanted.
     unflushed: Unflushed,
+    /// The tree whose files were written last, the unfinished ones too.
+    published: Edge,
     /// The tree whose files were flushed last: what the journal goes on from.
     flushed: Edge,
     poisoned: bool,
@@ -73,7 +75,7 @@ struct Found {
     unsure: Option<u64>,
 }
 
-/// The checkpoint while it is flushed.
+/// How earlier versions called the checkpoint while it was flushed.
 const FLUSHED: &str = "checkpoint.flushed";
 
 fn checkpoint_path(dir: &Path) -> PathBuf {
@@ -92,6 +94,7 @@ impl Ledger {
             state: State::default(),
             journal: None,
             unflushed: Unflushed::default(),
+            published: Edge::default(),
             flushed: Edge::default(),
             poisoned: false,
         };
@@ -101,6 +104,7 @@ impl Ledger {
         };
         let Proven { edge, bundle, root } = found.proven;
         ledger.state = State { edge, bundle: bundle.into(), root, checkpoint: found.checkpoint };
+        ledger.published = ledger.state.edge.clone();
         ledger.flushed = ledger.state.edge.clone();
         if let Some(unsure) = found.unsure {
             ledger.make_sure(unsure, &found.tail)?;
@@ -125,11 +129,13 @@ impl Ledger {
         }
         // Never over a file that the journal needs: what the tail adds to has other names.
         if !tail.is_empty() {
-            let (next, files) = self.grown(tail);
-            self.write(&files)?;
+            let (next, full) = self.grown(tail);
+            self.write(&full)?;
             self.state = next;
         }
         self.flush()?;
+        self.published = self.state.edge.clone();
+        self.flushed = self.state.edge.clone();
         journal::remove(&self.dir)
     }
 
@@ -186,19 +192,16 @@ impl Ledger {
             return Err(Error::Poisoned);
         }
         let first = self.size();
-        let (next, files) = self.grown(records);
+        let (next, full) = self.grown(records);
         let frame = Frame { first, checkpoint: next.checkpoint.clone(), records: records.to_vec() };
-        let written = self.write(&files).and_then(|()| disk::write(&self.new_checkpoint(), next.checkpoint.as_bytes()));
-        let journaled = written.and_then(|_| self.journal(&frame)).inspect_err(|error| self.doubt(error))?;
+        let written = self.write(&full);
+        let journaled = written.and_then(|()| self.journal(&frame)).inspect_err(|error| self.doubt(error))?;
         let old = std::mem::replace(&mut self.state, next);
-        let done = if journaled { self.publish() } else { self.settle() };
-        if let Err(error) = done {
-            // In the journal they may be there for good; whether they are is for the next start to find out.
-            self.poisoned |= journaled || matches!(error, Error::Sync { .. });
+        if !journaled && let Err(error) = self.settle() {
+            self.poisoned |= matches!(error, Error::Sync { .. });
             self.state = old;
             return Err(error);
         }
-        self.remove_outgrown(&old.edge);
         Ok(first)
     }
 
@@ -228,12 +231,12 @@ impl Ledger {
         self.poisoned |= matches!(error, Error::Sync { .. });
     }
 
-    /// The state after these records, and every file that states it. Pure.
+    /// The state after these records, and every file that is full by them. Pure.
     fn grown(&self, records: &[Vec<u8>]) -> (State, BTreeMap<Tile, Pieces>) {
-        let Grown { edge, bundle, files } = Grown::from(&self.state.edge, &self.state.bundle, records);
+        let Grown { edge, bundle, full } = Grown::from(&self.state.edge, &self.state.bundle, records);
         let root = edge.root();
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: edge.size(), root }.sign(&self.key);
-        (State { edge, bundle, root, checkpoint }, files)
+        (State { edge, bundle, root, checkpoint }, full)
     }
 
     /// Writes files of the tree, for [`Ledger::flush`] to flush.
@@ -249,9 +252,25 @@ impl Ledger {
         Ok(())
     }
 
-    /// Shows the checkpoint to whoever reads the files. It is in the journal, so it is not flushed.
-    fn publish(&self) -> Result<(), Error> {
-        disk::rename(&self.new_checkpoint(), &checkpoint_path(&self.dir))
+    /// Shows what was appended to whoever reads the files. It is in the journal, so it is not flushed.
+    pub(crate) fn publish(&mut self) -> Result<(), Error> {
+        if self.poisoned || self.published.size() == self.size() {
+            return Ok(());
+        }
+        self.write_unfinished()?;
+        disk::write(&self.new_checkpoint(), self.state.checkpoint.as_bytes())?;
+        disk::rename(&self.new_checkpoint(), &checkpoint_path(&self.dir))?;
+        let before = std::mem::replace(&mut self.published, self.state.edge.clone());
+        self.remove_outgrown(&before);
+        Ok(())
+    }
+
+    /// Writes the unfinished tiles and bundle, but for those that are there: the journal may need them as they are.
+    fn write_unfinished(&mut self) -> Result<(), Error> {
+        let there: BTreeSet<Tile> = partial(&self.published).chain(partial(&self.flushed)).collect();
+        let mut files = unfinished(&self.state.edge, &self.state.bundle);
+        files.retain(|tile, _| !there.contains(tile));
+        self.write(&files)
     }
 
     fn new_checkpoint(&self) -> PathBuf {
@@ -260,6 +279,9 @@ impl Ledger {
 
     /// Flushes the files of the tree, then their directories, then the checkpoint.
     fn flush(&mut self) -> Result<(), Error> {
+        if self.published.size() != self.size() {
+            self.write_unfinished()?;
+        }
         for (tile, file) in &self.unflushed.files {
             disk::flush(file, &self.dir.join(tile.to_string()))?;
         }
@@ -267,8 +289,7 @@ impl Ledger {
             disk::flush_dir(dir)?;
         }
         self.unflushed = Unflushed::default();
-        // Not under the name of the next one, which may be waiting for its turn.
-        disk::replace(&checkpoint_path(&self.dir), &self.dir.join(FLUSHED), self.state.checkpoint.as_bytes())
+        disk::replace(&checkpoint_path(&self.dir), &self.new_checkpoint(), self.state.checkpoint.as_bytes())
     }
 
     /// Makes the journal unnecessary, and empties it.
@@ -277,15 +298,17 @@ impl Ledger {
         if let Some(journal) = &mut self.journal {
             journal.restart()?;
         }
-        let before = std::mem::replace(&mut self.flushed, self.state.edge.clone());
-        self.remove_outgrown(&before);
+        let published = std::mem::replace(&mut self.published, self.state.edge.clone());
+        let flushed = std::mem::replace(&mut self.flushed, self.state.edge.clone());
+        self.remove_outgrown(&published);
+        self.remove_outgrown(&flushed);
         Ok(())
     }
 
-    /// Removes the partial tiles that this earlier tree needed and neither the signed one needs nor the one that the journal
+    /// Removes the partial tiles that this earlier tree needed and neither the published one needs nor the one that the journal
     /// goes on from. What is left behind is removed on opening.
     fn remove_outgrown(&mut self, earlier: &Edge) {
-        let kept: BTreeSet<Tile> = partial(&self.state.edge).chain(partial(&self.flushed)).collect();
+        let kept: BTreeSet<Tile> = partial(&self.published).chain(partial(&self.flushed)).collect();
         for tile in partial(earlier).filter(|tile| !kept.contains(tile)) {
             self.unflushed.files.remove(&tile);
             let _ = disk::remove(&self.dir.join(tile.to_string()));
@@ -300,7 +323,11 @@ impl Ledger {
             return Ok(None);
         }
         let stored = Tile { width: available, ..*wanted };
-        let Some(mut bytes) = disk::read(&self.dir.join(stored.to_string()))? else { return Ok(None) };
+        let bytes = match available {
+            TILE_WIDTH => disk::read(&self.dir.join(stored.to_string()))?,
+            _ => self.unfinished(wanted.kind),
+        };
+        let Some(mut bytes) = bytes else { return Ok(None) };
         let end = match wanted.kind {
             Kind::Hashes(_) => Some(wanted.width as usize * 32),
             Kind::Entries => tile::records(&bytes, wanted.width).ok().map(|(_, end)| end),
@@ -309,6 +336,14 @@ impl Ledger {
             bytes.truncate(end);
             bytes
         }))
+    }
+
+    /// The unfinished tile or bundle of this kind: whoever grows the ledger has it in memory.
+    fn unfinished(&self, kind: Kind) -> Option<Vec<u8>> {
+        match kind {
+            Kind::Entries => Some(self.state.bundle.concat()),
+            Kind::Hashes(level) => self.state.edge.rows().get(usize::from(level)).map(|row| row.concat()),
+        }
     }
 
     /// The record at this position, proven to be part of the signed tree.
@@ -417,11 +452,11 @@ impl Drop for Ledger {
     }
 }
 
-/// A tree after some records more: its edge, its unfinished bundle, and every file that states it.
+/// A tree after some records more: its edge, its unfinished bundle, and every file that is full by them.
 pub(crate) struct Grown {
     pub(crate) edge: Edge,
     pub(crate) bundle: Pieces,
-    pub(crate) files: BTreeMap<Tile, Pieces>,
+    pub(crate) full: BTreeMap<Tile, Pieces>,
 }
 
 impl Grown {
@@ -429,7 +464,6 @@ impl Grown {
     pub(crate) fn from(edge: &Edge, bundle: &Pieces, records: &[Vec<u8>]) -> Grown {
         let (mut edge, mut bundle, mut grown) = (edge.clone(), bundle.clone(), Vec::new());
         let mut files = BTreeMap::new();
-        let mut highest = 0;
         for record in records {
             tile::push_record(&mut grown, record);
             let mut full = Vec::new();
@@ -440,21 +474,33 @@ impl Grown {
                     files.insert(Tile::full(Kind::Entries, index), std::mem::take(&mut bundle));
                 }
                 files.insert(Tile::full(Kind::Hashes(level), index), hashes.concat().into());
-                highest = highest.max(usize::from(level) + 1);
             }
         }
         bundle.push(grown);
-        for (level, row) in edge.rows().iter().enumerate().take(highest + 1).filter(|(_, row)| !row.is_empty()) {
-            let (level, width) =
-                (u8::try_from(level).expect("because a tree has fewer than 8 levels of tiles"), row.len() as u64);
-            let index = edge.size() >> (8 * (u32::from(level) + 1));
-            files.insert(Tile { kind: Kind::Hashes(level), index, width }, row.concat().into());
-            if level == 0 {
-                files.insert(Tile { kind: Kind::Entries, index, width }, bundle.clone());
-            }
-        }
-        Grown { edge, bundle, files }
+        Grown { edge, bundle, full: files }
     }
+
+    /// Every file that it takes to state it, beside those that there were before.
+    pub(crate) fn files(&self) -> BTreeMap<Tile, Pieces> {
+        // A level grows by a tile that becomes full below it.
+        let grew = |tile: &Tile| match tile.kind {
+            Kind::Entries | Kind::Hashes(0) => true,
+            Kind::Hashes(level) => self.full.keys().any(|full| full.kind == Kind::Hashes(level - 1)),
+        };
+        let mut files = unfinished(&self.edge, &self.bundle);
+        files.retain(|tile, _| grew(tile));
+        files.extend(self.full.clone());
+        files
+    }
+}
+
+/// The files of what is unfinished of a tree.
+fn unfinished(edge: &Edge, bundle: &Pieces) -> BTreeMap<Tile, Pieces> {
+    let bytes = |tile: &Tile| match tile.kind {
+        Kind::Entries => bundle.clone(),
+        Kind::Hashes(level) => edge.rows()[usize::from(level)].concat().into(),
+    };
+    partial(edge).map(|tile| (tile, bytes(&tile))).collect()
 }
 
 /// The unfinished tiles of a tree, and its unfinished entry bundle.

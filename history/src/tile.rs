@@ -105,6 +105,10 @@ impl Pieces {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(AsRef::as_ref)
     }
+
+    pub(crate) fn concat(&self) -> Vec<u8> {
+        self.0.concat()
+    }
 }
 
 impl From<Vec<u8>> for Pieces {

@@ -69,6 +69,9 @@ use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::rules::Judge;
 
+/// How far the ledger's files may be behind while much is appended: they are written together.
+const PUBLISHED: Duration = Duration::from_secs(1);
+
 /// Everything a run needs, made once in `run.rs` of the process.
 pub struct Engine {
     pub instance: InstanceName,
@@ -254,7 +257,12 @@ impl Engine {
         self.watch_what_is_owned();
         self.finish_what_was_begun().await;
         let anchoring = tokio::spawn(Arc::clone(&self).keep_anchor(anchored));
-        tokio::join!(Arc::clone(&self).follow_git(), Arc::clone(&self).follow_cluster(), Arc::clone(&self).check_in_full());
+        tokio::join!(
+            Arc::clone(&self).follow_git(),
+            Arc::clone(&self).follow_cluster(),
+            Arc::clone(&self).check_in_full(),
+            self.publish_ledger()
+        );
         self.drain().await;
         disk(|| self.memory.keep());
         self.keep_steadiness();
@@ -273,6 +281,22 @@ impl Engine {
                 () = tokio::time::sleep(self.config().repository.interval) => {}
                 () = self.stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Keeps the ledger's files current for those who read them on the volume.
+    async fn publish_ledger(&self) {
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PUBLISHED) => {}
+                () = self.stop.cancelled() => return,
+            }
+            let published = disk(|| self.history.publish());
+            if let Some(error) = published.as_ref().err().filter(|_| !failed) {
+                tracing::warn!(error = %chain(error), "the files of the ledger stay behind; what was recorded is in its journal");
+            }
+            failed = published.is_err();
         }
     }
 

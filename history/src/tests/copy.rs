@@ -127,9 +127,11 @@ fn a_copy_is_opened_like_the_volume_and_a_copy_of_it_is_one_too() {
 
 #[test]
 fn what_a_killed_process_or_a_lost_power_left_is_copied_with_what_is_in_the_journal() {
-    let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, behind, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let history = open(dir.path());
     live(&history, 100);
+    copy(dir.path(), behind.path(), true);
+    history.publish().unwrap();
     copy(dir.path(), left.path(), true);
     let expected = history.size_and_root();
     drop(history);
@@ -140,7 +142,7 @@ fn what_a_killed_process_or_a_lost_power_left_is_copied_with_what_is_in_the_jour
     for tile in ["entries", "0"] {
         std::fs::remove_file(lost.path().join(format!("ledger/tile/{tile}/000.p/{}", expected.size))).unwrap();
     }
-    for dir in [left.path(), lost.path()] {
+    for dir in [behind.path(), left.path(), lost.path()] {
         let to = tempfile::tempdir().unwrap();
         let copied = copied(dir, to.path());
         assert_eq!((copied.events, &copied.root), (expected.size, &expected.root));

@@ -18,9 +18,14 @@ fn state(history: &History) -> (u64, Vec<(ReleaseNumber, Option<Status>)>, usize
     (history.size_and_root().size, releases.collect(), history.inventory(&name("web")).len())
 }
 
-/// One of each kind of writing call.
-fn work(history: &History, acknowledged: &RefCell<u64>) {
-    let done = || *acknowledged.borrow_mut() = history.size_and_root().size;
+/// One of each kind of writing call. After each, the files of the ledger are written too, if they are to be `published`.
+fn work(history: &History, acknowledged: &RefCell<u64>, published: bool) {
+    let done = || {
+        *acknowledged.borrow_mut() = history.size_and_root().size;
+        if published {
+            history.publish().unwrap();
+        }
+    };
     let release = stage(history, "web", "one").release.id.clone();
     done();
     let begun = history.begin(intent(release, &["b", "c"]), at(2)).unwrap();
@@ -32,7 +37,7 @@ fn work(history: &History, acknowledged: &RefCell<u64>) {
 }
 
 /// Photographs the directory before every step of a workload that starts with `before` events, and opens each picture.
-fn kill_between_all_steps(before: u64, view: bool) {
+fn kill_between_all_steps(before: u64, view: bool, published: bool) {
     let (dir, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let acknowledged = Rc::new(RefCell::new(0));
     let taken: Rc<RefCell<Vec<(PathBuf, u64, String)>>> = Rc::default();
@@ -53,10 +58,10 @@ fn kill_between_all_steps(before: u64, view: bool) {
             Ok(())
         })
     };
-    work(&history, &acknowledged);
+    work(&history, &acknowledged, published);
     drop(guard);
     drop(history);
-    assert!(taken.borrow().len() > 40, "{}", taken.borrow().len());
+    assert!(taken.borrow().len() > if published { 40 } else { 15 }, "{}", taken.borrow().len());
     for (picture, acknowledged, what) in taken.borrow().iter() {
         let history = open(picture);
         let (size, _, _) = state(&history);
@@ -81,12 +86,14 @@ fn kill_between_all_steps(before: u64, view: bool) {
 
 #[test]
 fn killed_between_any_two_steps_it_opens_before_or_after_and_loses_nothing_acknowledged() {
-    kill_between_all_steps(1, true);
+    kill_between_all_steps(1, true, true);
+    kill_between_all_steps(1, true, false);
 }
 
 #[test]
 fn killed_while_a_tile_becomes_full_it_opens_before_or_after() {
-    kill_between_all_steps(254, false);
+    kill_between_all_steps(254, false, true);
+    kill_between_all_steps(254, false, false);
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn killed_while_it_is_made_it_is_made_again() {
 fn before_and_after() -> (tempfile::TempDir, tempfile::TempDir) {
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let history = open(after.path());
-    work(&history, &RefCell::default());
+    work(&history, &RefCell::default(), true);
     copy(after.path(), before.path(), false);
     let _ = history.accept(&revision(1), &trust(), at(9));
     drop(history);
@@ -311,7 +318,8 @@ fn a_full_disk_refuses_cleanly_and_writing_goes_on_when_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(dir.path());
     stage(&history, "web", "zero");
-    for number in 1..=5 {
+    // What is appended lies in a blob and in the journal, which has its full length.
+    for number in 1..=2 {
         let before = (state(&history), history.checkpoint());
         let guard = fail("write", number, io::ErrorKind::StorageFull);
         let error = history.stage_parts(parts("web", &format!("v{number}")), at(1)).unwrap_err();
@@ -321,10 +329,55 @@ fn a_full_disk_refuses_cleanly_and_writing_goes_on_when_there_is_space() {
         history.check_view().unwrap();
         stage(&history, "web", &format!("v{number}"));
     }
+    // The files of the ledger: bundle, tile, checkpoint. What is recorded does not need them.
+    for number in 3..=5 {
+        stage(&history, "web", &format!("v{number}"));
+        let before = (state(&history), history.checkpoint());
+        let guard = fail("write", number - 2, io::ErrorKind::StorageFull);
+        assert!(matches!(history.publish(), Err(Error::DiskFull { .. })), "step {number}");
+        drop(guard);
+        assert_eq!((state(&history), history.checkpoint()), before);
+        verify(dir.path(), None).unwrap();
+        history.publish().unwrap();
+        assert_eq!(std::fs::read(dir.path().join("ledger/checkpoint")).unwrap(), before.1);
+    }
     drop(history);
     let history = open(dir.path());
     assert_eq!(history.component(&name("web")).unwrap().latest.id, id("web", 6));
     verify(dir.path(), None).unwrap();
+}
+
+/// F20: the disk is full, and the journal too.
+#[test]
+fn a_full_disk_refuses_what_the_journal_has_no_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path());
+    history.accept(&revision(1), &trust(), at(0)).unwrap();
+    let full = || {
+        hook::set(|act, path| match act {
+            "write" if !path.ends_with("journal") => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        })
+    };
+    let accept = |number: u64| history.accept(&revision(number as u32), &trust(), at(number as i64));
+    let guard = full();
+    // The journal holds 256 appends.
+    let refused = (2..300).find(|number| accept(*number).is_err()).unwrap();
+    let before = (history.size_and_root(), history.checkpoint());
+    assert!(before.0.size > 200, "{:?}", before.0);
+    for _ in 0..3 {
+        assert!(matches!(accept(refused), Err(Error::DiskFull { .. })));
+        assert_eq!((history.size_and_root(), history.checkpoint()), before);
+        assert_eq!(verify(dir.path(), None).unwrap().size, before.0.size);
+    }
+    drop(guard);
+    for number in refused..600 {
+        accept(number).unwrap();
+    }
+    let last = history.size_and_root();
+    drop(history);
+    assert_eq!(verify(dir.path(), None).unwrap().size, last.size);
+    assert_eq!(open(dir.path()).size_and_root(), last);
 }
 
 /// F21: a flush fails.
@@ -376,7 +429,11 @@ fn a_tile_damaged_while_it_runs_is_found_by_the_proof_of_a_recall() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(dir.path());
     stage(&history, "web", "one");
-    let path = dir.path().join("ledger/tile/entries/000.p/2");
+    // What is unfinished is not read from files.
+    for number in 1..=300 {
+        history.accept(&revision(number), &trust(), at(2)).unwrap();
+    }
+    let path = dir.path().join("ledger/tile/entries/000");
     let mut bytes = std::fs::read(&path).unwrap();
     let signer = bytes.windows(5).position(|window| window == b"alice").unwrap();
     bytes[signer..signer + 5].copy_from_slice(b"mallo");

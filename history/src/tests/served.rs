@@ -106,6 +106,9 @@ fn the_directory_itself_is_laid_out_as_it_is_served() {
     let history = filled(dir.path(), 260);
     let ledger = dir.path().join("ledger");
     let paths = || files(&ledger).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let unpublished = std::fs::read(ledger.join("checkpoint")).unwrap();
+    assert!(open_checkpoint(&unpublished, &history.public_key()).0 < 260);
+    history.publish().unwrap();
     let wanted = ["checkpoint", "tile/0/000", "tile/0/001.p/4", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/4"];
     // While it runs there are the journal, and the files that it goes on from, beside them.
     assert!(wanted.iter().all(|path| paths().iter().any(|there| there == path)), "{:?}", paths());

@@ -24,11 +24,12 @@ pub(super) fn killed(dir: &Path) {
     let event = Event::Continued { version: "0.0.9".into(), format: 1 };
     ledger.append(&[Record { sequence: ledger.size(), at: at(70), event }.to_bytes().unwrap()]).unwrap();
     drop(ledger);
-    // The last events are in the journal only as long as nobody ends it in order.
+    // The last events are in the journal as long as nobody ends it in order, and in files that are not flushed.
     let history = open(lived.path());
     let begun = Intent { deletes: vec![key("b")], ..intent(id("web", 4), &["d"]) };
     drop(history.begin(begun, at(80)).unwrap());
     history.rollback_requested(&name("db"), Hold { with: Some(Scope::All), ..hold(1) }, Some("it hurts"), at(81)).unwrap();
+    history.publish().unwrap();
     copy(lived.path(), dir, true);
 }
 
