@@ -5,7 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tk8s_tests::program;
@@ -305,6 +305,43 @@ async fn whatever_becomes_of_its_requests_the_cluster_is_told_once_in_the_end() 
         let released = events(&system, component).into_iter().filter(|event| event["reason"] == "Released").count();
         assert_eq!(released, 1, "{component}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_many_roll_out_what_failed_is_told_at_once_and_the_rest_when_there_is_time() {
+    let _definition = DEFINITION.read().await;
+    let mut system = System::new("many-to-tell").await;
+    let names: Vec<String> = (0..60).map(|number| format!("c{number:02}")).collect();
+    let mut order: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Early in the platform, and the last by name.
+    order.insert(5, "wrong");
+    system.write_platform(&[&order]);
+    names.iter().for_each(|name| system.write_map(name, "first"));
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: wrong, namespace: NAMESPACE}\nspec: {ports: [{port: 99999}]}\n";
+    system.write("wrong/all.yaml", &service.replace("NAMESPACE", &system.name));
+    system.commit("first");
+    system.proxy.disturb(10_000, Fault::Slow(Duration::from_millis(600)), Seen::is_patch);
+    let began = Instant::now();
+    system.start();
+    system.until("it is told what is wrong", || condition(&resource(&system, "wrong"), "Ready").0 == "False");
+    let told = names.iter().filter(|name| condition(&resource(&system, name), "Ready").0 == "True").count();
+    assert!(told < 30, "{told} were told before");
+    system.until("all is written", || names.iter().all(|name| system.component(name)["state"] == "Healthy"));
+    let took = began.elapsed().as_secs();
+    let seen = system.proxy.seen();
+    let last = seen.iter().rposition(Seen::is_patch).unwrap();
+    let beside = seen[..last].iter().filter(|seen| seen.is_report() && seen.method != "GET").count() as u64;
+    // Ten at once and ten a second, and what was told before the first of them had its turn.
+    assert!(beside <= 30 + 10 * took, "{beside} in {took} s");
+    system.proxy.calm();
+    system.until("all is told", || {
+        let text = system.kubectl(&["get", "components", "-o", "json"]);
+        let list: Value = serde_json::from_str(&text).unwrap();
+        let ready = |resource: &&Value| condition(resource, "Ready").0 == "True";
+        list["items"].as_array().unwrap().iter().filter(ready).count() == names.len()
+    });
+    system.until("each release is told once", || names.iter().all(|name| events(&system, name).len() == 1));
 }
 
 fn deployment(namespace: &str) -> String {

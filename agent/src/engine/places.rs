@@ -37,6 +37,11 @@ impl Default for Places {
 }
 
 impl Places {
+    /// Whether a rollout has a place.
+    pub(super) fn are_taken(&self) -> bool {
+        self.rollouts.available_permits() < OBJECTS as usize
+    }
+
     /// Waits for a place for so many objects. In the order in which they came.
     pub(super) async fn enter(&self, trigger: &Trigger, objects: usize) -> Place {
         let room = match trigger {
@@ -72,6 +77,20 @@ mod tests {
         assert!(places.enter(&Trigger::Sync, 1).now_or_never().is_none());
         inside.pop();
         places.enter(&Trigger::Sync, 1).await;
+    }
+
+    #[tokio::test]
+    async fn whether_a_rollout_has_a_place_is_known_and_a_repair_is_none() {
+        let places = Places::default();
+        let repair = places.enter(&Trigger::Drift, 1).await;
+        assert!(!places.are_taken());
+        let rollout = places.enter(&Trigger::Sync, 1).await;
+        assert!(places.are_taken());
+        drop((repair, rollout));
+        // The one who watches over it gives it back.
+        while places.are_taken() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -333,6 +333,16 @@ impl Engine {
         }
     }
 
+    /// Whether the last run of a component did not end well.
+    pub fn has_failed(&self, name: &ComponentName) -> bool {
+        matches!(self.slot(name).progress(), Progress::Failed { .. })
+    }
+
+    /// Whether releases from Git are being written to the cluster.
+    pub fn is_rolling_out(&self) -> bool {
+        self.places.are_taken()
+    }
+
     /// One component, as it is now.
     pub fn component_status(&self, name: &ComponentName) -> ComponentStatus {
         let view = disk(|| self.history.component(name));

@@ -1,5 +1,6 @@
 //! The task that writes what there is to tell. One request at a time, within a budget, and only while this process holds the
-//! Lease.
+//! Lease. While components are rolled out the budget is small, because telling of one is as much work to the API server as
+//! applying an object: what went wrong is told first, and what went well has time.
 //!
 //! A resource is written against the version that was read or written last, so that nobody's writing is lost unseen: of a
 //! stranger's writing only the version is taken, and what the agent says is put back. A resource that bears another instance's
@@ -24,8 +25,10 @@ use crate::engine::{Engine, ProblemView, State};
 /// Changes within this time are told together.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// How many requests are sent at once after a pause, and how many a second: a platform of a thousand components is told in
-/// half a minute, and its rollout is not slowed down by being told.
+/// less than a minute.
 const BUDGET: (u32, u32) = (100, 40);
+/// The same while components are rolled out.
+const BESIDE_ROLLOUTS: (u32, u32) = (10, 10);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// After something could not be written.
@@ -58,6 +61,8 @@ pub struct Writer {
     waiting: VecDeque<Event>,
     series: Series,
     budget: Budget,
+    /// What may be told while components are rolled out, of what may be told at all.
+    beside_rollouts: Budget,
     /// When each of the two may be tried again after it failed.
     components_pause: Pause,
     events_pause: Pause,
@@ -153,6 +158,7 @@ impl Writer {
             waiting: VecDeque::new(),
             series: Series::default(),
             budget: Budget::new(BUDGET.0, BUDGET.1, Instant::now()),
+            beside_rollouts: Budget::new(BESIDE_ROLLOUTS.0, BESIDE_ROLLOUTS.1, Instant::now()),
             components_pause: Pause::default(),
             events_pause: Pause::default(),
         }
@@ -192,14 +198,17 @@ impl Writer {
         components.into_iter().chain(events).min()
     }
 
-    /// Tells what there is to tell, as far as the budget goes.
+    /// Tells what there is to tell, as far as the budget goes: warnings, then how components are, then everything else.
     async fn round(&mut self) {
         self.listen();
+        if self.events_pause.is_over() {
+            self.tell_events(|event| event.warning).await;
+        }
         if !self.due.is_empty() && self.components_pause.is_over() {
             self.tell_components().await;
         }
-        if !self.waiting.is_empty() && self.events_pause.is_over() {
-            self.tell_events().await;
+        if self.events_pause.is_over() {
+            self.tell_events(|_| true).await;
         }
     }
 
@@ -218,7 +227,10 @@ impl Writer {
     }
 
     fn may_write(&mut self) -> bool {
-        self.engine.tenure.check().is_ok() && self.budget.take(Instant::now())
+        let now = Instant::now();
+        self.engine.tenure.check().is_ok()
+            && (!self.engine.is_rolling_out() || self.beside_rollouts.take(now))
+            && self.budget.take(now)
     }
 
     async fn tell_components(&mut self) {
@@ -227,7 +239,9 @@ impl Writer {
         {
             return self.failed(failure);
         }
-        for name in self.due.clone() {
+        let mut due = Vec::from_iter(self.due.clone());
+        due.sort_by_cached_key(|name| !self.engine.has_failed(name));
+        for name in due {
             if self.engine.tenure.check().is_err() {
                 // Somebody else tells now. Whoever gets the lease back looks at everything.
                 self.known = None;
@@ -432,11 +446,13 @@ impl Writer {
         self.known.get_or_insert_default().remove(name);
     }
 
-    async fn tell_events(&mut self) {
-        if self.engine.tenure.check().is_err() {
-            return self.events_pause.begin();
-        }
-        while let Some(event) = self.waiting.front().cloned() {
+    /// Tells of those events that are `wanted`, in their order.
+    async fn tell_events(&mut self, wanted: impl Fn(&Event) -> bool) {
+        while let Some((at, event)) = self.waiting.iter().enumerate().find(|(_, event)| wanted(event)) {
+            let event = event.clone();
+            if self.engine.tenure.check().is_err() {
+                return self.events_pause.begin();
+            }
             if !self.may_write() {
                 return;
             }
@@ -485,7 +501,7 @@ impl Writer {
                     return self.events_pause.begin();
                 }
             }
-            self.waiting.pop_front();
+            self.waiting.remove(at);
         }
     }
 }
