@@ -239,9 +239,7 @@ impl Writer {
         {
             return self.failed(failure);
         }
-        let mut due = Vec::from_iter(self.due.clone());
-        due.sort_by_cached_key(|name| !self.engine.has_failed(name));
-        for name in due {
+        for name in failed_first(&self.due, |name| self.engine.has_failed(name)) {
             if self.engine.tenure.check().is_err() {
                 // Somebody else tells now. Whoever gets the lease back looks at everything.
                 self.known = None;
@@ -506,6 +504,12 @@ impl Writer {
     }
 }
 
+/// In the order in which they are told.
+fn failed_first(due: &BTreeSet<ComponentName>, has_failed: impl Fn(&ComponentName) -> bool) -> Vec<ComponentName> {
+    let (failed, others): (Vec<_>, Vec<_>) = due.iter().cloned().partition(has_failed);
+    [failed, others].concat()
+}
+
 fn read(object: &DynamicObject) -> Known {
     let metadata = &object.metadata;
     Known {
@@ -529,5 +533,17 @@ async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> R
             Err(Failure::Refused { code, message: chain(&error) })
         }
         Err(_) => Err(Failure::Refused { code: None, message: "the API server did not answer in time".into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_told_before_everything_else() {
+        let due: BTreeSet<ComponentName> = ["a", "b", "c", "d"].into_iter().map(|name| name.parse().unwrap()).collect();
+        let told = failed_first(&due, |name| ["b", "d"].contains(&name.as_str()));
+        assert_eq!(told.iter().map(ComponentName::as_str).collect::<Vec<_>>(), ["b", "d", "a", "c"]);
     }
 }
