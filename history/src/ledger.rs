@@ -325,7 +325,8 @@ impl Ledger {
         let stored = Tile { width: available, ..*wanted };
         let bytes = match available {
             TILE_WIDTH => disk::read(&self.dir.join(stored.to_string()))?,
-            _ => self.unfinished(wanted.kind),
+            // Whoever grows the ledger has it in memory.
+            _ => unfinished_of(wanted.kind, &self.state.edge, &self.state.bundle).map(|pieces| pieces.concat()),
         };
         let Some(mut bytes) = bytes else { return Ok(None) };
         let end = match wanted.kind {
@@ -336,14 +337,6 @@ impl Ledger {
             bytes.truncate(end);
             bytes
         }))
-    }
-
-    /// The unfinished tile or bundle of this kind: whoever grows the ledger has it in memory.
-    fn unfinished(&self, kind: Kind) -> Option<Vec<u8>> {
-        match kind {
-            Kind::Entries => Some(self.state.bundle.concat()),
-            Kind::Hashes(level) => self.state.edge.rows().get(usize::from(level)).map(|row| row.concat()),
-        }
     }
 
     /// The record at this position, proven to be part of the signed tree.
@@ -496,11 +489,15 @@ impl Grown {
 
 /// The files of what is unfinished of a tree.
 fn unfinished(edge: &Edge, bundle: &Pieces) -> BTreeMap<Tile, Pieces> {
-    let bytes = |tile: &Tile| match tile.kind {
-        Kind::Entries => bundle.clone(),
-        Kind::Hashes(level) => edge.rows()[usize::from(level)].concat().into(),
-    };
-    partial(edge).map(|tile| (tile, bytes(&tile))).collect()
+    partial(edge).filter_map(|tile| Some((tile, unfinished_of(tile.kind, edge, bundle)?))).collect()
+}
+
+/// The unfinished tile or bundle of this kind.
+fn unfinished_of(kind: Kind, edge: &Edge, bundle: &Pieces) -> Option<Pieces> {
+    match kind {
+        Kind::Entries => Some(bundle.clone()),
+        Kind::Hashes(level) => edge.rows().get(usize::from(level)).map(|row| row.concat().into()),
+    }
 }
 
 /// The unfinished tiles of a tree, and its unfinished entry bundle.

@@ -30,11 +30,15 @@ fn condition(resource: &Value, name: &str) -> (String, String, String) {
     (text("status"), text("reason"), text("lastTransitionTime"))
 }
 
+/// What kubectl lists of a kind.
+fn listed(system: &System, kind: &str) -> Vec<Value> {
+    let list: Value = serde_json::from_str(&system.kubectl(&["get", kind, "-o", "json"])).unwrap();
+    list["items"].as_array().cloned().unwrap_or_default()
+}
+
 /// What was told about a component, or the instance: the Events.
 fn events(system: &System, about: &str) -> Vec<Value> {
-    let text = system.kubectl(&["get", "events.v1.events.k8s.io", "-o", "json"]);
-    let list: Value = serde_json::from_str(&text).unwrap();
-    let all = list["items"].as_array().cloned().unwrap_or_default();
+    let all = listed(system, "events.v1.events.k8s.io");
     let ours = |event: &Value| event["regarding"]["name"] == about && event["reportingController"] == "tk8s-agent";
     all.into_iter().filter(ours).collect()
 }
@@ -329,14 +333,9 @@ async fn while_many_roll_out_what_failed_is_told_at_once_and_the_rest_when_there
     system.proxy.disturb(10_000, Fault::Slow(Duration::from_millis(600)), Seen::is_patch);
     system.until("it writes", || system.proxy.seen().iter().any(Seen::is_patch));
     let began = Instant::now();
-    let listed = |what: &str| -> Vec<Value> {
-        let found = system.plane.kubectl_with(&["-n", &system.name, "get", what, "-o", "json"], "");
-        let list: Value = serde_json::from_str(&found.unwrap_or_default()).unwrap_or_default();
-        list["items"].as_array().cloned().unwrap_or_default()
-    };
     let told = |ready: &str, release: u64| -> Vec<String> {
         let says = |resource: &Value| condition(resource, "Ready").0 == ready && resource["status"]["release"] == release;
-        let resources = listed("components.agent.tk8s.io").into_iter().filter(says);
+        let resources = listed(&system, "components.agent.tk8s.io").into_iter().filter(says);
         resources.map(|resource| resource["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     };
     system.until("all is written", || {
@@ -358,7 +357,7 @@ async fn while_many_roll_out_what_failed_is_told_at_once_and_the_rest_when_there
     system.proxy.calm();
     system.until("all is told", || told("True", 2) == names);
     let released = || {
-        let events = listed("events.v1.events.k8s.io").into_iter().filter(|event| event["reason"] == "Released");
+        let events = listed(&system, "events.v1.events.k8s.io").into_iter().filter(|event| event["reason"] == "Released");
         let mut about: Vec<_> = events.map(|event| event["regarding"]["name"].as_str().unwrap().to_owned()).collect();
         about.sort();
         about
