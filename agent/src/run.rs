@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tk8s_config::AgentConfig;
-use tk8s_core::{Secret, Timestamp};
+use tk8s_core::{Secret, Timestamp, chain};
 use tk8s_diff::cluster::Cluster;
 use tk8s_diff::fence::UNDER_WAY;
 use tk8s_diff::live::Live;
@@ -19,6 +19,7 @@ use tk8s_render::Renderers;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::disk;
 use crate::endpoint::certificate::Certificates;
 use crate::endpoint::published;
 use crate::engine::{Engine, Rendering};
@@ -77,6 +78,15 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
     tracing::info!("stopping: what is being written is finished first");
     let ended = tokio::time::timeout(GRACE, running).await.is_ok();
     serving.abort();
+    if !taken && ended {
+        report_stop.cancel();
+        reporting.await.ok();
+        lease_stop.cancel();
+        keeping.await.ok();
+    }
+    if let Err(error) = disk(|| engine.history.flush()) {
+        tracing::warn!(error = %chain(&error), "the files of the ledger stay behind; the next start reads its journal");
+    }
     if taken {
         anyhow::bail!("another process took the lease of this instance: what is known here may be older than what it did");
     }
@@ -84,10 +94,6 @@ pub async fn run(file: &Path, config: AgentConfig, kubeconfig: Option<PathBuf>) 
         // It may still be writing: nobody gets the lease before that is over.
         anyhow::bail!("a run did not end in time: the next start finishes it");
     }
-    report_stop.cancel();
-    reporting.await.ok();
-    lease_stop.cancel();
-    keeping.await.ok();
     Ok(())
 }
 

@@ -601,6 +601,15 @@ impl History {
         locked(&self.ledger).publish()
     }
 
+    /// Writes to disk what may be late otherwise, for a process that ends: the files of the ledger, and the view with its cache.
+    /// Whoever still holds the history while it ends may never come to drop it. What is acknowledged does not depend on it.
+    pub fn flush(&self) -> Result<(), Error> {
+        if let Err(error) = self.current_view().flush() {
+            tracing::warn!(%error, "the view could not be written to disk; the next start makes good what it lacks");
+        }
+        self.publish()
+    }
+
     /// The signed checkpoint: `<prefix>/checkpoint`.
     pub fn checkpoint(&self) -> Vec<u8> {
         locked(&self.ledger).checkpoint().as_bytes().to_vec()

@@ -533,7 +533,7 @@ async fn a_view_that_is_damaged_is_made_anew_and_says_the_same() {
 async fn a_view_that_hangs_ends_the_process_and_the_next_one_makes_it_anew() {
     let mut system = System::two_components("view-hangs", "").await;
     system.stop();
-    system.variables = vec![("TK8S_SPIN_AT", "view:400".into())];
+    system.variables = vec![("TK8S_SPIN_AT", "view:100".into())];
     system.start();
     let mut round = 0;
     while system.is_running() {

@@ -457,6 +457,18 @@ fn the_cache_keeps_values_encrypted_and_survives_nothing_it_need_not() {
     assert_eq!(open(dir.path()).cache_scan(""), []);
 }
 
+#[test]
+fn a_process_that_ends_while_somebody_holds_its_history_has_flushed_it() {
+    let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let history = open(dir.path());
+    stage(&history, "web", "one");
+    history.cache_put("fingerprint/web/a", b"1");
+    history.flush().unwrap();
+    copy(dir.path(), left.path(), true);
+    assert_eq!(open(left.path()).cache_get("fingerprint/web/a").as_deref(), Some(&b"1"[..]));
+    assert_eq!(verify(left.path(), None).unwrap().size, history.size_and_root().size);
+}
+
 fn contains(dir: &Path, needle: &[u8]) -> bool {
     files(dir).iter().any(|(_, bytes)| bytes.windows(needle.len()).any(|window| window == needle))
 }

@@ -48,4 +48,8 @@ impl View for MemoryView {
             }
         })
     }
+
+    fn flush(&self) -> Result<(), ViewError> {
+        Ok(())
+    }
 }

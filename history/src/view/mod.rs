@@ -46,6 +46,8 @@ pub(crate) trait View: Send + Sync {
     fn scan(&self, tree: Tree, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, ViewError>;
     /// All of it or nothing of it.
     fn commit(&self, tree: Tree, batch: Batch) -> Result<(), ViewError>;
+    /// What was committed is on disk.
+    fn flush(&self) -> Result<(), ViewError>;
 }
 
 /// Where the view keeps how far it has come.

@@ -192,6 +192,10 @@ impl<V: View> View for Recent<V> {
         });
         committed
     }
+
+    fn flush(&self) -> Result<(), ViewError> {
+        self.view.flush()
+    }
 }
 
 #[cfg(test)]
@@ -219,6 +223,9 @@ mod tests {
         }
         fn commit(&self, tree: Tree, batch: Batch) -> Result<(), ViewError> {
             self.view.commit(tree, batch)
+        }
+        fn flush(&self) -> Result<(), ViewError> {
+            self.view.flush()
         }
     }
 
@@ -292,6 +299,9 @@ mod tests {
             self.step.wait();
             self.step.wait();
             self.view.commit(tree, batch)
+        }
+        fn flush(&self) -> Result<(), ViewError> {
+            self.view.flush()
         }
     }
 

@@ -3,12 +3,16 @@
 //! A damaged file can make sled 0.34 panic or spin for ever. So every call has a deadline, a panic is an answer, and every
 //! value carries a hash of its own. A thread that spins can't be stopped: a marker is left for the next start, which puts
 //! the directory aside, and the watchdog's `on_hang` is called, which ends the process.
+//!
+//! Nobody waits for a commit: what is committed within a short time is written together, and before anybody is answered. How a
+//! commit failed is the answer to every later call.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -46,6 +50,10 @@ const FLUSH_MS: u64 = 5_000;
 const LOCKED: Duration = Duration::from_secs(10);
 /// How much of SHA-256 stands before each value.
 const CHECK: usize = 16;
+/// What is committed within this time is written together: the same few entries change again and again.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// Of so many commits one is waited for, so that those that are not are bounded.
+const AHEAD: usize = 64;
 
 struct Store {
     db: sled::Db,
@@ -62,7 +70,96 @@ impl Store {
     }
 }
 
-type Job = Box<dyn FnOnce(&Store) + Send>;
+/// What the thread is told.
+enum Job {
+    /// Something is committed and not written yet.
+    Write,
+    Answer(Box<dyn FnOnce(&Store) + Send>),
+}
+
+/// What is committed and not written yet, of each tree.
+#[derive(Default)]
+struct Committed {
+    derived: Batch,
+    cache: Batch,
+}
+
+impl Committed {
+    fn is_empty(&self) -> bool {
+        self.derived.is_empty() && self.cache.is_empty()
+    }
+
+    fn batch(&mut self, tree: Tree) -> &mut Batch {
+        match tree {
+            Tree::Derived => &mut self.derived,
+            Tree::Cache => &mut self.cache,
+        }
+    }
+}
+
+/// What the thread and those who talk to it share.
+#[derive(Default)]
+struct Shared {
+    committed: Mutex<Committed>,
+    /// How the first commit failed that did.
+    failed: OnceLock<String>,
+}
+
+impl Shared {
+    fn committed(&self) -> MutexGuard<'_, Committed> {
+        // No code that can panic runs under this lock.
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is committed, all of a tree or nothing of it.
+    fn write(&self, store: &Store) {
+        let Committed { derived, cache } = std::mem::take(&mut *self.committed());
+        for (tree, batch) in [(Tree::Derived, derived), (Tree::Cache, cache)] {
+            if batch.is_empty() {
+                continue;
+            }
+            let mut changes = sled::Batch::default();
+            for (key, value) in batch {
+                match value {
+                    Some(value) => changes.insert(key.as_bytes(), [&check(key.as_bytes(), &value)[..], &value].concat()),
+                    None => changes.remove(key.as_bytes()),
+                }
+            }
+            let problem = match catch_unwind(AssertUnwindSafe(|| store.tree(tree).apply_batch(changes))) {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => tk8s_core::printable(&error.to_string(), 200),
+                Err(_) => "its thread panicked".into(),
+            };
+            let _ = self.failed.set(problem);
+        }
+    }
+
+    /// Does what it is told until nobody is left to tell it anything.
+    fn serve(&self, store: &Store, queue: &Receiver<Job>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            let told = match due {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            if told.is_ok() {
+                tk8s_core::crash::spin("view");
+            }
+            if let Ok(Job::Write) = told {
+                due = due.or_else(|| Some(Instant::now() + TOGETHER));
+                continue;
+            }
+            due = None;
+            self.write(store);
+            match told {
+                // One that panics drops its reply, which says it.
+                Ok(Job::Answer(answer)) => drop(catch_unwind(AssertUnwindSafe(|| answer(store)))),
+                Ok(Job::Write) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
 
 /// Talks to the thread that owns the database.
 pub(crate) struct SledView {
@@ -70,6 +167,8 @@ pub(crate) struct SledView {
     ended: Mutex<Receiver<()>>,
     watchdog: Watchdog,
     marker: PathBuf,
+    shared: Arc<Shared>,
+    commits: AtomicUsize,
 }
 
 fn broken(error: impl fmt::Display) -> ViewError {
@@ -99,6 +198,8 @@ impl SledView {
         let (end, ended) = channel();
         let config =
             sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_MS)).mode(sled::Mode::LowSpace);
+        let shared = Arc::<Shared>::default();
+        let of_thread = Arc::clone(&shared);
         let run = move || {
             let open = || -> sled::Result<Store> {
                 let db = unlocked(&config)?;
@@ -111,30 +212,34 @@ impl SledView {
                 Err(_) => return,
             };
             let _ = opened.send(Ok(()));
-            for job in queue {
-                // A job that panics drops its reply, which says it.
-                let _ = catch_unwind(AssertUnwindSafe(|| job(&store)));
-            }
+            of_thread.serve(&store, &queue);
             let _ = catch_unwind(AssertUnwindSafe(|| store.db.flush().map(drop)));
             drop(store);
             let _ = end.send(());
         };
         std::thread::Builder::new().name("tk8s-view".into()).spawn(run).map_err(broken)?;
-        let view = SledView { jobs: Some(jobs), ended: Mutex::new(ended), watchdog, marker: marker.into() };
+        let commits = AtomicUsize::new(0);
+        let view = SledView { jobs: Some(jobs), ended: Mutex::new(ended), watchdog, marker: marker.into(), shared, commits };
         view.answer(opening.recv_timeout(view.watchdog.deadline * 6))?.map(|()| view)
     }
 
     fn call<T: Send + 'static>(&self, run: impl FnOnce(&Store) -> Result<T, ViewError> + Send + 'static) -> Result<T, ViewError> {
         let (reply, answer) = channel();
-        let job: Job = Box::new(move |store| {
-            tk8s_core::crash::spin("view");
-            drop(reply.send(run(store)));
-        });
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if !sent {
-            return Err(ViewError::Broken("its thread ended".into()));
-        }
-        self.answer(answer.recv_timeout(self.watchdog.deadline))?
+        self.tell(Job::Answer(Box::new(move |store| drop(reply.send(run(store))))))?;
+        let answer = self.answer(answer.recv_timeout(self.watchdog.deadline))?;
+        // What was committed before it may not be there.
+        self.has_not_failed()?;
+        answer
+    }
+
+    fn tell(&self, job: Job) -> Result<(), ViewError> {
+        self.has_not_failed()?;
+        let told = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if told { Ok(()) } else { Err(ViewError::Broken("its thread ended".into())) }
+    }
+
+    fn has_not_failed(&self) -> Result<(), ViewError> {
+        self.shared.failed.get().map_or(Ok(()), |problem| Err(ViewError::Broken(problem.clone())))
     }
 
     fn answer<T>(&self, answer: Result<T, RecvTimeoutError>) -> Result<T, ViewError> {
@@ -158,7 +263,7 @@ impl SledView {
     #[cfg(test)]
     pub(crate) fn spin(&self) {
         if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(Box::new(|_| std::thread::sleep(Duration::from_secs(3))));
+            let _ = jobs.send(Job::Answer(Box::new(|_| std::thread::sleep(Duration::from_secs(3)))));
         }
     }
 }
@@ -209,15 +314,81 @@ impl View for SledView {
     }
 
     fn commit(&self, tree: Tree, batch: Batch) -> Result<(), ViewError> {
-        self.call(move |store| {
-            let mut changes = sled::Batch::default();
-            for (key, value) in batch {
-                match value {
-                    Some(value) => changes.insert(key.as_bytes(), [&check(key.as_bytes(), &value)[..], &value].concat()),
-                    None => changes.remove(key.as_bytes()),
-                }
+        self.has_not_failed()?;
+        let is_first = {
+            let mut committed = self.shared.committed();
+            let is_first = committed.is_empty();
+            committed.batch(tree).extend(batch);
+            is_first
+        };
+        if is_first {
+            self.tell(Job::Write)?;
+        }
+        let is_enough = self.commits.fetch_add(1, Ordering::Relaxed) % AHEAD == AHEAD - 1;
+        if is_enough { self.call(|_| Ok(())) } else { Ok(()) }
+    }
+
+    fn flush(&self) -> Result<(), ViewError> {
+        self.call(|store| store.db.flush().map(drop).map_err(broken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(dir: &Path, deadline: Duration) -> SledView {
+        let watchdog = Watchdog { deadline, on_hang: Arc::new(|| ()) };
+        SledView::open(&dir.join("view"), &dir.join("view.broken"), watchdog).unwrap()
+    }
+
+    fn batch(key: &str, value: Option<&str>) -> Batch {
+        Batch::from([(key.into(), value.map(|value| value.as_bytes().to_vec()))])
+    }
+
+    #[test]
+    fn nobody_waits_for_a_commit_and_whoever_asks_later_sees_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = opened(dir.path(), Duration::from_secs(10));
+        view.spin();
+        let began = Instant::now();
+        for number in 0..AHEAD - 1 {
+            view.commit(Tree::Derived, batch("number", Some(&number.to_string()))).unwrap();
+            view.commit(Tree::Cache, batch("number", None)).unwrap();
+            if number == AHEAD / 2 - 2 {
+                assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
             }
-            store.tree(tree).apply_batch(changes).map_err(broken)
-        })
+        }
+        assert_eq!(view.get(Tree::Derived, "number").unwrap(), Some((AHEAD - 2).to_string().into_bytes()));
+        assert_eq!(view.get(Tree::Cache, "number").unwrap(), None);
+        view.commit(Tree::Derived, batch("last", Some("one"))).unwrap();
+        drop(view);
+        let view = opened(dir.path(), Duration::from_secs(10));
+        assert_eq!(view.get(Tree::Derived, "last").unwrap().as_deref(), Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn those_who_commit_while_the_thread_hangs_wait_for_it_after_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = opened(dir.path(), Duration::from_millis(100));
+        view.spin();
+        let hung = (0..AHEAD).find(|_| matches!(view.commit(Tree::Derived, batch("a", Some("b"))), Err(ViewError::Hung)));
+        assert_eq!(hung, Some(AHEAD - 1));
+        assert!(dir.path().join("view.broken").exists());
+    }
+
+    #[test]
+    fn how_a_commit_failed_is_the_answer_to_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = opened(dir.path(), Duration::from_secs(10));
+        view.commit(Tree::Derived, batch("a", Some("b"))).unwrap();
+        // sled takes no damage that can be aimed at a single commit.
+        view.shared.failed.set("no space".into()).unwrap();
+        let told = [
+            view.get(Tree::Derived, "a").map(drop),
+            view.scan(Tree::Cache, "").map(drop),
+            view.commit(Tree::Derived, batch("a", None)),
+        ];
+        assert!(told.iter().all(|told| matches!(told, Err(ViewError::Broken(problem)) if problem == "no space")), "{told:?}");
     }
 }
