@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 const TOLD: usize = 5;
 /// After how long a quiet cluster is looked at all the same: some alarms end by time.
 const QUIET: Duration = Duration::from_secs(60);
-/// How often pauses between retries are looked at when the cluster is quiet.
+/// How often what ends by time is looked at: pauses between retries, and alarms.
 const TICK: Duration = Duration::from_millis(500);
 
 impl Engine {
@@ -39,30 +39,33 @@ impl Engine {
         }
     }
 
-    /// Wakes at every change in the cluster.
+    /// Wakes at every change in the cluster, and from time to time without one.
     pub(super) async fn follow_cluster(self: Arc<Self>) {
         let mut changes = self.live.changes();
         let mut looked = Instant::now();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(TICK) => {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(SETTLE).await;
+                    changes.borrow_and_update();
+                }
+                _ = ticks.tick() => {
                     disk(|| self.memory.keep());
                     self.look_for_alarms();
                     if looked.elapsed() > QUIET {
                         looked = Instant::now();
                         self.attend(Attention::All);
                     }
-                    self.look_for_drift();
                     self.retry_what_is_due().await;
-                    continue;
                 }
                 () = self.stop.cancelled() => return,
             }
-            tokio::time::sleep(SETTLE).await;
-            changes.borrow_and_update();
             self.look_for_drift();
-            self.retry_what_is_due().await;
         }
     }
 

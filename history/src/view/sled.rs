@@ -4,10 +4,11 @@
 //! value carries a hash of its own. A thread that spins can't be stopped: a marker is left for the next start, which puts
 //! the directory aside, and the watchdog's `on_hang` is called, which ends the process.
 //!
-//! Nobody waits for a commit: what is committed within a short time is written together, and before anybody is answered. How a
-//! commit failed is the answer to every later call.
+//! Nobody waits for a commit: what is committed within a short time is written together, so that what changes several times is
+//! written once. Whoever asks is told of it all the same. How a commit failed is the answer to every later call.
 
 use std::fmt;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,8 +51,11 @@ const FLUSH_MS: u64 = 5_000;
 const LOCKED: Duration = Duration::from_secs(10);
 /// How much of SHA-256 stands before each value.
 const CHECK: usize = 16;
-/// What is committed within this time is written together: the same few entries change again and again.
-const TOGETHER: Duration = Duration::from_millis(20);
+/// What is committed within this time is written together: the same few entries change again and again. Far below the time
+/// after which sled flushes, which is what a power cut may cost.
+const TOGETHER: Duration = Duration::from_millis(500);
+/// How much may wait to be written.
+const WAITING: usize = 1 << 20;
 /// Of so many commits one is waited for, so that those that are not are bounded.
 const AHEAD: usize = 64;
 
@@ -72,8 +76,11 @@ impl Store {
 
 /// What the thread is told.
 enum Job {
-    /// Something is committed and not written yet.
-    Write,
+    /// Something is committed, to be written before long.
+    Soon,
+    /// What is committed is to be written.
+    Now,
+    /// Somebody asks.
     Answer(Box<dyn FnOnce(&Store) + Send>),
 }
 
@@ -82,6 +89,7 @@ enum Job {
 struct Committed {
     derived: Batch,
     cache: Batch,
+    bytes: usize,
 }
 
 impl Committed {
@@ -89,10 +97,22 @@ impl Committed {
         self.derived.is_empty() && self.cache.is_empty()
     }
 
-    fn batch(&mut self, tree: Tree) -> &mut Batch {
+    fn of(&mut self, tree: Tree) -> &mut Batch {
         match tree {
             Tree::Derived => &mut self.derived,
             Tree::Cache => &mut self.cache,
+        }
+    }
+
+    /// Takes a batch in, and says when all of it is to be written, if the thread has to be told.
+    fn take_in(&mut self, tree: Tree, batch: Batch) -> Option<Job> {
+        let (was_empty, had_room) = (self.is_empty(), self.bytes < WAITING);
+        self.bytes += batch.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        self.of(tree).extend(batch);
+        match self.bytes < WAITING {
+            false if had_room => Some(Job::Now),
+            true if was_empty => Some(Job::Soon),
+            _ => None,
         }
     }
 }
@@ -113,7 +133,7 @@ impl Shared {
 
     /// Writes what is committed, all of a tree or nothing of it.
     fn write(&self, store: &Store) {
-        let Committed { derived, cache } = std::mem::take(&mut *self.committed());
+        let Committed { derived, cache, .. } = std::mem::take(&mut *self.committed());
         for (tree, batch) in [(Tree::Derived, derived), (Tree::Cache, cache)] {
             if batch.is_empty() {
                 continue;
@@ -138,24 +158,27 @@ impl Shared {
     fn serve(&self, store: &Store, queue: &Receiver<Job>) {
         let mut due: Option<Instant> = None;
         loop {
-            let told = match due {
+            let told = match due.map(|due| due.saturating_duration_since(Instant::now())) {
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+                // However many ask.
+                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                Some(left) => queue.recv_timeout(left),
             };
             if told.is_ok() {
                 tk8s_core::crash::spin("view");
             }
-            if let Ok(Job::Write) = told {
-                due = due.or_else(|| Some(Instant::now() + TOGETHER));
-                continue;
-            }
-            due = None;
-            self.write(store);
+            let ends = matches!(told, Err(RecvTimeoutError::Disconnected));
             match told {
+                Ok(Job::Soon) => due = due.or_else(|| Some(Instant::now() + TOGETHER)),
                 // One that panics drops its reply, which says it.
                 Ok(Job::Answer(answer)) => drop(catch_unwind(AssertUnwindSafe(|| answer(store)))),
-                Ok(Job::Write) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Job::Now) | Err(_) => {
+                    due = None;
+                    self.write(store);
+                }
+            }
+            if ends {
+                return;
             }
         }
     }
@@ -294,6 +317,11 @@ fn unwrap(key: &[u8], stored: &[u8]) -> Result<Vec<u8>, ViewError> {
 
 impl View for SledView {
     fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, ViewError> {
+        self.has_not_failed()?;
+        let waiting = self.shared.committed().of(tree).get(key).cloned();
+        if let Some(value) = waiting {
+            return Ok(value);
+        }
         let key = key.to_owned();
         self.call(move |store| {
             let stored = store.tree(tree).get(&key).map_err(broken)?;
@@ -302,6 +330,17 @@ impl View for SledView {
     }
 
     fn scan(&self, tree: Tree, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, ViewError> {
+        let from = Bound::Included(prefix);
+        let waits = self
+            .shared
+            .committed()
+            .of(tree)
+            .range::<str, _>((from, Bound::Unbounded))
+            .next()
+            .is_some_and(|(key, _)| key.starts_with(prefix));
+        if waits {
+            self.tell(Job::Now)?;
+        }
         let prefix = prefix.to_owned();
         self.call(move |store| {
             let entry = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
@@ -315,20 +354,16 @@ impl View for SledView {
 
     fn commit(&self, tree: Tree, batch: Batch) -> Result<(), ViewError> {
         self.has_not_failed()?;
-        let is_first = {
-            let mut committed = self.shared.committed();
-            let is_first = committed.is_empty();
-            committed.batch(tree).extend(batch);
-            is_first
-        };
-        if is_first {
-            self.tell(Job::Write)?;
+        let told = self.shared.committed().take_in(tree, batch);
+        if let Some(job) = told {
+            self.tell(job)?;
         }
         let is_enough = self.commits.fetch_add(1, Ordering::Relaxed) % AHEAD == AHEAD - 1;
         if is_enough { self.call(|_| Ok(())) } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<(), ViewError> {
+        self.tell(Job::Now)?;
         self.call(|store| store.db.flush().map(drop).map_err(broken))
     }
 }
@@ -365,6 +400,48 @@ mod tests {
         drop(view);
         let view = opened(dir.path(), Duration::from_secs(10));
         assert_eq!(view.get(Tree::Derived, "last").unwrap().as_deref(), Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn whoever_asks_is_told_of_what_waits_to_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = opened(dir.path(), Duration::from_secs(10));
+        for (key, value) in [("a/1", Some("old")), ("a/2", Some("goes")), ("b/1", Some("other"))] {
+            view.commit(Tree::Derived, batch(key, value)).unwrap();
+        }
+        view.flush().unwrap();
+        assert!(view.shared.committed().is_empty());
+        view.commit(Tree::Derived, batch("a/1", Some("new"))).unwrap();
+        view.commit(Tree::Derived, batch("a/2", None)).unwrap();
+        view.commit(Tree::Cache, batch("a/3", Some("elsewhere"))).unwrap();
+        assert_eq!(view.get(Tree::Derived, "a/1").unwrap().as_deref(), Some(&b"new"[..]));
+        assert_eq!(view.get(Tree::Derived, "a/2").unwrap(), None);
+        assert_eq!(view.get(Tree::Derived, "a/3").unwrap(), None);
+        assert_eq!(view.scan(Tree::Derived, "b/").unwrap(), [("b/1".to_owned(), b"other".to_vec())]);
+        assert!(!view.shared.committed().is_empty(), "it was not in the way");
+        assert_eq!(view.scan(Tree::Derived, "a/").unwrap(), [("a/1".to_owned(), b"new".to_vec())]);
+    }
+
+    #[test]
+    fn what_is_committed_is_written_before_long_however_many_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = opened(dir.path(), Duration::from_secs(10));
+        view.commit(Tree::Derived, batch("a", Some("b"))).unwrap();
+        let began = Instant::now();
+        while !view.shared.committed().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            assert_eq!(view.get(Tree::Derived, "other").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn much_is_written_at_once_and_said_once() {
+        let mut committed = Committed::default();
+        let large = |key: &str| Batch::from([(key.into(), Some(vec![0; WAITING * 2 / 5]))]);
+        let told = ["a", "b", "c", "d"].map(|key| committed.take_in(Tree::Cache, large(key)));
+        assert!(matches!(told, [Some(Job::Soon), None, Some(Job::Now), None]));
+        let all = Batch::from([("a".into(), Some(vec![0; WAITING]))]);
+        assert!(matches!(Committed::default().take_in(Tree::Derived, all), Some(Job::Now)));
     }
 
     #[test]
