@@ -28,7 +28,7 @@ impl Engine {
 
     /// Puts the rules of a platform's components in force.
     pub(super) fn follow_rules_of(&self, units: &Units) {
-        let of = units.units.iter().map(|unit| (&unit.spec.name, unit.spec.health.as_slice()));
+        let of = units.all().iter().map(|unit| (&unit.spec.name, unit.spec.health.as_slice()));
         if self.judge.follow_components(of) {
             self.live.judge_again();
         }

@@ -215,9 +215,19 @@ impl Engine {
     /// that is what history knows.
     fn looked_after(&self) -> Vec<Arc<platform::Unit>> {
         if let Some(units) = &self.world().units {
-            return units.units.clone();
+            return units.all().to_vec();
         }
         disk(|| self.history.components()).iter().map(|name| self.as_remembered(name)).collect()
+    }
+
+    /// Those of them that somebody or something calls attention to.
+    fn attended(&self, attention: &attention::Attention) -> Vec<Arc<platform::Unit>> {
+        if let (attention::Attention::Some(names), Some(units)) = (attention, &self.world().units) {
+            return units.of(names);
+        }
+        let mut units = self.looked_after();
+        units.retain(|unit| attention.is_for(&unit.spec.name));
+        units
     }
 
     /// Looks soon for drift of a component, though no watch told anything.

@@ -1,6 +1,6 @@
 //! The platform as the engine uses it: one [`Unit`] per component, in apply order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tk8s_config::{AgentConfig, ComponentKind, ComponentSpec, HelmSpec, IgnoreSpec, Platform, Problems};
@@ -43,12 +43,28 @@ impl Unit {
 /// All components of a platform, in apply order.
 #[derive(Default)]
 pub struct Units {
-    pub units: Vec<Arc<Unit>>,
+    units: Vec<Arc<Unit>>,
+    places: HashMap<ComponentName, usize>,
 }
 
 impl Units {
+    pub fn new(units: Vec<Arc<Unit>>) -> Units {
+        let places = units.iter().enumerate().map(|(place, unit)| (unit.spec.name.clone(), place)).collect();
+        Units { units, places }
+    }
+
+    pub fn all(&self) -> &[Arc<Unit>] {
+        &self.units
+    }
+
     pub fn get(&self, name: &ComponentName) -> Option<&Arc<Unit>> {
-        self.units.iter().find(|unit| unit.spec.name == *name)
+        self.places.get(name).map(|place| &self.units[*place])
+    }
+
+    /// Those of these names that are there, in apply order.
+    pub fn of<'a>(&self, names: impl IntoIterator<Item = &'a ComponentName>) -> Vec<Arc<Unit>> {
+        let places: BTreeSet<_> = names.into_iter().filter_map(|name| self.places.get(name)).collect();
+        places.into_iter().map(|place| Arc::clone(&self.units[*place])).collect()
     }
 
     /// Whom of these a component can wait for: all but itself and those that wait for it.
@@ -170,7 +186,7 @@ pub fn remembered_platform(history: &History) -> Option<Platform> {
 pub fn remembered(config: &AgentConfig, history: &History) -> Option<Arc<Units>> {
     let platform = remembered_platform(history)?;
     let units = units(&config.repository.path, &platform).ok()?;
-    Some(Arc::new(Units { units }))
+    Some(Arc::new(Units::new(units)))
 }
 
 /// A component that the platform does not name (any more), with default settings; but nothing of it is deleted, because
@@ -197,7 +213,7 @@ mod tests {
     fn who_stands_on_whom_is_known_through_others() {
         let text = "apiVersion: tk8s.io/v1alpha1\nkind: Platform\nlayers:\n  - {number: 0, name: a, components: [{name: db, path: db}]}\n  - {number: 1, name: b, components: [{name: web, path: web}]}\n  - {number: 2, name: c, components: [{name: shop, path: shop, dependsOn: [web]}, {name: agent, path: agent}]}\n";
         let platform = Platform::parse(text.as_bytes(), "tk8s.yaml").unwrap();
-        let units = Units { units: units(&TreePath::root(), &platform).unwrap() };
+        let units = Units::new(units(&TreePath::root(), &platform).unwrap());
         let reaches = |name: &str, other: &str| units.reaches(&name.parse().unwrap(), &other.parse().unwrap());
         assert!(reaches("shop", "db") && reaches("agent", "db") && reaches("web", "db"));
         let of: Vec<ComponentName> = ["db", "web", "shop", "agent"].map(|name| name.parse().unwrap()).into();

@@ -140,7 +140,7 @@ impl Engine {
             // Others may be left other fields by now.
             self.attend(Attention::All);
         }
-        let units = Arc::new(Units { units });
+        let units = Arc::new(Units::new(units));
         let is_news = self.world().units.is_none() || is_other_revision;
         self.change_world(|world| world.units = Some(Arc::clone(&units)));
         self.find_who_leaves();
@@ -152,7 +152,7 @@ impl Engine {
         let mut needs = Vec::new();
         let mut broken = BTreeMap::new();
         let mut limits = disk(|| self.history.limits());
-        for unit in &units.units {
+        for unit in units.all() {
             let need = self.need_of(unit, trees, limits.remove(&unit.spec.name), asked).await;
             self.want(&unit.spec.name, need.as_ref().ok());
             match need {

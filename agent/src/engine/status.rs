@@ -310,7 +310,7 @@ impl Engine {
     /// Components of the platform in apply order, then those that are only remembered.
     pub fn names(&self) -> Vec<ComponentName> {
         let units = self.world().units.clone();
-        let mut names: Vec<_> = units.iter().flat_map(|units| &units.units).map(|unit| unit.spec.name.clone()).collect();
+        let mut names: Vec<_> = units.iter().flat_map(|units| units.all()).map(|unit| unit.spec.name.clone()).collect();
         for name in disk(|| self.history.components()) {
             if !names.contains(&name) {
                 names.push(name);

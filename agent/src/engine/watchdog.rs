@@ -81,7 +81,7 @@ impl Engine {
             self.causes.keep_those(|name| looked_after.contains(name));
         }
         let suspensions = disk(|| self.history.suspensions());
-        for unit in self.looked_after().iter().filter(|unit| attention.is_for(&unit.spec.name)) {
+        for unit in &self.attended(&attention) {
             let name = &unit.spec.name;
             let slot = self.slot(name);
             self.look_for_alarms_of(unit);

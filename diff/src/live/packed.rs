@@ -1,11 +1,12 @@
 //! Objects as they are kept: masked text, packed each by itself.
 //!
-//! One packer for all of them: what it works with is half a megabyte, which is too much to be made anew at each event.
+//! One packer for all of them, and one unpacker: what they work with is half a megabyte and a sixth of one, which is too much
+//! to be made anew at each event.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 /// What is enough for text of a few kilobytes; higher levels cost more than they save.
 const LEVEL: i32 = 1;
@@ -24,6 +25,9 @@ impl Packer {
     }
 }
 
+static UNPACKER: LazyLock<Mutex<Decompressor<'static>>> =
+    LazyLock::new(|| Mutex::new(Decompressor::new().expect("because no dictionary is given")));
+
 /// An object, to be looked at seldom.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packed {
@@ -33,7 +37,8 @@ pub(super) struct Packed {
 
 impl Packed {
     pub(super) fn unpack(&self) -> Value {
-        let text = zstd::bulk::decompress(&self.bytes, self.length).unwrap_or_default();
+        let unpacked = UNPACKER.lock().unwrap_or_else(PoisonError::into_inner).decompress(&self.bytes, self.length);
+        let text = unpacked.unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or(Value::Null)
     }
 }
