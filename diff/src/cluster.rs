@@ -224,6 +224,10 @@ impl Cluster {
         if let Some(asked) = under_way.get(&version).and_then(WeakShared::upgrade) {
             return asked;
         }
+        // Whoever asked may have been answered, and gone, since the caller looked.
+        if let Some(known) = self.known_resource(kind) {
+            return std::future::ready(Ok(Arc::from([known]))).boxed().shared();
+        }
         let asked = self.as_itself().discovered(kind.clone()).boxed().shared();
         under_way.retain(|_, asked| asked.upgrade().is_some());
         under_way.extend(asked.downgrade().map(|asked| (version, asked)));
@@ -617,4 +621,18 @@ pub fn ownership_request(resource: &Resource, key: &ObjectKey, version: &str, ma
         .header("accept", "application/json")
         .body(patch.to_string().into_bytes())
         .expect("because the path is made of valid names")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_that_was_answered_a_moment_ago_is_not_asked_again() {
+        let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let kind = GroupVersionKind::new("apps/v1", "Deployment");
+        let known = Resource { kind: kind.clone(), plural: "deployments".into(), namespaced: true };
+        let cluster = Cluster::new(kube::Client::try_from(nobody).unwrap(), vec![known.clone()]);
+        assert_eq!(cluster.discovery(&kind).await.unwrap()[..], [known]);
+    }
 }
