@@ -15,11 +15,14 @@ pub fn watch_file_repository(engine: &Arc<Engine>) -> Result<Option<notify::Reco
     let RepositoryUrl::File { path } = &config.repository.url else { return Ok(None) };
     let path = Path::new(path);
     let git = if path.join(".git").is_dir() { path.join(".git") } else { path.to_owned() };
-    let woken = Arc::clone(engine);
+    // The watch has a thread of its own, which may outlive the last run: it keeps nothing of the engine open.
+    let woken = Arc::downgrade(engine);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reads by the agent's own fetch are not changes; everything else only costs a look.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            woken.wake(false);
+        if event.is_ok_and(|event| !event.kind.is_access())
+            && let Some(engine) = woken.upgrade()
+        {
+            engine.wake(false);
         }
     })
     .context("could not watch the repository")?;

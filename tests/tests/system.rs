@@ -47,6 +47,7 @@ async fn with_nothing_changed_only_lease_lists_and_watches_are_asked_for() {
     let watches = |system: &System| system.proxy.seen().iter().filter(|seen| seen.uri.contains("watch=")).count();
     system.until("the watch is opened again", || watches(&system) > 0);
     system.stop();
+    assert!(!system.file("history/ledger/journal").exists(), "a ledger that was closed in order leaves no journal");
     let reopened = watches(&system);
     system.start();
     system.until_all("Healthy");
